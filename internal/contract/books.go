@@ -1,0 +1,113 @@
+package contract
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Books is the account of every packet of one run. All counts are packets.
+//
+// Two sentences tie them (see Balance):
+//
+//	offered  = accepted + refused
+//	accepted = received + lost after acceptance + left in ring + left in qdisc
+type Books struct {
+	// Offered is how many packets the producers tried to send; an attempt
+	// that was refused and made again counts once for each attempt.
+	Offered uint64
+	// Unborn is how many of those failed before an skb reached the qdisc:
+	// the socket's send buffer was full (EAGAIN).
+	Unborn uint64
+	// Refused is how many were turned away to the sender's face after an skb
+	// was made (ENOBUFS, or pktgen's errors): the qdisc or the driver freed
+	// it, so each of them also appears in Drops.
+	Refused uint64
+	// Received is how many arrived at a consumer, each counted once.
+	Received uint64
+	// Drops counts freed skbs of the device under test, by what the
+	// skb:kfree_skb tracepoint says: "REASON@function".
+	Drops map[string]uint64
+	// LeftRing and LeftQdisc are still queued when the run ends.
+	LeftRing, LeftQdisc uint64
+
+	// Duplicated, Reordered and Corrupted count arrivals that are wrong in
+	// themselves: a sequence number seen before, one below its predecessor
+	// on the same flow and reader, a payload that is not what was sent.
+	Duplicated, Reordered, Corrupted uint64
+	// Foreign counts arrivals that no producer sent. The device is set up so
+	// that the kernel sends nothing of its own; these are an error.
+	Foreign uint64
+
+	// DeviceTxDropped is the device's own tx_dropped counter, QdiscDropped
+	// and QdiscRequeues the sums over its qdiscs.
+	DeviceTxDropped, QdiscDropped, QdiscRequeues uint64
+}
+
+// FullRing is the part before "@" of a tail drop's key in Drops
+// (include/net/dropreason-core.h: SKB_DROP_REASON_FULL_RING).
+const FullRing = "FULL_RING"
+
+// DropsFor sums Drops over the functions that freed skbs for that reason.
+func (b *Books) DropsFor(reason string) uint64 {
+	var n uint64
+	for key, count := range b.Drops {
+		if r, _, _ := strings.Cut(key, "@"); r == reason {
+			n += count
+		}
+	}
+	return n
+}
+
+// Dropped sums Drops.
+func (b *Books) Dropped() uint64 {
+	var n uint64
+	for _, count := range b.Drops {
+		n += count
+	}
+	return n
+}
+
+// Accepted is how many packets the sender was told were queued or sent.
+func (b *Books) Accepted() uint64 { return b.Offered - b.Unborn - b.Refused }
+
+// Balance returns nil if every packet is accounted for, else an error that
+// shows both sides of each sentence that does not hold.
+func (b *Books) Balance() error {
+	var wrong []string
+	if b.Unborn+b.Refused > b.Offered {
+		wrong = append(wrong, fmt.Sprintf("refused %d > offered %d", b.Unborn+b.Refused, b.Offered))
+	}
+	in := b.Offered - b.Unborn
+	out := b.Received + b.Dropped() + b.LeftRing + b.LeftQdisc
+	if in != out {
+		wrong = append(wrong, fmt.Sprintf("offered %d - unborn %d = %d, but received %d + dropped %d + left in ring %d + left in qdisc %d = %d",
+			b.Offered, b.Unborn, in, b.Received, b.Dropped(), b.LeftRing, b.LeftQdisc, out))
+	}
+	if b.Refused > b.Dropped() {
+		wrong = append(wrong, fmt.Sprintf("%d refused after an skb was made, but only %d skbs freed", b.Refused, b.Dropped()))
+	}
+	if b.Foreign != 0 {
+		wrong = append(wrong, fmt.Sprintf("%d packets arrived that no producer sent", b.Foreign))
+	}
+	if wrong == nil {
+		return nil
+	}
+	return fmt.Errorf("the books do not balance: %s", strings.Join(wrong, "; "))
+}
+
+// String is the account in one sentence.
+func (b *Books) String() string {
+	s := fmt.Sprintf("offered %d = accepted %d + refused %d; accepted %d = received %d + lost %d + left %d",
+		b.Offered, b.Accepted(), b.Unborn+b.Refused,
+		b.Accepted(), b.Received, b.Dropped()-b.Refused, b.LeftRing+b.LeftQdisc)
+	if len(b.Drops) > 0 {
+		var drops []string
+		for _, key := range slices.Sorted(maps.Keys(b.Drops)) {
+			drops = append(drops, fmt.Sprintf("%s %d", key, b.Drops[key]))
+		}
+		s += " (freed: " + strings.Join(drops, ", ") + ")"
+	}
+	return s
+}

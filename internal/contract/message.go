@@ -1,0 +1,119 @@
+package contract
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// PortName is the virtio-serial port over which the guest's init sends Events.
+const PortName = "ringproof"
+
+// Event is one message from the guest's init to the host, one line of JSON.
+// Exactly one field is set.
+type Event struct {
+	// Hello is the first event.
+	Hello *Hello `json:",omitempty"`
+	// Output is what the program wrote to stdout or stderr, at most 16 KiB.
+	Output []byte `json:",omitempty"`
+	// Alive is sent once a second, so that a guest that has stopped
+	// answering is told apart from a quiet one.
+	Alive bool `json:",omitempty"`
+	// Exit is the last event.
+	Exit *Exit `json:",omitempty"`
+}
+
+// Hello says what booted.
+type Hello struct {
+	Release string // uname -r
+	Version string // uname -v
+	CPUs    int    // online
+	// Modules that the image carries and that did not load, with the reason.
+	ModuleErrors []string `json:",omitempty"`
+}
+
+// Exit says how the program that Boot asked for ended.
+type Exit struct {
+	Code   int    // exit status; 0 unless it exited
+	Signal string `json:",omitempty"` // name of the signal that ended it
+	Error  string `json:",omitempty"` // why it could not be started
+}
+
+// Boot is what the host asks the guest's init to run. It travels on the
+// kernel command line, so that the QEMU command that a run prints reproduces
+// the run.
+type Boot struct {
+	Argv []string // program, by its absolute path in the image, and arguments
+	Env  []string // NAME=value, in addition to init's own
+}
+
+// bootParam is its name on the command line; the dot keeps the kernel from
+// handing it to init as an argument (init/main.c: unknown_bootoption).
+const bootParam = "ringproof.boot="
+
+// KernelArg returns b as a kernel command-line argument.
+func (b Boot) KernelArg() (string, error) {
+	data, err := json.Marshal(b)
+	if err != nil {
+		return "", fmt.Errorf("encode what the guest shall run: %w", err)
+	}
+	return bootParam + base64.RawURLEncoding.EncodeToString(data), nil
+}
+
+// ParseBoot finds the Boot in the text of /proc/cmdline.
+func ParseBoot(cmdline string) (Boot, error) {
+	var b Boot
+	for _, arg := range strings.Fields(cmdline) {
+		value, ok := strings.CutPrefix(arg, bootParam)
+		if !ok {
+			continue
+		}
+		data, err := base64.RawURLEncoding.DecodeString(value)
+		if err != nil {
+			return b, fmt.Errorf("decode %s: %w", bootParam, err)
+		}
+		if err := json.Unmarshal(data, &b); err != nil {
+			return b, fmt.Errorf("decode %s: %w", bootParam, err)
+		}
+		if len(b.Argv) == 0 {
+			return b, fmt.Errorf("%s names no program", bootParam)
+		}
+		return b, nil
+	}
+	return b, fmt.Errorf("no %s on the kernel command line", bootParam)
+}
+
+// The guest brackets each test with a line in the kernel log, so that what
+// the kernel reports on the console belongs to a test without guessing.
+// "<3>" is KERN_ERR, the least urgent level that "quiet" still shows
+// (include/linux/printk.h: CONSOLE_LOGLEVEL_QUIET).
+const (
+	markBegin = "ringproof: begin "
+	markEnd   = "ringproof: end "
+)
+
+// MarkBegin is what a test writes to /dev/kmsg when it starts.
+func MarkBegin(test string) string { return "<3>" + markBegin + test + "\n" }
+
+// MarkEnd is what a test writes to /dev/kmsg when it has ended.
+func MarkEnd(test string) string { return "<3>" + markEnd + test + "\n" }
+
+// ParseMark recognises a line of the console that holds a mark, whatever
+// timestamp precedes it.
+func ParseMark(line string) (test string, begin, ok bool) {
+	if _, test, ok = strings.Cut(line, markBegin); ok {
+		return strings.TrimSpace(test), true, true
+	}
+	if _, test, ok = strings.Cut(line, markEnd); ok {
+		return strings.TrimSpace(test), false, true
+	}
+	return "", false, false
+}
+
+// Tests report to the host through testing.T.Attr, which go test -json passes
+// on: these are the keys, and each value is the type's JSON on one line.
+const (
+	// AttrVerdict carries a Verdict.
+	AttrVerdict = "ringproof.verdict"
+)
