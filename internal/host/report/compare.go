@@ -1,0 +1,78 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// SideBySide shows runs in columns: what each says about each promise under
+// its contract, and the packets of all its books together.
+func SideBySide(runs ...*Run) string {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	row := func(name string, cell func(*Run) string) {
+		fmt.Fprint(tw, name)
+		for _, r := range runs {
+			fmt.Fprintf(tw, "\t%s", cell(r))
+		}
+		fmt.Fprintln(tw)
+	}
+	row("", func(r *Run) string { return r.Label })
+	row("kernel", func(r *Run) string { return r.Release })
+	row("contract", func(r *Run) string { return string(r.Contract) })
+	for i, id := range contract.Promises() {
+		row(string(id), func(r *Run) string {
+			p := r.Promises()[i]
+			return fmt.Sprintf("%s (%d of %d checks)", shout(p.Outcome), p.count(), p.Kept+p.Broken+p.Undecided+p.NotRun)
+		})
+	}
+	for _, s := range []struct {
+		name string
+		of   func(*contract.Books) uint64
+	}{
+		{"packets offered", func(b *contract.Books) uint64 { return b.Offered }},
+		{"  refused to the sender", func(b *contract.Books) uint64 { return b.Unborn + b.Refused }},
+		{"  received", func(b *contract.Books) uint64 { return b.Received }},
+		{"  lost after acceptance", func(b *contract.Books) uint64 { return b.Dropped() - b.Refused }},
+		{"  left in the qdisc or the ring", func(b *contract.Books) uint64 { return b.LeftQdisc + b.LeftRing }},
+	} {
+		row(s.name, func(r *Run) string { return fmt.Sprint(r.sum(contract.NoTailDrop, s.of)) })
+	}
+	row("tail drops with a qdisc", func(r *Run) string {
+		return fmt.Sprint(r.sum(contract.NoTailDrop, func(b *contract.Books) uint64 { return b.DropsFor(contract.FullRing) }))
+	})
+	row("tail drops with noqueue", func(r *Run) string {
+		return fmt.Sprint(r.sum(contract.NoqueueDrops, func(b *contract.Books) uint64 { return b.DropsFor(contract.FullRing) }))
+	})
+	row("artifacts", func(r *Run) string { return r.Dir })
+	tw.Flush()
+	return b.String()
+}
+
+// count is how many checks reached the promise's outcome.
+func (p Promise) count() int {
+	switch p.Outcome {
+	case contract.Kept:
+		return p.Kept
+	case contract.Broken:
+		return p.Broken
+	case contract.NotRun:
+		return p.NotRun
+	default:
+		return p.Undecided
+	}
+}
+
+// sum adds a figure up over the books of the checks that decided a promise.
+func (r *Run) sum(id contract.Promise, figure func(*contract.Books) uint64) uint64 {
+	var n uint64
+	for _, v := range r.Verdicts {
+		if v.Promise == id && v.Books != nil {
+			n += figure(v.Books)
+		}
+	}
+	return n
+}

@@ -1,0 +1,199 @@
+// Package report turns the verdicts of one run into what people and programs
+// read: verdict.json, verdict.txt, and runs side by side.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// Run is everything that one run found out; verdict.json holds it.
+type Run struct {
+	// Dir is the run's directory of artifacts.
+	Dir string `json:"dir"`
+	// Label names the run beside others, for example "stock".
+	Label string `json:"label,omitempty"`
+	// Kernel is the path of the image that was booted, Release what it calls
+	// itself (uname -r), Accel what ran it and why.
+	Kernel  string `json:"kernel"`
+	Release string `json:"release"`
+	Accel   string `json:"accel"`
+	// Contract is what was asked for.
+	Contract contract.Contract `json:"contract"`
+	// Command runs the same again.
+	Command string    `json:"command"`
+	Started time.Time `json:"started"`
+	// Seconds is how long the run took.
+	Seconds float64 `json:"seconds"`
+	// Verdicts are in the order in which the tests gave them.
+	Verdicts []contract.Verdict `json:"verdicts"`
+	// Tests counts the leaves of the test tree by how they ended.
+	Tests Tests `json:"tests"`
+	// Errors are what went wrong other than a broken promise: a guest that
+	// died, a report of the kernel's, an artifact that could not be written.
+	// A run with errors has not passed.
+	Errors []string `json:"errors,omitempty"`
+}
+
+// Tests counts tests that have no subtests.
+type Tests struct {
+	Passed  int `json:"passed"`
+	Failed  int `json:"failed"`
+	Skipped int `json:"skipped"`
+}
+
+// Promise is what a run says about one promise.
+type Promise struct {
+	Promise contract.Promise
+	// Outcome is Broken if any check says so, else Undecided if any could
+	// not decide, else Kept if any check ran, else NotRun.
+	Outcome contract.Outcome
+	// Counts of the checks by outcome.
+	Kept, Broken, Undecided, NotRun int
+	// First is the first verdict that has this Outcome; nil if there is none.
+	First *contract.Verdict
+}
+
+// Promises sums the verdicts up, one entry for each promise.
+func (r *Run) Promises() []Promise {
+	var sums []Promise
+	for _, id := range contract.Promises() {
+		p := Promise{Promise: id}
+		for _, v := range r.Verdicts {
+			if v.Promise != id {
+				continue
+			}
+			switch v.Outcome {
+			case contract.Kept:
+				p.Kept++
+			case contract.Broken:
+				p.Broken++
+			case contract.NotRun:
+				p.NotRun++
+			default:
+				p.Undecided++
+			}
+		}
+		switch {
+		case p.Broken > 0:
+			p.Outcome = contract.Broken
+		case p.Undecided > 0:
+			p.Outcome = contract.Undecided
+		case p.Kept > 0:
+			p.Outcome = contract.Kept
+		default:
+			p.Outcome = contract.NotRun
+		}
+		if i := slices.IndexFunc(r.Verdicts, func(v contract.Verdict) bool {
+			return v.Promise == id && v.Outcome == p.Outcome
+		}); i >= 0 {
+			p.First = &r.Verdicts[i]
+		}
+		sums = append(sums, p)
+	}
+	return sums
+}
+
+// Text is verdict.txt: the table of promises, why each that was not kept was
+// not, and what could not run.
+func (r *Run) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "kernel %s (%s), contract %s, %s, %.1f s\n\n", r.Release, r.Kernel, r.Contract, r.Accel, r.Seconds)
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "PROMISE\tVERDICT\tKEPT\tBROKEN\tUNDECIDED\tNOT RUN")
+	promises := r.Promises()
+	for _, p := range promises {
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\n", p.Promise, shout(p.Outcome), p.Kept, p.Broken, p.Undecided, p.NotRun)
+	}
+	tw.Flush()
+	for _, p := range promises {
+		if p.First == nil || p.Outcome == contract.Kept {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%s: %s, first in %s\n    %s\n", p.Promise, p.Outcome, p.First.Test, p.First.Why)
+		if p.First.Books != nil {
+			fmt.Fprintf(&b, "    %s\n", p.First.Books)
+		}
+		fmt.Fprintf(&b, "    again: %s -run '%s'\n", r.Command, ExactPattern(p.First.Test))
+	}
+	for _, why := range r.notRun() {
+		fmt.Fprintf(&b, "\nnot run: %s\n", why)
+	}
+	for _, e := range r.Errors {
+		fmt.Fprintf(&b, "\nerror: %s\n", e)
+	}
+	fmt.Fprintf(&b, "\n%d tests passed, %d failed, %d skipped\nartifacts: %s\n", r.Tests.Passed, r.Tests.Failed, r.Tests.Skipped, r.Dir)
+	return b.String()
+}
+
+// notRun groups the checks that could not run by what they lacked.
+func (r *Run) notRun() []string {
+	tests := map[string]int{}
+	var order []string
+	for _, v := range r.Verdicts {
+		if v.Outcome != contract.NotRun {
+			continue
+		}
+		if tests[v.Why] == 0 {
+			order = append(order, v.Why)
+		}
+		tests[v.Why]++
+	}
+	for i, why := range order {
+		order[i] = fmt.Sprintf("%d checks: %s", tests[why], why)
+	}
+	return order
+}
+
+// shout makes the outcomes that need a reader's eye stand out.
+func shout(o contract.Outcome) string {
+	if o == contract.Kept {
+		return string(o)
+	}
+	return strings.ToUpper(string(o))
+}
+
+// ExactPattern is the -run pattern that selects one test and no other.
+func ExactPattern(test string) string {
+	parts := strings.Split(test, "/")
+	for i, p := range parts {
+		parts[i] = "^" + p + "$"
+	}
+	return strings.Join(parts, "/")
+}
+
+// Write puts verdict.json and verdict.txt into the run's directory.
+func (r *Run) Write() error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the verdict: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(r.Dir, "verdict.json"), append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the verdict: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(r.Dir, "verdict.txt"), []byte(r.Text()), 0o644); err != nil {
+		return fmt.Errorf("write the verdict: %w", err)
+	}
+	return nil
+}
+
+// Read returns the run whose artifacts are in dir.
+func Read(dir string) (*Run, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "verdict.json"))
+	if err != nil {
+		return nil, fmt.Errorf("no verdict in %s: %w", dir, err)
+	}
+	r := new(Run)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, "verdict.json"), err)
+	}
+	return r, nil
+}
