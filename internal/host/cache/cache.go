@@ -54,18 +54,18 @@ func Dir(parts ...string) (string, error) {
 // to be complete stays, so dir must name its content. What runs that were
 // killed inside fill left behind is removed by the next Publish.
 func Publish(dir string, fill func(tmp string) error) error {
-	tmp, err := newScratch()
+	tmp, err := NewScratch()
 	if err != nil {
 		return err
 	}
-	defer tmp.remove()
-	if err := fill(tmp.path); err != nil {
+	defer tmp.Remove()
+	if err := fill(tmp.Path); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return fmt.Errorf("publish to the cache: %w", err)
 	}
-	err = os.Rename(tmp.path, dir)
+	err = os.Rename(tmp.Path, dir)
 	if errors.Is(err, os.ErrExist) { // ENOTEMPTY too: syscall.Errno.Is
 		return nil
 	}

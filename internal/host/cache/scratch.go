@@ -8,15 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// scratch is a directory that is being filled. Its flock says that its owner
-// lives: the kernel drops it however the owner dies.
-type scratch struct {
-	path string
+// Scratch is an empty directory in the cache to work in. Its flock says that
+// its owner lives: the kernel drops it however the owner dies.
+type Scratch struct {
+	Path string
 	lock *os.File
 }
 
-// newScratch makes one, and removes those whose owners are gone.
-func newScratch() (*scratch, error) {
+// NewScratch makes one, and removes those whose owners are gone. The caller
+// must Remove it, unless it moves Path elsewhere in the cache; in any case it
+// is gone after the next NewScratch that follows the end of this process.
+func NewScratch() (*Scratch, error) {
 	parent, err := Dir("tmp")
 	if err != nil {
 		return nil, err
@@ -48,11 +50,13 @@ func newScratch() (*scratch, error) {
 		lock.Close()
 		return nil, err
 	}
-	return &scratch{path, lock}, nil
+	return &Scratch{path, lock}, nil
 }
 
-func (s *scratch) remove() {
-	os.RemoveAll(s.path) // not there any more once it was published
+// Remove removes the directory with all that is in it. It does nothing if the
+// directory was moved away.
+func (s *Scratch) Remove() {
+	os.RemoveAll(s.Path)
 	s.lock.Close()
 }
 
