@@ -1,0 +1,86 @@
+package tuntap
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/vishvananda/netlink"
+)
+
+// link is what the netlink library needs to know to address the device.
+func (d *Device) link() netlink.Link {
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: d.index, Name: d.name}, LinkType: "tun"}
+}
+
+// quieten keeps the kernel from sending anything of its own: router and
+// neighbour solicitations, multicast reports, ARP.
+func (d *Device) quieten() error {
+	path := "/proc/sys/net/ipv6/conf/" + d.name + "/disable_ipv6"
+	// A kernel without IPv6 has no such file and needs none.
+	if err := os.WriteFile(path, []byte("1"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("switch IPv6 off: %w", err)
+	}
+	if err := netlink.LinkSetARPOff(d.link()); err != nil {
+		return fmt.Errorf("switch ARP off: %w", err)
+	}
+	if err := netlink.LinkSetMulticastOff(d.link()); err != nil {
+		return fmt.Errorf("switch multicast off: %w", err)
+	}
+	return nil
+}
+
+// SetUp brings the device up or down.
+func (d *Device) SetUp(up bool) error {
+	set, state := netlink.LinkSetDown, "down"
+	if up {
+		set, state = netlink.LinkSetUp, "up"
+	}
+	if err := set(d.link()); err != nil {
+		return fmt.Errorf("set %s %s: %w", d.name, state, err)
+	}
+	return nil
+}
+
+// SetTxQueueLen resizes every ring, and the qdiscs that take their limit from
+// it; what no longer fits is freed (include/linux/ptr_ring.h:
+// __ptr_ring_swap_queue).
+func (d *Device) SetTxQueueLen(packets int) error {
+	if err := netlink.LinkSetTxQLen(d.link(), packets); err != nil {
+		return fmt.Errorf("set tx_queue_len of %s to %d: %w", d.name, packets, err)
+	}
+	return nil
+}
+
+// Rename changes the interface's name.
+func (d *Device) Rename(name string) error {
+	if err := netlink.LinkSetName(d.link(), name); err != nil {
+		return fmt.Errorf("rename %s to %s: %w", d.name, name, err)
+	}
+	d.name = name
+	return nil
+}
+
+// Stats are the device's own counters.
+type Stats struct {
+	// TxPackets counts what readers took (drivers/net/tun.c: tun_put_user),
+	// not what the driver queued.
+	TxPackets, TxBytes, TxErrors uint64
+	// TxDropped counts what the driver freed, and also what the stack freed
+	// on its behalf (include/linux/netdevice.h: dev_core_stats_tx_dropped_inc).
+	TxDropped uint64
+}
+
+// Stats reads the device's counters.
+func (d *Device) Stats() (Stats, error) {
+	link, err := netlink.LinkByIndex(d.index)
+	if err != nil {
+		return Stats{}, fmt.Errorf("read the counters of %s: %w", d.name, err)
+	}
+	s := link.Attrs().Statistics
+	if s == nil {
+		return Stats{}, fmt.Errorf("read the counters of %s: the kernel sent none", d.name)
+	}
+	return Stats{TxPackets: s.TxPackets, TxBytes: s.TxBytes, TxErrors: s.TxErrors, TxDropped: s.TxDropped}, nil
+}

@@ -1,0 +1,122 @@
+package tuntap
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+const tunPath = "/dev/net/tun"
+
+func openTun() (int, error) {
+	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
+		return -1, &MissingError{Option: "CONFIG_TUN", What: "tun and tap devices", Err: fmt.Errorf("open %s: %w", tunPath, err)}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", tunPath, err)
+	}
+	return fd, nil
+}
+
+// Features returns the TUNSETIFF flags that the driver knows.
+func Features() (uint32, error) {
+	fd, err := openTun()
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	features, err := unix.IoctlGetUint32(fd, unix.TUNGETFEATURES)
+	if err != nil {
+		return 0, fmt.Errorf("TUNGETFEATURES: %w", err)
+	}
+	return features, nil
+}
+
+// AddQueue attaches one more queue and returns its number.
+func (d *Device) AddQueue() (int, error) {
+	fd, err := openTun()
+	if err != nil {
+		return 0, err
+	}
+	name, err := setIff(fd, d.name, d.flags)
+	if err != nil {
+		unix.Close(fd)
+		return 0, fmt.Errorf("attach queue %d to %q, flags %#x: TUNSETIFF: %w", len(d.fds), d.name, d.flags, err)
+	}
+	d.name = name
+	d.fds = append(d.fds, fd)
+	return len(d.fds) - 1, nil
+}
+
+func setIff(fd int, name string, flags uint16) (string, error) {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return "", err
+	}
+	ifr.SetUint16(flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		return "", err
+	}
+	return ifr.Name(), nil
+}
+
+// Queues returns the file descriptors of the queues in the order in which
+// they were attached, -1 for each that was closed. They are non-blocking and
+// belong to the device. The order is the txq's, as long as no queue has been
+// detached or closed (drivers/net/tun.c: __tun_detach moves the last queue
+// into the gap).
+func (d *Device) Queues() []int { return append([]int(nil), d.fds...) }
+
+// CloseQueue closes the descriptor of queue i. The device goes with its last
+// queue unless it is persistent.
+func (d *Device) CloseQueue(i int) error {
+	fd := d.fds[i]
+	if fd < 0 {
+		return nil
+	}
+	d.fds[i] = -1
+	if err := unix.Close(fd); err != nil {
+		return fmt.Errorf("close queue %d of %s: %w", i, d.name, err)
+	}
+	return nil
+}
+
+// Detach takes queue i from the device but keeps it open; what its ring holds
+// is freed (drivers/net/tun.c: tun_queue_purge).
+func (d *Device) Detach(i int) error { return d.setQueue(i, unix.IFF_DETACH_QUEUE, "detach") }
+
+// Attach gives the detached queue i back to the device, as its last txq.
+func (d *Device) Attach(i int) error { return d.setQueue(i, unix.IFF_ATTACH_QUEUE, "attach") }
+
+func (d *Device) setQueue(i int, flag uint16, verb string) error {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(flag)
+	if err := unix.IoctlIfreq(d.fds[i], unix.TUNSETQUEUE, ifr); err != nil {
+		return fmt.Errorf("%s queue %d of %s: TUNSETQUEUE: %w", verb, i, d.name, err)
+	}
+	return nil
+}
+
+// SetPersist says whether the device outlives its queues. Close removes it in
+// any case.
+func (d *Device) SetPersist(on bool) error {
+	value := 0
+	if on {
+		value = 1
+	}
+	for _, fd := range d.fds {
+		if fd < 0 {
+			continue
+		}
+		if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, value); err != nil {
+			return fmt.Errorf("make %s persistent: TUNSETPERSIST %d: %w", d.name, value, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("make %s persistent: all its queues are closed", d.name)
+}
