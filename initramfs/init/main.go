@@ -1,0 +1,92 @@
+// Command init is process 1 of the VM: it makes the file systems that tests
+// expect, loads the modules that the image carries, runs the program that the
+// host asked for and relays what it prints, and switches the machine off.
+//
+// It talks to the host over a virtio-serial port named contract.PortName.
+// What it prints itself goes to the console and begins with "init: ".
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/hugelgupf/vmtest/guest"
+	"github.com/ringproof/ringproof/internal/contract"
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	complain := func(err error) { fmt.Fprintf(os.Stderr, "init: %v\n", err) }
+	if os.Getpid() != 1 {
+		complain(fmt.Errorf("this is process 1 of ringproof's VM, not a program to run"))
+		os.Exit(1)
+	}
+	defer switchOff()
+
+	for _, err := range mountAll() {
+		complain(err)
+	}
+	boot, err := bootFromCmdline()
+	if err != nil {
+		complain(err)
+		return
+	}
+	moduleErrors := loadModules()
+
+	port, err := openPort()
+	if err != nil {
+		complain(err)
+		for _, e := range moduleErrors {
+			complain(fmt.Errorf("module %s", e))
+		}
+		// The command line that reproduces a VM gives it no port: whoever
+		// runs it wants to see the program on the terminal.
+		run(boot, os.Stderr)
+		return
+	}
+	defer port.Close()
+	port.Emit(contract.Event{Hello: hello(moduleErrors)})
+	go func() {
+		for range time.Tick(time.Second) {
+			port.Emit(contract.Event{Alive: true})
+		}
+	}()
+	exit := run(boot, output{port})
+	port.Emit(contract.Event{Exit: &exit})
+}
+
+func bootFromCmdline() (contract.Boot, error) {
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return contract.Boot{}, fmt.Errorf("find out what to run: %w", err)
+	}
+	return contract.ParseBoot(string(cmdline))
+}
+
+func hello(moduleErrors []string) *contract.Hello {
+	h := &contract.Hello{CPUs: runtime.NumCPU(), ModuleErrors: moduleErrors}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err == nil {
+		h.Release = unix.ByteSliceToString(uts.Release[:])
+		h.Version = unix.ByteSliceToString(uts.Version[:])
+	}
+	return h
+}
+
+// output relays what the program prints.
+type output struct {
+	port *guest.Emitter[contract.Event]
+}
+
+func (o output) Write(p []byte) (int, error) {
+	return len(p), o.port.Emit(contract.Event{Output: p})
+}
+
+// switchOff ends QEMU, which is started with -no-reboot: a restart is quicker
+// than a power-off and needs no ACPI, which microvm may lack.
+func switchOff() {
+	unix.Sync()
+	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}

@@ -1,0 +1,141 @@
+// Package initramfs builds what the VM boots into: an image with our init
+// (package initramfs/init), one guest test binary and, where the kernel under
+// test has its drivers as modules, those modules.
+package initramfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
+	"github.com/u-root/mkuimage/cpio"
+	"github.com/u-root/mkuimage/uimage"
+	"github.com/u-root/uio/llog"
+)
+
+// Program is where the image has the guest test binary: the first element of
+// contract.Boot's Argv.
+const Program = "/bin/guest.test"
+
+// Options says what goes into an image.
+type Options struct {
+	// Package is the Go package whose tests the image runs, as go test names
+	// it, for example "./vmtests/guest". Required.
+	Package string
+	// Dir is where Package is looked up; "" is the working directory.
+	Dir string
+	// Modules is a directory with the kernel's modules, as "make
+	// modules_install" leaves it or a build tree; compressed ones too. ""
+	// means that everything is built in.
+	Modules string
+	// Progress is told when the image is not in the cache and has to be
+	// built; nil is io.Discard.
+	Progress io.Writer
+}
+
+// Build returns the path of an image, which stays in the cache:
+//
+//	image, cached, err := initramfs.Build(ctx, initramfs.Options{Package: "./vmtests/guest"})
+//
+// The two programs are always handed to the go command, which is quick to see
+// that nothing changed, and knows better than we do what they are made of.
+// The image is then looked up by their content and that of the modules; cached
+// says that it was there.
+func Build(ctx context.Context, o Options) (path string, cached bool, err error) {
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	mods, err := findModules(o.Modules)
+	if err != nil {
+		return "", false, err
+	}
+	work, err := programs(ctx, o)
+	if err != nil {
+		return "", false, err
+	}
+	defer work.lock.Release()
+
+	key, err := imageKey(work, mods)
+	if err != nil {
+		return "", false, fmt.Errorf("read what the image is made of: %w", err)
+	}
+	images, err := cache.Dir("initramfs")
+	if err != nil {
+		return "", false, err
+	}
+	dir := filepath.Join(images, key)
+	path = filepath.Join(dir, "initramfs.cpio")
+	if _, err := os.Stat(path); err == nil {
+		return path, true, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", false, fmt.Errorf("look for the image: %w", err)
+	}
+	err = cache.Publish(dir, func(tmp string) error { return write(tmp, work, mods) })
+	if err != nil {
+		return "", false, fmt.Errorf("build the image: %w", err)
+	}
+	return path, false, nil
+}
+
+// imageKey hashes what the image will hold. format changes when the way in
+// which it is put together does.
+func imageKey(work *build, mods []module) (string, error) {
+	const format = "1"
+	h := sha256.New()
+	io.WriteString(h, format)
+	for _, program := range []string{work.init, work.guest} {
+		f, err := os.Open(program)
+		if err != nil {
+			return "", err
+		}
+		n, err := io.Copy(h, f)
+		f.Close()
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(h, n)
+	}
+	for _, m := range mods {
+		fmt.Fprintln(h, m.name, m.path, m.size, m.modified.UnixNano())
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+}
+
+// write puts the image together in dir. It is not compressed: under TCG the
+// guest takes longer to decompress it than QEMU takes to read it.
+func write(dir string, work *build, mods []module) error {
+	files := []string{work.init + ":init", work.guest + ":" + Program[1:]}
+	unpacked := filepath.Join(dir, "modules")
+	order, err := unpack(unpacked, mods)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(unpacked)
+	if len(order) > 0 {
+		files = append(files, unpacked+":lib/modules")
+	}
+	// The kernel opens init's standard output before devtmpfs is mounted
+	// (init/main.c: console_on_rootfs).
+	console, err := cpio.ArchiveFromRecords([]cpio.Record{
+		cpio.Directory("dev", 0o755),
+		cpio.CharDev("dev/console", 0o600, 5, 1),
+	})
+	if err != nil {
+		return err
+	}
+	return uimage.Create(llog.New(slog.LevelError, func(string, ...any) {}),
+		uimage.WithTempDir(dir),
+		uimage.WithBaseArchive(console),
+		uimage.WithFiles(files...),
+		uimage.WithSkipLDD(),
+		uimage.WithCPIOOutput(filepath.Join(dir, "initramfs.cpio")),
+	)
+}

@@ -1,0 +1,168 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hugelgupf/vmtest/qemu"
+	"github.com/hugelgupf/vmtest/qemu/qevent"
+	"github.com/ringproof/ringproof/internal/contract"
+	"golang.org/x/sys/unix"
+)
+
+// boot is one QEMU process.
+type boot struct {
+	machine Machine
+	began   time.Time
+	events  chan contract.Event
+	noPort  <-chan struct{} // closed when init says that it has none
+	console net.Conn        // to write to; vm.console reads it
+	monitor net.Conn
+	qemu    *qemu.VM
+	kill    context.CancelFunc
+	// said is what QEMU itself printed.
+	said *tail
+	// exited is closed when QEMU has ended, its console is read to the end
+	// and events is closed; err is then what exec.Cmd.Wait said.
+	exited chan struct{}
+	err    error
+}
+
+// start starts QEMU.
+func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
+	b := &boot{
+		machine: machine,
+		events:  make(chan contract.Event),
+		said:    &tail{},
+		exited:  make(chan struct{}),
+	}
+	console, theirConsole, err := socketpair("console")
+	if err != nil {
+		return nil, err
+	}
+	monitor, theirMonitor, err := socketpair("monitor")
+	if err != nil {
+		console.Close()
+		theirConsole.Close()
+		return nil, err
+	}
+	b.console, b.monitor = console, monitor
+	common, err := vm.cfg.options(machine, vm.accel.Accel)
+	if err != nil {
+		return nil, err
+	}
+	o, err := qemu.OptionsFor(guestArch,
+		common,
+		machine.device(qevent.EventChannel(contract.PortName, b.events)),
+		socket("console", theirConsole, "-serial", "chardev:console"),
+		socket("monitor", theirMonitor, "-mon", "chardev=monitor,mode=control"),
+		qemu.WithSerialOutput(b.said),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("configure QEMU: %w", err)
+	}
+	o.VMTimeout = 0
+
+	running, kill := context.WithCancel(context.WithoutCancel(ctx))
+	b.kill = kill
+	b.noPort = vm.console.begin(fmt.Sprintf("%s, %s, %s", machine, vm.accel.Accel, vm.cfg.Kernel))
+	b.began = time.Now()
+	b.qemu, err = launch(running, o)
+	if err != nil {
+		kill()
+		console.Close()
+		monitor.Close()
+		return nil, fmt.Errorf("start QEMU: %w", err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		defer console.Close()
+		vm.console.read(console)
+	}()
+	go func() {
+		defer close(b.exited)
+		b.err = b.qemu.Wait()
+		<-read
+		monitor.Close()
+		kill()
+	}()
+	return b, nil
+}
+
+// options are those that the VM and the command that reproduces it share.
+func (c *Config) options(machine Machine, accel Accel) (qemu.Fn, error) {
+	arg, err := c.Boot.KernelArg()
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{machine.kernelArgs(accel)}, c.Append...)
+	return qemu.All(
+		qemu.WithQEMUCommand(qemuCommand),
+		qemu.WithKernel(c.Kernel),
+		qemu.WithInitramfs(c.Initramfs),
+		qemu.WithAppendKernel(append(args, arg)...),
+		machine.options(accel, c.CPUs, c.MemoryMiB),
+	), nil
+}
+
+// socket gives QEMU its end of a socket pair as the character device id.
+func socket(id string, theirs *os.File, args ...string) qemu.Fn {
+	return func(alloc *qemu.IDAllocator, o *qemu.Options) error {
+		fd := o.AddFile(theirs)
+		o.AppendQEMU("-chardev", fmt.Sprintf("socket,id=%s,fd=%d", id, fd))
+		o.AppendQEMU(args...)
+		// Ours alone has to be open, so that QEMU's death is an end of file.
+		o.Tasks = append(o.Tasks, qemu.WaitVMStarted(func(context.Context, *qemu.Notifications) error {
+			return theirs.Close()
+		}))
+		return nil
+	}
+}
+
+func socketpair(name string) (ours net.Conn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make QEMU's %s: %w", name, err)
+	}
+	file := os.NewFile(uintptr(fds[0]), name)
+	defer file.Close()
+	theirs = os.NewFile(uintptr(fds[1]), name)
+	ours, err = net.FileConn(file)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("make QEMU's %s: %w", name, err)
+	}
+	return ours, theirs, nil
+}
+
+// tail keeps the last of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailSize = 16 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if over := len(t.text) - tailSize; over > 0 {
+		t.text = append(t.text[:0], t.text[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) Close() error { return nil }
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(strings.ReplaceAll(string(t.text), "\r", ""))
+}

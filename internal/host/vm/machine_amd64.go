@@ -1,0 +1,88 @@
+package vm
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hugelgupf/vmtest/qemu"
+)
+
+const (
+	qemuCommand = "qemu-system-x86_64"
+	qemuPackage = "qemu-system-x86"
+	guestArch   = qemu.ArchAMD64
+)
+
+// Machine is a machine type of QEMU's.
+type Machine string
+
+const (
+	// Microvm has virtio-mmio devices and nothing to probe for: the quickest
+	// to boot. The kernel has to have VIRTIO_MMIO.
+	Microvm Machine = "microvm"
+	// Q35 is a PC that every kernel knows.
+	Q35 Machine = "q35"
+)
+
+// options are the arguments that make the machine.
+func (m Machine) options(accel Accel, cpus, memoryMiB int) qemu.Fn {
+	accelerator := string(accel)
+	if accel == TCG {
+		accelerator = "tcg,thread=multi"
+	}
+	return qemu.WithQEMUArgs(
+		"-nodefaults", "-no-reboot",
+		"-M", string(m),
+		"-accel", accelerator,
+		// All that the accelerator can do; with KVM this is the host's.
+		"-cpu", "max",
+		"-smp", fmt.Sprint(cpus),
+		"-m", fmt.Sprintf("%dM", memoryMiB),
+	)
+}
+
+// device adapts fn, which adds virtio devices, to the machine: on x86 QEMU
+// takes "virtio-serial" for the PCI device, but microvm has no PCI bus.
+func (m Machine) device(fn qemu.Fn) qemu.Fn {
+	if m != Microvm {
+		return fn
+	}
+	return func(alloc *qemu.IDAllocator, o *qemu.Options) error {
+		if err := fn(alloc, o); err != nil {
+			return err
+		}
+		if i := slices.Index(o.QEMUArgs, "virtio-serial"); i >= 0 {
+			o.QEMUArgs[i] = "virtio-serial-device"
+		}
+		return nil
+	}
+}
+
+// kernelArgs is the kernel command line, but for what is to be run.
+func (m Machine) kernelArgs(accel Accel) string {
+	args := []string{
+		"console=ttyS0",
+		// WARN() prints at KERN_WARNING, which "quiet" would hide.
+		"loglevel=5", "printk.time=1",
+		// The marks around tests come in bursts.
+		"printk.devkmsg=on",
+		// With -no-reboot, a panic ends QEMU at once, by the quickest way.
+		"panic=-1", "reboot=t",
+		// An NMI from us is how to see a CPU that has interrupts off.
+		"unknown_nmi_panic=1",
+		// 256 devices that nobody uses take 0.3 s under TCG.
+		"pty.legacy_count=0",
+		"rcupdate.rcu_expedited=1",
+	}
+	if accel == TCG {
+		// The guest's TSC is the host's. Measuring it against the PIT
+		// fails on a busy host, and microvm has no other clock: time would
+		// then advance by jiffies, if at all.
+		args = append(args, "no_timer_check")
+		if khz := tscKHz(); khz > 0 {
+			args = append(args, fmt.Sprintf("tsc_early_khz=%d", khz), "tsc=reliable")
+		}
+	}
+	return strings.Join(args, " ")
+}

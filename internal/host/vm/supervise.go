@@ -1,0 +1,189 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// supervise follows the boot to its end, and boots once more on q35 when
+// microvm did not get as far as init: the kernel may lack what microvm needs.
+func (vm *VM) supervise(ctx context.Context, b *boot) (*Result, error) {
+	began := time.Now()
+	r := vm.follow(ctx, b, began)
+	if r.Ending == NotBooted && b.machine == Microvm {
+		fmt.Fprintf(vm.cfg.Progress, "%s: %s: trying %s\n", Microvm, r.Why, Q35)
+		second, err := vm.start(ctx, Q35)
+		if err != nil {
+			return r, err
+		}
+		microvm := r
+		r = vm.follow(ctx, second, began)
+		if r.Hello != nil {
+			rememberMachine(vm.cfg.Kernel, Q35)
+		} else if r.Ending == NotBooted && r.Why != microvm.Why {
+			r.Why += fmt.Sprintf(" (and on %s: %s)", Microvm, microvm.Why)
+		}
+	}
+	return r, nil
+}
+
+// bootGrace is how long the guest may take to switch itself off after the
+// program's end.
+const bootGrace = 5 * time.Second
+
+// follow follows one QEMU process to its end.
+func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
+	r := &Result{Machine: b.machine}
+	var killed Ending // why we killed QEMU, if we did
+	stacks := make(chan string, 1)
+	kill := func(why Ending) {
+		if killed != "" {
+			return
+		}
+		killed = why
+		_, _, r.Running = vm.console.state()
+		go func() { // the guest has to be listened to meanwhile
+			stacks <- vm.askForStacks(ctx, b)
+			b.kill()
+		}()
+	}
+
+	silence := time.NewTimer(vm.cfg.BootTime)
+	defer silence.Stop()
+	var deadline <-chan time.Time
+	if vm.cfg.Deadline > 0 {
+		timer := time.NewTimer(vm.cfg.Deadline - time.Since(began))
+		defer timer.Stop()
+		deadline = timer.C
+	}
+	interrupted := ctx.Done()
+	noPort := b.noPort
+	events := b.events
+	var exited <-chan struct{}
+	for events != nil || exited != nil {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				events, exited = nil, b.exited
+				break
+			}
+			silence.Reset(vm.cfg.Silence)
+			switch {
+			case e.Hello != nil:
+				r.Hello, r.Boot = e.Hello, time.Since(b.began)
+				vm.cfg.OnHello(*e.Hello)
+			case e.Output != nil:
+				vm.cfg.Output.Write(e.Output)
+			case e.Exit != nil:
+				r.Exit = e.Exit
+				silence.Reset(bootGrace)
+			}
+		case <-exited:
+			exited = nil
+		case <-noPort:
+			killed, noPort = NotBooted, nil
+			b.kill()
+		case <-silence.C:
+			if r.Hello == nil {
+				kill(NotBooted)
+			} else {
+				kill(Hung)
+			}
+		case <-deadline:
+			kill(PastDeadline)
+		case <-interrupted:
+			killed, interrupted = Interrupted, nil
+			b.kill()
+		}
+	}
+	r.Total = time.Since(b.began)
+	r.QEMU = b.said.String()
+	select {
+	case r.Stacks = <-stacks:
+	default:
+	}
+	log, reports, running := vm.console.state()
+	r.Reports = reports
+	if r.Running == "" {
+		r.Running = running
+	}
+	vm.conclude(r, b, killed, log)
+	return r
+}
+
+// conclude decides what the end of QEMU means.
+func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
+	panicked := findReport(r.Reports, Panic)
+	starved := findReport(r.Reports, OOM)
+	var status *exec.ExitError
+	failed := errors.As(b.err, &status)
+	switch {
+	case r.Exit != nil && r.Exit.Signal == "SIGKILL" && starved != nil:
+		r.Ending, r.Fatal = OutOfMemory, starved
+		r.Why = fmt.Sprintf("the kernel killed the program for want of memory; it has %d MiB", vm.cfg.MemoryMiB)
+	case r.Exit != nil:
+		r.Ending, r.Why = Exited, describeExit(r.Exit)
+	case panicked != nil && starved != nil:
+		r.Ending, r.Fatal, r.Why = OutOfMemory, panicked, panicked.Title
+	case panicked != nil && r.Hello == nil:
+		r.Ending, r.Fatal, r.Why = NotBooted, panicked, panicked.Title
+	case panicked != nil:
+		r.Ending, r.Fatal, r.Why = Panicked, panicked, panicked.Title
+	case killed == Interrupted:
+		r.Ending = Interrupted
+	case killed == PastDeadline:
+		r.Ending = PastDeadline
+		r.Why = fmt.Sprintf("the VM was still at work after %v", vm.cfg.Deadline)
+	case killed == Hung:
+		r.Ending = Hung
+		r.Why = fmt.Sprintf("the guest has given no sign of life for %v", vm.cfg.Silence)
+	case killed == NotBooted && log.noPort != "":
+		r.Ending, r.Why = NotBooted, log.noPort
+	case killed == NotBooted:
+		r.Ending = NotBooted
+		r.Why = fmt.Sprintf("init did not report within %v; %s", vm.cfg.BootTime, log.lastWords())
+	case failed:
+		r.Ending, r.Why = QEMUDied, describeQEMU(status, r.QEMU)
+	case r.Hello == nil:
+		r.Ending = NotBooted
+		r.Why = "the guest reset itself before init reported; " + log.lastWords()
+	default:
+		r.Ending = Reset
+		r.Why = "the guest reset itself without a panic; " + log.lastWords()
+	}
+	if r.Ending == NotBooted && vm.accel.Accel == KVM {
+		r.Why += "; to see whether KVM is to blame, try ACCEL=tcg"
+	}
+}
+
+func describeExit(e *contract.Exit) string {
+	switch {
+	case e.Error != "":
+		return "the program could not be started: " + e.Error
+	case e.Signal != "":
+		return "the program was killed by " + e.Signal
+	default:
+		return fmt.Sprintf("the program's exit status is %d", e.Code)
+	}
+}
+
+func describeQEMU(status *exec.ExitError, said string) string {
+	why := "QEMU failed: " + status.String()
+	if ws, ok := status.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		why = fmt.Sprintf("QEMU was killed from outside by signal %d (%v)", ws.Signal(), ws.Signal())
+		if ws.Signal() == syscall.SIGKILL {
+			why += "; if nobody did, the host was out of memory: see dmesg"
+		}
+	}
+	if said != "" {
+		why += ": " + strings.ReplaceAll(said, "\n", "; ")
+	}
+	return why
+}

@@ -1,0 +1,176 @@
+// Package vm boots a kernel in QEMU, runs one program in it, and tells how it
+// ended: the program's exit status, or what kind of death the guest died.
+//
+// What the guest prints arrives as it comes: the program's output through a
+// virtio-serial port, the kernel's log through the serial console, which is
+// kept in a file and searched for what the kernel reports (see Report).
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// Config describes a VM and what runs in it.
+type Config struct {
+	// Kernel and Initramfs are the files to boot. Required.
+	Kernel, Initramfs string
+	// Boot is the program to run. Required.
+	Boot contract.Boot
+	// Accel is how QEMU executes the guest; "" is Auto.
+	Accel Accel
+	// CPUs is the number of virtual CPUs; 0 is 4.
+	CPUs int
+	// MemoryMiB is the guest's memory; 0 is 1024.
+	MemoryMiB int
+	// Append are further arguments for the kernel.
+	Append []string
+
+	// Deadline ends the VM when it has run for so long; 0 is no limit.
+	Deadline time.Duration
+	// BootTime is how long the guest may take until its init reports;
+	// 0 is a minute, for kernels with KASAN and without KVM.
+	BootTime time.Duration
+	// Silence is how long the guest may send no sign of life, which init does
+	// once a second; 0 is 20 s. A guest that is silent for longer hangs.
+	Silence time.Duration
+
+	// Dir is where the VM's artifacts are written, as it runs: console.log
+	// and command.sh. It is made if need be. Required.
+	Dir string
+	// Output is given what the program prints; nil discards it.
+	Output io.Writer
+	// OnHello is called when the guest has booted; may be nil.
+	OnHello func(contract.Hello)
+	// OnReport is called with each Report of the kernel's once it is
+	// complete, from the goroutine that reads the console; may be nil.
+	OnReport func(Report)
+	// Progress is told in a line each what is not obvious: the accelerator
+	// and why, a second attempt on another machine; nil is io.Discard.
+	Progress io.Writer
+}
+
+const (
+	defaultCPUs      = 4
+	defaultMemoryMiB = 1024
+	defaultBootTime  = time.Minute
+	defaultSilence   = 20 * time.Second
+)
+
+func (c *Config) setDefaults() error {
+	for _, field := range []struct{ name, value string }{
+		{"Kernel", c.Kernel}, {"Initramfs", c.Initramfs}, {"Dir", c.Dir},
+	} {
+		if field.value == "" {
+			return fmt.Errorf("vm.Config: %s is required", field.name)
+		}
+	}
+	// The command line has to work from any directory.
+	var err error
+	for _, path := range []*string{&c.Kernel, &c.Initramfs, &c.Dir} {
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
+	}
+	if c.Accel == "" {
+		c.Accel = Auto
+	}
+	if c.CPUs == 0 {
+		c.CPUs = defaultCPUs
+	}
+	if c.MemoryMiB == 0 {
+		c.MemoryMiB = defaultMemoryMiB
+	}
+	if c.BootTime == 0 {
+		c.BootTime = defaultBootTime
+	}
+	if c.Silence == 0 {
+		c.Silence = defaultSilence
+	}
+	if c.Output == nil {
+		c.Output = io.Discard
+	}
+	if c.OnHello == nil {
+		c.OnHello = func(contract.Hello) {}
+	}
+	if c.OnReport == nil {
+		c.OnReport = func(Report) {}
+	}
+	if c.Progress == nil {
+		c.Progress = io.Discard
+	}
+	return nil
+}
+
+// VM is a virtual machine that runs, or has ended.
+type VM struct {
+	cfg     Config
+	accel   Choice
+	console *console
+	ended   chan struct{}
+	result  *Result
+	err     error
+}
+
+// Start boots a VM:
+//
+//	vm, err := vm.Start(ctx, vm.Config{Kernel: "bzImage", Initramfs: image, Dir: dir,
+//		Boot: contract.Boot{Argv: []string{initramfs.Program, "-test.v"}}})
+//
+// It returns when QEMU runs, before the guest has booted. The VM ends at the
+// latest when ctx or this process does. The caller must Wait for it.
+func Start(ctx context.Context, cfg Config) (*VM, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	if _, err := findQEMU(); err != nil {
+		return nil, err
+	}
+	accel, err := Choose(ctx, cfg.Accel)
+	if err != nil {
+		return nil, err
+	}
+	console, err := openConsole(cfg.Dir, cfg.OnReport)
+	if err != nil {
+		return nil, err
+	}
+	vm := &VM{cfg: cfg, accel: accel, console: console, ended: make(chan struct{})}
+	machine := rememberedMachine(cfg.Kernel)
+	b, err := vm.start(ctx, machine)
+	if err != nil {
+		console.close()
+		return nil, err
+	}
+	fmt.Fprintf(cfg.Progress, "%s: %s\n", accel.Accel, accel.Reason)
+	go func() {
+		defer close(vm.ended)
+		vm.result, vm.err = vm.supervise(ctx, b)
+		vm.err = errors.Join(vm.err, console.close())
+	}()
+	return vm, nil
+}
+
+// Wait waits for the VM's end and returns how it ended. An error says that
+// this could not be found out, or that artifacts could not be written; the
+// Result, as far as it is known, comes with it.
+func (vm *VM) Wait() (*Result, error) {
+	<-vm.ended
+	return vm.result, vm.err
+}
+
+// Accel is the accelerator that was chosen, and why.
+func (vm *VM) Accel() Choice { return vm.accel }
+
+// AwaitEnd waits until all that the kernel logged before the test's end mark
+// has been read, and is reported if it has to be; nth is 1 for the first time
+// that this test ran in the VM. It returns false if the mark does not come
+// before ctx or the VM ends.
+func (vm *VM) AwaitEnd(ctx context.Context, test string, nth int) bool {
+	return vm.console.awaitEnd(ctx, test, nth)
+}
