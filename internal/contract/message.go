@@ -10,6 +10,10 @@ import (
 // PortName is the virtio-serial port over which the guest's init sends Events.
 const PortName = "ringproof"
 
+// GuestEnv is set to "1" in the environment of the program that the guest's
+// init runs: tests that change network devices skip without it.
+const GuestEnv = "RINGPROOF_GUEST"
+
 // Event is one message from the guest's init to the host, one line of JSON.
 // Exactly one field is set.
 type Event struct {
@@ -116,4 +120,6 @@ func ParseMark(line string) (test string, begin, ok bool) {
 const (
 	// AttrVerdict carries a Verdict.
 	AttrVerdict = "ringproof.verdict"
+	// AttrMarked says that the test writes MarkBegin and MarkEnd.
+	AttrMarked = "ringproof.marked"
 )

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/report"
+)
+
+// column is one of the kernels that check shows side by side.
+type column struct {
+	label    string
+	series   []string
+	contract contract.Contract
+}
+
+// check builds a kernel without and with a series and runs the contract on
+// both.
+func check(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("ringproof check", flag.ContinueOnError)
+	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel source `tree`; without one, Debian's linux-source-6.12")
+	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to check; without one, patches/lossless on the default source, or the tree alone")
+	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of the patched kernel: auto, stock, lossless, rare-drop or opt-in")
+	short := flags.Bool("short", false, "seconds instead of minutes: the three promises, and not the whole matrix")
+	if err := flags.Parse(args); err != nil {
+		return flag.ErrHelp
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("check: unexpected argument %q", flags.Arg(0))
+	}
+	patched, err := contract.Parse(*want)
+	if err != nil {
+		return err
+	}
+	columns := []column{{label: "stock", contract: contract.Stock}}
+	switch {
+	case *series != "":
+		columns = append(columns, column{label: "patched", series: []string{*series}, contract: patched})
+	case *ksrc != "":
+		columns = []column{{label: filepath.Base(*ksrc), contract: patched}}
+	default:
+		columns = append(columns, column{label: "lossless", series: []string{filepath.Join("patches", "lossless")}, contract: patched})
+	}
+
+	// Both kernels first: a series that does not apply is known at once.
+	kernels := make([]*kernel.Result, len(columns))
+	for i, c := range columns {
+		fmt.Printf("%s kernel:\n", c.label)
+		kernels[i], err = kernel.Build(ctx, kernel.Spec{Source: *ksrc, Series: c.series}, os.Stdout)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s\n", kernels[i].Image)
+	}
+	runs := make([]*report.Run, len(columns))
+	failed := false
+	for i, c := range columns {
+		fmt.Printf("\n%s kernel, contract %s:\n", c.label, c.contract)
+		run, err := test(ctx, c, kernels[i], *short)
+		if run == nil {
+			return err
+		}
+		fmt.Print(run.Text())
+		runs[i] = run
+		failed = failed || err != nil
+	}
+	fmt.Printf("\nside by side:\n\n%s", report.SideBySide(runs...))
+	if failed {
+		return errors.New("not every run kept its contract")
+	}
+	return nil
+}
+
+// test runs go test ./vmtests on one kernel, as anyone would, and returns
+// what it found out. The error says that the run did not pass; the run is nil
+// if there is nothing to show.
+func test(ctx context.Context, c column, k *kernel.Result, short bool) (*report.Run, error) {
+	// Next to each other and in the order in which they were run.
+	dir, err := filepath.Abs(filepath.Join("artifacts", time.Now().Format("2006-01-02T15-04-05")+"-check-"+c.label))
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"test", "-count=1", "-timeout=20m", "./vmtests"}
+	if short {
+		args = append(args, "-short")
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	// go test passes ^C on to the tests, which end their VMs and write down
+	// what they have so far.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 30 * time.Second
+	cmd.Env = append(os.Environ(),
+		"KERNEL="+k.Image, "VMLINUX="+k.Vmlinux, "MODULES="+k.Modules,
+		"CONTRACT="+string(c.contract), "ARTIFACTS="+dir, "RINGPROOF_LABEL="+c.label)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	run, readErr := report.Read(dir)
+	if readErr != nil {
+		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), errors.Join(err, readErr), out.String())
+	}
+	return run, err
+}
+
+func compare(dirs []string) error {
+	if len(dirs) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		return errUsage
+	}
+	var runs []*report.Run
+	for _, dir := range dirs {
+		run, err := report.Read(dir)
+		if err != nil {
+			return err
+		}
+		if run.Label == "" {
+			run.Label = filepath.Base(dir)
+		}
+		runs = append(runs, run)
+	}
+	fmt.Print(report.SideBySide(runs...))
+	return nil
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/vm"
+)
+
+// deps installs the Debian packages that a run or a build of the default
+// kernels needs and that are missing, after it has said which and why.
+func deps(ctx context.Context) error {
+	missing := kernel.MissingPackages(kernel.Spec{Fragments: []string{"modular"}})
+	if _, err := vm.FindQEMU(); err != nil {
+		missing = append(missing, kernel.Package{Name: vm.Package, Why: "runs the kernels"})
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	install := &kernel.MissingError{Packages: missing}
+	fmt.Println("missing:")
+	var names []string
+	for _, p := range missing {
+		fmt.Printf("  %-18s %s\n", p.Name, p.Why)
+		names = append(names, p.Name)
+	}
+	var sudo []string
+	if os.Geteuid() != 0 {
+		if _, err := exec.LookPath("sudo"); err != nil || exec.CommandContext(ctx, "sudo", "-n", "true").Run() != nil {
+			return fmt.Errorf("this needs root; run this, then try again:\n  sudo %s", install.Install())
+		}
+		sudo = []string{"sudo"}
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return errors.New("no apt-get here: install the like of these with your own package manager, and give your own kernel source with KSRC=")
+	}
+	for _, args := range [][]string{
+		{"apt-get", "-q", "update"},
+		append([]string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "install", "--no-install-recommends"}, names...),
+	} {
+		fmt.Println("+", strings.Join(args, " "))
+		args = append(sudo, args...)
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+		}
+	}
+	return nil
+}

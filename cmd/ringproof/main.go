@@ -1,0 +1,57 @@
+// Command ringproof builds the kernels that the checks run on, runs the
+// checks on several of them and shows the results side by side. A single
+// kernel needs no command: KERNEL=path go test ./vmtests.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const usage = `usage: ringproof COMMAND [ARGUMENT ...]
+
+  deps                     install what is missing, or say how
+  kernel [-h]              build a kernel, print the path of its bzImage
+  check [-h]               build a kernel with and without a series, run the
+                           contract on both, show them side by side
+  compare DIR [DIR ...]    show the artifacts of several runs side by side
+`
+
+// errUsage means that usage has been printed already.
+var errUsage = errors.New("usage")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := command(ctx, os.Args[1:])
+	switch {
+	case err == nil:
+	case errors.Is(err, flag.ErrHelp), errors.Is(err, errUsage):
+		os.Exit(2)
+	default:
+		fmt.Fprintf(os.Stderr, "ringproof: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "deps":
+			return deps(ctx)
+		case "kernel":
+			return buildKernel(ctx, args[1:])
+		case "check":
+			return check(ctx, args[1:])
+		case "compare":
+			return compare(args[1:])
+		}
+	}
+	fmt.Fprint(os.Stderr, usage)
+	return errUsage
+}

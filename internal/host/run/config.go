@@ -1,0 +1,125 @@
+package run
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/vm"
+)
+
+// Config says what to run on what. ConfigFromEnv documents each field's
+// variable.
+type Config struct {
+	Kernel    string
+	Modules   string
+	Contract  contract.Contract
+	Accel     vm.Accel
+	CPUs      int
+	MemoryMiB int
+	Append    []string
+	Dir       string
+	Label     string
+
+	// Package is the Go package with the guest's tests, and Module the
+	// directory of the module that it is looked up in.
+	Package, Module string
+}
+
+// ConfigFromEnv reads the environment:
+//
+//	KERNEL     bzImage to boot; unset is the default kernel, which must have
+//	           been built
+//	MODULES    directory with the kernel's modules, as INSTALL_MOD_PATH of
+//	           "make modules_install", if tun is one
+//	CONTRACT   what to expect: auto (default), stock, lossless, rare-drop, opt-in
+//	ACCEL      auto (default), kvm, tcg
+//	CPUS       virtual CPUs (4)
+//	MEM        the guest's memory in MiB (1024)
+//	APPEND     further kernel arguments, separated by spaces
+//	ARTIFACTS  directory for this run's artifacts; it must be empty or not
+//	           exist (artifacts/DATE-TIME-PID in the module's root)
+func ConfigFromEnv() (Config, error) {
+	c := Config{
+		Kernel:  os.Getenv("KERNEL"),
+		Modules: os.Getenv("MODULES"),
+		Append:  strings.Fields(os.Getenv("APPEND")),
+		Dir:     os.Getenv("ARTIFACTS"),
+		Label:   os.Getenv("RINGPROOF_LABEL"),
+	}
+	var err error
+	if c.Contract, err = contract.Parse(os.Getenv("CONTRACT")); err != nil {
+		return c, err
+	}
+	if c.Accel, err = vm.ParseAccel(os.Getenv("ACCEL")); err != nil {
+		return c, err
+	}
+	if c.CPUs, err = positive("CPUS"); err != nil {
+		return c, err
+	}
+	if c.MemoryMiB, err = positive("MEM"); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+// positive reads a number; 0 if the variable is not set.
+func positive(name string) (int, error) {
+	text := os.Getenv(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%s=%q: must be a number from 1 on", name, text)
+	}
+	return n, nil
+}
+
+// Flags are those of go test that the guest's test binary is to heed.
+type Flags struct {
+	Run, Skip       string
+	Short, FailFast bool
+	Count           int
+	// Deadline is when go test gives up on the host; zero if it does not.
+	Deadline time.Time
+}
+
+// How long before go test's own deadline the guest's tests and the VM have
+// theirs: the first prints goroutines, the second asks for the kernel's
+// stacks, and the host then writes it all down.
+const (
+	guestMargin = 20 * time.Second
+	vmMargin    = 10 * time.Second
+)
+
+// args are the guest's arguments and the VM's deadline (0 is none). skip, if
+// not "", is a pattern on top of the user's.
+func (f *Flags) args(skip string) (args []string, deadline time.Duration) {
+	args = []string{"-test.v=test2json", "-test.paniconexit0", "-test.run=" + f.Run, "-test.count=" + strconv.Itoa(f.Count)}
+	if f.Skip != "" && skip != "" {
+		skip = f.Skip + "|" + skip
+	} else {
+		skip += f.Skip
+	}
+	if skip != "" {
+		args = append(args, "-test.skip="+skip)
+	}
+	if f.Short {
+		args = append(args, "-test.short")
+	}
+	if f.FailFast {
+		args = append(args, "-test.failfast")
+	}
+	guest := time.Duration(0) // no timeout
+	if !f.Deadline.IsZero() {
+		left := time.Until(f.Deadline)
+		// A -timeout that is shorter than the margins still gets its report.
+		deadline = max(left-vmMargin, left*3/4)
+		guest = max(left-guestMargin, left/2)
+	}
+	return append(args, "-test.timeout="+guest.String()), deadline
+}

@@ -1,0 +1,183 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/vm"
+)
+
+// Guest is one VM that runs tests.
+type Guest struct {
+	vm  *vm.VM
+	dir string
+
+	mu      sync.Mutex
+	changed *sync.Cond           // of anything below
+	streams map[string][]*Stream // by top-level test, those not taken yet
+	loose   strings.Builder      // output of no test
+	reports []vm.Report          // of the kernel's, not claimed yet
+	marked  map[string]int       // how often each test wrote its marks
+	hello   contract.Hello
+	ended   bool
+	result  *vm.Result // once ended
+	err     error      // once ended
+}
+
+// start boots a VM that runs the tests.
+func start(ctx context.Context, cfg vm.Config, log io.Writer) (*Guest, error) {
+	g := &Guest{dir: cfg.Dir, streams: map[string][]*Stream{}, marked: map[string]int{}}
+	g.changed = sync.NewCond(&g.mu)
+	cfg.OnHello = func(h contract.Hello) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.hello = h
+	}
+	cfg.OnReport = func(r vm.Report) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.reports = append(g.reports, r)
+	}
+
+	// The tests' output becomes events on the host, so that what a guest
+	// printed before it died is known to the last byte.
+	convert := exec.Command("go", "tool", "test2json", "-t")
+	var complaint strings.Builder
+	convert.Stderr = &complaint
+	text, err := convert.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	events, err := convert.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := convert.Start(); err != nil {
+		return nil, fmt.Errorf("start go tool test2json: %w", err)
+	}
+	cfg.Output = text
+	g.vm, err = vm.Start(ctx, cfg)
+	if err != nil {
+		text.Close()
+		_ = convert.Wait()
+		return nil, err
+	}
+	sorted := make(chan error, 1)
+	go func() { sorted <- g.sort(events, log) }()
+	go func() {
+		result, err := g.vm.Wait()
+		text.Close()
+		if e := <-sorted; e != nil && err == nil {
+			err = e
+		}
+		if e := convert.Wait(); e != nil && err == nil {
+			err = fmt.Errorf("go tool test2json: %w: %s", e, strings.TrimSpace(complaint.String()))
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.result, g.err, g.ended = result, err, true
+		g.changed.Broadcast()
+	}()
+	return g, nil
+}
+
+// Marked notes that the test writes marks to the kernel's log, so that Claim
+// can wait for them.
+func (g *Guest) Marked(test string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.marked[test]++
+}
+
+// consoleLag bounds the wait for the console's last words on a test that has
+// ended: they have left the guest by then.
+const consoleLag = 5 * time.Second
+
+// Claim returns what the kernel reported while a test that has ended ran.
+// Each report is returned once.
+func (g *Guest) Claim(test string) ([]vm.Report, error) {
+	g.mu.Lock()
+	nth := g.marked[test]
+	g.mu.Unlock()
+	if nth > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), consoleLag)
+		defer cancel()
+		if !g.vm.AwaitEnd(ctx, test, nth) && !g.hasEnded() {
+			return nil, fmt.Errorf("the console has not shown this test's end after %v: what the kernel reported is not known", consoleLag)
+		}
+	}
+	return g.claim(func(r vm.Report) bool { return r.Test == test }), nil
+}
+
+// ClaimRest returns all that is left: what the kernel reported between tests.
+func (g *Guest) ClaimRest() []vm.Report {
+	return g.claim(func(vm.Report) bool { return true })
+}
+
+func (g *Guest) claim(whose func(vm.Report) bool) (claimed []vm.Report) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var rest []vm.Report
+	for _, r := range g.reports {
+		if whose(r) {
+			claimed = append(claimed, r)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	g.reports = rest
+	return claimed
+}
+
+func (g *Guest) hasEnded() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ended
+}
+
+// await waits until the guest has ended and all that it said is sorted.
+func (g *Guest) await() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for !g.ended {
+		g.changed.Wait()
+	}
+}
+
+// Died says why the guest ended before its tests did, with the evidence; ""
+// if its test binary ran to the end. Valid once a Stream has run dry.
+func (g *Guest) Died() string {
+	g.await()
+	r := g.result
+	if g.err == nil && r.Ending == vm.Exited && r.Exit.Signal == "" && r.Exit.Error == "" && r.Exit.Code < 2 {
+		return ""
+	}
+	var b strings.Builder
+	if r != nil {
+		fmt.Fprintf(&b, "the guest ended early: %s\n", r)
+		if r.Fatal != nil {
+			b.WriteString(indent(r.Fatal.Text))
+		}
+		b.WriteString(indent(r.Stacks))
+		b.WriteString(indent(r.QEMU))
+	}
+	if g.err != nil {
+		fmt.Fprintf(&b, "%v\n", g.err)
+	}
+	b.WriteString(indent(g.loose.String()))
+	fmt.Fprintf(&b, "console: %s/console.log", g.dir)
+	return b.String()
+}
+
+func indent(text string) string {
+	if text = strings.TrimRight(text, "\n"); text == "" {
+		return ""
+	}
+	return "    " + strings.ReplaceAll(text, "\n", "\n    ") + "\n"
+}

@@ -1,0 +1,298 @@
+// Package run carries out one run: it checks what it was given, builds the
+// image, boots VMs, hands the events of each test to whoever replays it on the
+// host, and writes the artifacts.
+//
+// A run's directory holds
+//
+//	events.jsonl   every event of every test as it came, as go tool test2json
+//	               writes them
+//	verdict.json   report.Run
+//	verdict.txt    the same for people
+//	vm-N/          of each VM: console.log, and command.sh that boots it again
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/ringproof/ringproof/initramfs"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/report"
+	"github.com/ringproof/ringproof/internal/host/vm"
+)
+
+// Run is one run.
+type Run struct {
+	cfg   Config
+	flags Flags
+	image string
+	log   *artifact // events.jsonl
+	ctx   context.Context
+	stop  context.CancelFunc
+
+	mu     sync.Mutex
+	report report.Run
+	guests []*Guest
+}
+
+// Start prepares a run: an error says what is wrong with what it was given.
+// Finish it. Until then ^C ends its VMs, and not the process, which has time
+// to write down what there is; a second ^C ends the process.
+func Start(cfg Config, flags Flags) (_ *Run, err error) {
+	started := time.Now()
+	if cfg.Kernel == "" {
+		if cfg, err = withDefaultKernel(cfg); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Kernel, err = filepath.Abs(cfg.Kernel); err != nil {
+		return nil, err
+	}
+	if err := kernel.Check(cfg.Kernel); err != nil {
+		return nil, fmt.Errorf("KERNEL: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	r := &Run{cfg: cfg, flags: flags, ctx: ctx, stop: stop}
+	r.image, _, err = initramfs.Build(ctx, initramfs.Options{
+		Package: cfg.Package, Dir: cfg.Module, Modules: cfg.Modules, Progress: os.Stderr,
+	})
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	if cfg.Dir == "" {
+		name := fmt.Sprintf("%s-%d", started.Format("2006-01-02T15-04-05"), os.Getpid())
+		r.cfg.Dir = filepath.Join(cfg.Module, "artifacts", name)
+	}
+	if err := r.openArtifacts(); err != nil {
+		stop()
+		return nil, err
+	}
+	r.report = report.Run{
+		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel,
+		Contract: cfg.Contract, Command: cfg.command(), Started: started,
+	}
+	return r, nil
+}
+
+// withDefaultKernel fills in the kernel that is used without KERNEL.
+func withDefaultKernel(cfg Config) (Config, error) {
+	spec := kernel.Spec{Series: []string{filepath.Join(cfg.Module, "patches", "lossless")}}
+	k, err := kernel.Find(context.Background(), spec)
+	if err != nil || k == nil {
+		return cfg, errors.Join(errors.New(`no KERNEL given, and the default kernel (Debian's linux-source-6.12 with patches/lossless) is not built.
+Give the bzImage of a patched kernel:    KERNEL=arch/x86/boot/bzImage go test ./vmtests
+or build the default and a stock kernel: make check`), err)
+	}
+	cfg.Kernel, cfg.Modules = k.Image, k.Modules
+	return cfg, nil
+}
+
+// command is what runs the same again, but for the flags of go test.
+func (c *Config) command() string {
+	words := []string{"KERNEL=" + c.Kernel}
+	for _, name := range []string{"MODULES", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND"} {
+		if value := os.Getenv(name); value != "" {
+			words = append(words, fmt.Sprintf("%s='%s'", name, value))
+		}
+	}
+	return strings.Join(append(words, "go test ./vmtests"), " ")
+}
+
+func (r *Run) openArtifacts() error {
+	dir, err := filepath.Abs(r.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	r.cfg.Dir = dir
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the directory of artifacts: %w; ARTIFACTS= names another", err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil {
+		return fmt.Errorf("artifacts: %w", err)
+	} else if len(entries) > 0 {
+		return fmt.Errorf("artifacts: %s is not empty, and one directory holds one run; name another with ARTIFACTS=", dir)
+	}
+	r.log, err = createArtifact(filepath.Join(dir, "events.jsonl"))
+	return err
+}
+
+// Test returns the next execution of a top-level test, in the VM that runs
+// all tests, or, if that one ended without it, in one of its own. others are
+// the names of all other top-level tests. The error says why there is none.
+func (r *Run) Test(name string, others []string) (*Stream, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.guests) > 0 {
+		if s := r.guests[len(r.guests)-1].take(name); s != nil {
+			return s, nil
+		}
+	}
+	skip, flags := "", r.flags
+	if len(r.guests) > 0 {
+		flags.Count = 1
+		for _, other := range others {
+			skip = strings.TrimPrefix(skip+"|^"+other+"$", "|")
+		}
+	}
+	g, err := r.boot(&flags, skip)
+	if err != nil {
+		return nil, err
+	}
+	s := g.take(name)
+	if s == nil {
+		why := g.Died()
+		if why == "" {
+			why = "the guest has no test of that name"
+		}
+		r.report.Errors = append(r.report.Errors, why)
+		return nil, errors.New(why)
+	}
+	return s, nil
+}
+
+func (r *Run) boot(flags *Flags, skip string) (*Guest, error) {
+	if err := r.ctx.Err(); err != nil {
+		return nil, errors.New("interrupted")
+	}
+	args, deadline := flags.args(skip)
+	g, err := start(r.ctx, vm.Config{
+		Kernel: r.cfg.Kernel, Initramfs: r.image,
+		Boot: contract.Boot{
+			Argv: append([]string{initramfs.Program}, args...),
+			Env:  []string{"CONTRACT=" + string(r.cfg.Contract)},
+		},
+		Accel: r.cfg.Accel, CPUs: r.cfg.CPUs, MemoryMiB: r.cfg.MemoryMiB, Append: r.cfg.Append,
+		Deadline: deadline,
+		Dir:      filepath.Join(r.cfg.Dir, fmt.Sprintf("vm-%d", len(r.guests)+1)),
+		Progress: os.Stderr,
+	}, r.log)
+	if err != nil {
+		return nil, err
+	}
+	r.guests = append(r.guests, g)
+	return g, nil
+}
+
+// Verdict records what a test found out about a promise.
+func (r *Run) Verdict(v contract.Verdict) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Verdicts = append(r.report.Verdicts, v)
+}
+
+// Error records what is wrong with the run, other than a broken promise.
+func (r *Run) Error(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Errors = append(r.report.Errors, what)
+}
+
+// Lost records that a guest died while a test ran: the checks that did not
+// run decide nothing, for any promise.
+func (r *Run) Lost(test, why string) {
+	title, _, _ := strings.Cut(why, "\n")
+	for _, p := range contract.Promises() {
+		r.Verdict(contract.Verdict{Test: test, Promise: p, Contract: r.cfg.Contract, Outcome: contract.Undecided, Why: title + "; the checks after it did not run"})
+	}
+	r.Error(test + ": " + title)
+}
+
+// Count counts a test without subtests by how it ended: "pass", "fail" or
+// "skip", as test2json says.
+func (r *Run) Count(ended string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch ended {
+	case "pass":
+		r.report.Tests.Passed++
+	case "skip":
+		r.report.Tests.Skipped++
+	default:
+		r.report.Tests.Failed++
+	}
+}
+
+// Finish ends the VMs, writes the artifacts and returns what the run found
+// out. Errors of its own are in Run.Errors.
+func (r *Run) Finish() *report.Run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, g := range r.guests {
+		g.awaitOrKill(r.stop)
+		for _, left := range g.ClaimRest() {
+			r.report.Errors = append(r.report.Errors, fmt.Sprintf("the kernel reported between tests: %s: %s\n%s", left.Kind, left.Title, left.Text))
+		}
+		if g.err != nil {
+			r.report.Errors = append(r.report.Errors, g.err.Error())
+		}
+		r.report.Release = g.hello.Release
+		r.report.Accel = g.vm.Accel().String()
+	}
+	r.stop()
+	r.report.Seconds = time.Since(r.report.Started).Seconds()
+	if err := r.log.close(); err != nil {
+		r.report.Errors = append(r.report.Errors, err.Error())
+	}
+	if err := r.report.Write(); err != nil {
+		r.report.Errors = append(r.report.Errors, err.Error())
+	}
+	slices.Sort(r.report.Errors)
+	r.report.Errors = slices.Compact(r.report.Errors)
+	return &r.report
+}
+
+// exitGrace is how long a guest whose tests have all been replayed may take
+// to switch itself off.
+const exitGrace = 10 * time.Second
+
+// awaitOrKill waits for the guest's end, which stop brings about if it does
+// not come by itself: go test -failfast leaves the guest's tests running.
+func (g *Guest) awaitOrKill(stop context.CancelFunc) {
+	timer := time.AfterFunc(exitGrace, stop)
+	defer timer.Stop()
+	g.await()
+}
+
+// artifact is a file that is written as the run goes on. It can be written to
+// after an error, which close returns: results count for more than files.
+type artifact struct {
+	file *os.File
+	err  error
+}
+
+func createArtifact(path string) (*artifact, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("create an artifact: %w; ARTIFACTS= names another directory", err)
+	}
+	return &artifact{file: file}, nil
+}
+
+var _ io.Writer = (*artifact)(nil)
+
+func (a *artifact) Write(p []byte) (int, error) {
+	if a.err == nil {
+		_, a.err = a.file.Write(p)
+	}
+	return len(p), nil
+}
+
+func (a *artifact) close() error {
+	if err := errors.Join(a.err, a.file.Close()); err != nil {
+		return fmt.Errorf("the artifacts are not complete: %w", err)
+	}
+	return nil
+}

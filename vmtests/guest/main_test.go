@@ -1,0 +1,22 @@
+// Package guest holds the tests that run inside the VM. The tests of the same
+// names in vmtests run them and replay them on the host.
+//
+// To add a check, write a test here that makes a rig (see newRig) for the
+// promises that it decides, and add its name to vmtests/contract_test.go.
+package guest
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(contract.GuestEnv) != "1" {
+		fmt.Println("These tests change network devices and run inside a VM: go test ./vmtests runs them there.")
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}

@@ -1,0 +1,107 @@
+package guest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/traffic"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/vmtests/matrix"
+)
+
+// TestNoTailDrop fills the rings of a device with a qdisc while its consumer
+// sleeps, then lets producers and consumers race.
+func TestNoTailDrop(t *testing.T) {
+	for _, c := range cells() {
+		if c.Qdisc == string(tuntap.Noqueue) {
+			continue
+		}
+		variants(t, c.String(), func(t *testing.T, flags uint16) {
+			r := newRig(t, fromCell(c, flags), contract.NoTailDrop, contract.NoStall)
+			r.produce(c.Producers, traffic.PacketSocket)
+			r.press()
+			r.race(enough(c))
+			r.decide()
+		})
+	}
+	for _, s := range senders {
+		variants(t, "sender/"+s.name, func(t *testing.T, flags uint16) {
+			r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 16, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags},
+				contract.NoTailDrop, contract.NoStall)
+			s.start(r, 2)
+			r.press()
+			r.race(2000)
+			r.decide()
+		})
+	}
+	for _, reader := range readers {
+		variants(t, "reader/"+reader.name, func(t *testing.T, flags uint16) {
+			r := newRig(t, rigConfig{mode: tuntap.TUN, txQueue: 16, qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, flags: flags, readers: reader.cfg},
+				contract.NoTailDrop, contract.NoStall)
+			r.produce(2, traffic.PacketSocket)
+			r.press()
+			r.race(reader.packets)
+			r.decide()
+		})
+	}
+}
+
+// senders are the other ways to a driver, than packet sockets through the
+// qdisc; on tap, because pktgen makes Ethernet frames only. Only those that go
+// around the root qdisc let two transmits on a txq overlap.
+var senders = []struct {
+	name  string
+	start func(r *rig, n int)
+}{
+	{"udp", func(r *rig, n int) { r.produce(n, traffic.UDPSocket) }},
+	{"bypass", func(r *rig, n int) { r.produce(n, traffic.PacketBypass) }},
+	{"pktgen-queue_xmit", func(r *rig, n int) { r.generate(n, true) }},
+	{"pktgen-start_xmit", func(r *rig, n int) { r.generate(n, false) }},
+}
+
+// variants runs a check once, or, for the opt-in contract, without and with
+// the flag that opts in.
+func variants(t *testing.T, name string, check func(t *testing.T, flags uint16)) {
+	if contractOf(t) != contract.OptIn {
+		t.Run(name, func(t *testing.T) { check(t, 0) })
+		return
+	}
+	t.Run(name+"/off", func(t *testing.T) { check(t, 0) })
+	t.Run(name+"/on", func(t *testing.T) { check(t, tuntap.IFFBackpressure) })
+}
+
+func cells() []matrix.Cell {
+	if testing.Short() {
+		return matrix.Short()
+	}
+	return matrix.All()
+}
+
+func fromCell(c matrix.Cell, flags uint16) rigConfig {
+	cfg := rigConfig{
+		queues: c.Queues, txQueue: c.TxQueue, flags: flags,
+		qdisc:   tuntap.Qdisc{Kind: tuntap.Kind(c.Qdisc)},
+		readers: traffic.ConsumerConfig{Readers: c.Consumers},
+	}
+	switch c.Mode {
+	case "tun":
+		cfg.mode = tuntap.TUN
+	case "tap":
+		cfg.mode = tuntap.TAP
+	default:
+		panic(fmt.Sprintf("matrix: no mode %q", c.Mode))
+	}
+	if cfg.qdisc.Kind == tuntap.TBF {
+		// Some 12,000 packets a second: shaped, but never for longer than a
+		// moment.
+		cfg.qdisc.Rate, cfg.qdisc.Burst, cfg.qdisc.Limit = 2<<20, 16<<10, 1<<20
+	}
+	return cfg
+}
+
+// enough is how many packets shall arrive: each ring is filled and emptied
+// more than once.
+func enough(c matrix.Cell) uint64 {
+	return uint64(1000 + 2*c.TxQueue)
+}

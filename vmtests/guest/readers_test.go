@@ -1,0 +1,23 @@
+package guest
+
+import (
+	"time"
+
+	"github.com/ringproof/ringproof/internal/guest/traffic"
+)
+
+// readers are the ways to consume, other than blocking readers that run where
+// the scheduler puts them, which the matrix has. packets is how many to wait
+// for.
+var readers = []struct {
+	name    string
+	cfg     traffic.ConsumerConfig
+	packets uint64
+}{
+	{"epoll", traffic.ConsumerConfig{Epoll: true}, 2000},
+	{"epoll-3", traffic.ConsumerConfig{Readers: 3, Epoll: true}, 2000},
+	{"same-cpu", traffic.ConsumerConfig{CPUs: []int{0}}, 2000},
+	{"other-cpu", traffic.ConsumerConfig{CPUs: []int{3}}, 2000},
+	// One packet at a time: the queue is woken on the last slot of each half.
+	{"slow", traffic.ConsumerConfig{Interval: 2 * time.Millisecond}, 150},
+}

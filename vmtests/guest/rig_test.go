@@ -1,0 +1,344 @@
+package guest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/kmsg"
+	"github.com/ringproof/ringproof/internal/guest/ledger"
+	"github.com/ringproof/ringproof/internal/guest/liveness"
+	"github.com/ringproof/ringproof/internal/guest/traffic"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// rig is a device under test with its consumer, its ledger, and what sends
+// through it.
+type rig struct {
+	t        *testing.T
+	contract contract.Contract
+	cfg      rigConfig
+	decides  []contract.Promise
+	dev      *tuntap.Device
+	link     *traffic.Link
+	ledger   *ledger.Ledger
+	consumer *traffic.Consumer
+	log      *kmsg.Reader
+	sources  []traffic.Source
+	// direct is set if a source does not pass through the qdisc.
+	direct bool
+	// overlap is how many transmits can run at once on one txq.
+	overlap int
+	pressed bool
+}
+
+type rigConfig struct {
+	mode    tuntap.Mode
+	queues  int
+	txQueue int // tx_queue_len
+	qdisc   tuntap.Qdisc
+	flags   uint16 // of TUNSETIFF
+	readers traffic.ConsumerConfig
+}
+
+// newRig makes a device, with its consumer paused, for a test that decides
+// these promises. What the kernel lacks skips the test, and each of its
+// promises is reported as not run. The test ends with a call of decide.
+func newRig(t *testing.T, cfg rigConfig, decides ...contract.Promise) *rig {
+	t.Helper()
+	begin(t)
+	r := &rig{t: t, contract: contractOf(t), cfg: cfg, decides: decides, overlap: 1}
+	if err := r.open(); err != nil {
+		r.lacking(err)
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *rig) open() (err error) {
+	r.dev, err = tuntap.Open(tuntap.Config{
+		Mode: r.cfg.mode, Queues: r.cfg.queues, TxQueueLen: &r.cfg.txQueue,
+		Qdisc: r.cfg.qdisc, Flags: r.cfg.flags,
+	})
+	if err != nil {
+		return err
+	}
+	r.t.Cleanup(func() { r.closing(r.dev.Close()) })
+	if r.link, err = traffic.LinkByName(r.dev.Name()); err != nil {
+		return err
+	}
+	if r.ledger, err = ledger.Open(r.dev, ledger.Options{}); err != nil {
+		return err
+	}
+	r.t.Cleanup(func() { r.closing(r.ledger.Close()) })
+	if r.log, err = kmsg.Open(); err != nil {
+		return err
+	}
+	r.t.Cleanup(func() { r.closing(r.log.Close()) })
+	readers := r.cfg.readers
+	readers.Paused = true
+	if r.consumer, err = traffic.Consume(r.link, r.dev.Queues(), readers); err != nil {
+		return err
+	}
+	r.t.Cleanup(func() { r.closing(r.consumer.Stop()) })
+	return nil
+}
+
+func (r *rig) closing(err error) {
+	if err != nil {
+		r.t.Error(err)
+	}
+}
+
+// lacking skips the test if err says that the kernel lacks something.
+func (r *rig) lacking(err error) {
+	r.t.Helper()
+	missing := (*tuntap.MissingError)(nil)
+	if !errors.As(err, &missing) {
+		return
+	}
+	why := fmt.Sprintf("%s: %s", missing.Option, missing.What)
+	for _, p := range r.decides {
+		r.verdict(p, contract.NotRun, "this kernel lacks "+why, nil)
+	}
+	r.t.Skipf("not run: this kernel lacks %s", why)
+}
+
+// begin brackets the test in the kernel's log.
+func begin(t *testing.T) {
+	t.Helper()
+	t.Attr(contract.AttrMarked, "1")
+	if err := kmsg.Write(contract.MarkBegin(t.Name())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := kmsg.Write(contract.MarkEnd(t.Name())); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// contractOf is the contract that the host asks for, with auto replaced.
+func contractOf(t *testing.T) contract.Contract {
+	t.Helper()
+	c, err := contract.Parse(os.Getenv("CONTRACT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	features, err := tuntap.Features()
+	if err != nil && c == contract.Auto {
+		features = 0 // no tun: every check says so itself
+	}
+	return c.Resolve(features&tuntap.IFFBackpressure != 0)
+}
+
+// produce starts n producers on the path, each with several flows.
+func (r *rig) produce(n int, path traffic.Path) {
+	r.t.Helper()
+	r.direct = path == traffic.PacketBypass
+	if r.direct || r.cfg.qdisc.Kind == tuntap.Noqueue {
+		r.overlap = n
+	}
+	for i := range n {
+		cpu := i
+		p, err := traffic.StartProducer(r.link, traffic.ProducerConfig{
+			SenderConfig: traffic.SenderConfig{
+				Path: path, Source: uint8(i + 1), Flows: flowsEach,
+				// More than any qdisc here holds, so that the qdisc is what
+				// refuses, and not the socket.
+				SendBuffer: 64 << 20,
+			},
+			CPU: &cpu,
+			// A producer that only collects refusals keeps the consumer from
+			// its CPU.
+			Backoff: 200 * time.Microsecond,
+		})
+		if err != nil {
+			r.lacking(err)
+			r.t.Fatal(err)
+		}
+		r.add(p)
+	}
+}
+
+// generate starts pktgen on n CPUs.
+func (r *rig) generate(n int, throughQdisc bool) {
+	r.t.Helper()
+	r.direct = !throughQdisc
+	if r.direct || r.cfg.qdisc.Kind == tuntap.Noqueue {
+		r.overlap = n
+	}
+	var cpus []int
+	for i := range n {
+		cpus = append(cpus, i)
+	}
+	p, err := traffic.StartPktgen(r.link, traffic.PktgenConfig{
+		Qdisc: throughQdisc, CPUs: cpus, FirstSource: 1, Flows: flowsEach,
+		Interval: 20 * time.Microsecond,
+	})
+	if err != nil {
+		r.lacking(err)
+		r.t.Fatal(err)
+	}
+	r.add(p)
+}
+
+func (r *rig) add(s traffic.Source) {
+	r.sources = append(r.sources, s)
+	r.t.Cleanup(func() { r.closing(s.Stop()) })
+}
+
+// flowsEach is how many flows a source has, so that with several txqs each is
+// likely to get some.
+const flowsEach = 8
+
+func (r *rig) counts() (sum traffic.Counts) {
+	for _, s := range r.sources {
+		sum.Add(s.Counts())
+	}
+	return sum
+}
+
+const (
+	// still is for how long nothing may have moved before a ring is believed
+	// to be full. A shaped qdisc here sends within a tenth of it.
+	still = 50 * time.Millisecond
+	// pressure bounds how long it may take until a ring is full.
+	pressure = 10 * time.Second
+	// progress is how long nothing may arrive, while producers send, before
+	// the run is cut short and the stall oracle is asked.
+	progress = 2 * time.Second
+)
+
+// press lets the sources run against the paused consumer until a ring is full:
+// the driver dropped for it, or packets wait and the driver takes no more.
+func (r *rig) press() {
+	r.t.Helper()
+	var taken uint64 // by the driver, as of since
+	since := time.Now()
+	for deadline := time.Now().Add(pressure); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if r.tailDrops() > 0 {
+			r.pressed = true
+			return
+		}
+		stats, err := r.dev.QdiscStats()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		qdisc, counts := tuntap.SumQdiscs(stats), r.counts()
+		now := uint64(qdisc.Packets)
+		if r.direct {
+			now += counts.Accepted()
+		}
+		if now != taken {
+			taken, since = now, time.Now()
+		}
+		waiting := qdisc.Qlen > 0 || r.direct && counts.Accepted() > 0
+		if waiting && time.Since(since) > still {
+			r.pressed = true
+			return
+		}
+	}
+}
+
+// tailDrops is how many FULL_RING drops the ledger has seen so far.
+func (r *rig) tailDrops() (n uint64) {
+	freed, err := r.ledger.Freed()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, f := range freed {
+		if f.Reason == contract.FullRing {
+			n += f.Count
+		}
+	}
+	return n
+}
+
+// race lets the consumer read, while the sources go on, until so many packets
+// have arrived or none arrives any more.
+func (r *rig) race(packets uint64) {
+	r.consumer.Resume()
+	var idle traffic.Idle
+	for r.consumer.Received() < packets && idle.Look(r.consumer) < progress {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// decide stops the sources, asks the stall oracle, closes the books, and
+// reports a verdict on each promise of the rig.
+func (r *rig) decide() {
+	r.t.Helper()
+	for _, s := range r.sources {
+		if err := s.Stop(); err != nil {
+			r.t.Errorf("producer: %v", err)
+		}
+	}
+	stall, fresh, err := r.liveness()
+	if err != nil {
+		r.t.Errorf("stall oracle: %v", err)
+	}
+
+	var known contract.Books
+	r.counts().Enter(&known)
+	fresh.Enter(&known)
+	received := r.consumer.Report()
+	received.Enter(&known)
+	books, booksErr := r.ledger.Books(known)
+	if booksErr != nil {
+		r.t.Errorf("%v\n%v\n%v", booksErr, books, received)
+	}
+	seen := &contract.Seen{
+		Books: books, BooksErr: booksErr, Pressed: r.pressed,
+		Overlap: r.overlap, Backpressure: r.cfg.flags&tuntap.IFFBackpressure != 0,
+	}
+	if seen.AsksToQueue, err = r.asksToQueue(); err != nil {
+		r.t.Errorf("kernel log: %v", err)
+	}
+	for _, p := range r.decides {
+		switch p {
+		case contract.NoTailDrop:
+			outcome, why := r.contract.NoTailDrop(seen)
+			r.verdict(p, outcome, why, books)
+		case contract.NoqueueDrops:
+			outcome, why := r.contract.NoqueueDrops(seen)
+			r.verdict(p, outcome, why, books)
+		case contract.NoStall:
+			switch {
+			case err != nil:
+				r.verdict(p, contract.Undecided, err.Error(), nil)
+			case stall != nil:
+				r.t.Log(stall)
+				r.verdict(p, contract.Broken, stall.Summary(), nil)
+			default:
+				r.verdict(p, contract.Kept, "the backlog went to 0 and a fresh packet arrived on each queue", nil)
+			}
+		}
+	}
+}
+
+// verdict reports what was found out about a promise, and fails the test
+// unless it was kept.
+func (r *rig) verdict(p contract.Promise, outcome contract.Outcome, why string, books *contract.Books) {
+	r.t.Helper()
+	v := contract.Verdict{Test: r.t.Name(), Promise: p, Contract: r.contract, Outcome: outcome, Why: why, Books: books}
+	data, err := json.Marshal(v)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Attr(contract.AttrVerdict, string(data))
+	text := fmt.Sprintf("%s: %s (contract %s): %s", p, outcome, r.contract, why)
+	if books != nil {
+		text += "\n" + books.String()
+	}
+	switch outcome {
+	case contract.Kept, contract.NotRun:
+		r.t.Log(text)
+	default:
+		r.t.Error(text)
+	}
+}

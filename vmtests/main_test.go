@@ -1,0 +1,90 @@
+package vmtests
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/host/run"
+)
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+// theRun is started by the first test, so that -list and a -run that matches
+// nothing cost nothing.
+var theRun struct {
+	*run.Run
+	started bool
+	err     error
+}
+
+func startRun(t *testing.T) *run.Run {
+	if !theRun.started {
+		theRun.started = true
+		theRun.Run, theRun.err = openRun(t)
+	}
+	if theRun.err != nil {
+		t.Fatal(theRun.err)
+	}
+	return theRun.Run
+}
+
+func openRun(t *testing.T) (*run.Run, error) {
+	cfg, err := run.ConfigFromEnv()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Module, err = filepath.Abs(".."); err != nil {
+		return nil, err
+	}
+	cfg.Package = "./vmtests/guest"
+	flags := run.Flags{
+		Run:      flag.Lookup("test.run").Value.String(),
+		Skip:     flag.Lookup("test.skip").Value.String(),
+		Short:    testing.Short(),
+		FailFast: flag.Lookup("test.failfast").Value.String() == "true",
+	}
+	fmt.Sscan(flag.Lookup("test.count").Value.String(), &flags.Count)
+	flags.Deadline, _ = t.Deadline()
+	return run.Start(cfg, flags)
+}
+
+func runTests(m *testing.M) int {
+	code := m.Run()
+	if theRun.Run == nil {
+		return code
+	}
+	result := theRun.Finish()
+	fmt.Printf("\n%s\n", result.Text())
+	if len(result.Errors) > 0 && code == 0 {
+		code = 1
+	}
+	if err := markFresh(result.Dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	return code
+}
+
+// markFresh keeps go test from ever answering "(cached)": it does not see when
+// a kernel outside of this module changes (cmd/go: computeTestInputsID), but
+// it does not cache a test that has read a file of the module which is younger
+// than two seconds. The file is of use, too: it leads to the last run.
+func markFresh(dir string) error {
+	last := filepath.Join("..", "artifacts", "last")
+	if err := os.MkdirAll(filepath.Dir(last), 0o755); err != nil {
+		return fmt.Errorf("note where the artifacts are: %w", err)
+	}
+	if err := os.WriteFile(last, []byte(dir+"\n"), 0o644); err != nil {
+		return fmt.Errorf("note where the artifacts are: %w", err)
+	}
+	now := time.Now()
+	if err := os.Chtimes(last, now, now); err != nil {
+		return fmt.Errorf("note where the artifacts are: %w", err)
+	}
+	_, err := os.ReadFile(last)
+	return err
+}
