@@ -1,0 +1,129 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/ringproof/ringproof/kconfigs"
+)
+
+// fragment is a part of a kernel configuration.
+type fragment struct {
+	name    string
+	text    string
+	options []option
+}
+
+// option is a line of a fragment that asks for something.
+type option struct {
+	name     string // without CONFIG_
+	value    string // as in .config: y, m, 42, "text"; n for "is not set"
+	optional bool   // a source that has no such option is good too
+	fragment string // where it stands
+	line     int
+}
+
+var (
+	setLine   = regexp.MustCompile(`^CONFIG_([A-Za-z0-9_]+)=(.*)$`)
+	unsetLine = regexp.MustCompile(`^# CONFIG_([A-Za-z0-9_]+) is not set$`)
+)
+
+// optionalMark starts a comment; the options from there to the next comment
+// or empty line are optional.
+const optionalMark = "# Optional"
+
+// readFragments reads base and then each that is named.
+func readFragments(names []string) ([]fragment, error) {
+	if !slices.Contains(names, "base") {
+		names = append([]string{"base"}, names...)
+	} else if names[0] != "base" {
+		return nil, fmt.Errorf("configuration fragments %s: base comes first", strings.Join(names, " "))
+	}
+	var frags []fragment
+	for _, name := range names {
+		text, err := readFragment(name)
+		if err != nil {
+			return nil, err
+		}
+		f := fragment{name: name, text: string(text)}
+		if f.options, err = parseFragment(name, f.text); err != nil {
+			return nil, err
+		}
+		frags = append(frags, f)
+	}
+	return frags, nil
+}
+
+func readFragment(name string) ([]byte, error) {
+	if strings.ContainsAny(name, "/.") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("configuration fragment %s: %s", name, errno(err))
+		}
+		return text, nil
+	}
+	text, err := kconfigs.FS.ReadFile(name + ".config")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no configuration fragment %q: there are %s; a file of your own needs its path, as ./%s",
+			name, strings.Join(Fragments(), ", "), name)
+	}
+	return text, err
+}
+
+// Fragments lists the names of the fragments in kconfigs/.
+func Fragments() []string {
+	files, err := fs.Glob(kconfigs.FS, "*.config")
+	if err != nil {
+		panic(err) // the pattern is ours
+	}
+	for i, file := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(file), ".config")
+	}
+	return files
+}
+
+func parseFragment(name, text string) ([]option, error) {
+	var options []option
+	optional := false
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimSpace(line)
+		if m := setLine.FindStringSubmatch(line); m != nil {
+			options = append(options, option{m[1], m[2], optional, name, n})
+			continue
+		}
+		if m := unsetLine.FindStringSubmatch(line); m != nil {
+			options = append(options, option{m[1], "n", optional, name, n})
+			continue
+		}
+		if line != "" && !strings.HasPrefix(line, "#") {
+			return nil, fmt.Errorf("configuration fragment %s:%d: %q is neither CONFIG_X=value, nor \"# CONFIG_X is not set\", nor a comment", name, n, line)
+		}
+		optional = strings.HasPrefix(line, optionalMark)
+	}
+	return options, nil
+}
+
+// asked returns what the fragments ask for: of options named twice, the last.
+func asked(frags []fragment) []option {
+	last := make(map[string]int)
+	var options []option
+	for _, f := range frags {
+		for _, o := range f.options {
+			if i, ok := last[o.name]; ok {
+				options[i] = o
+				continue
+			}
+			last[o.name] = len(options)
+			options = append(options, o)
+		}
+	}
+	return options
+}

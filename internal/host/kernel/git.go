@@ -1,0 +1,170 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
+)
+
+// repo is a git repository of ours in the cache, beside the trees that it
+// describes. It need not hold every blob that its trees name: those of files
+// that no series has touched are in the tree on disk only, which saves to
+// store a whole kernel a second time. See (*tree).store.
+type repo struct {
+	dir string // GIT_DIR
+}
+
+// openRepo makes the repository unless it exists. alternate is the object
+// directory of the user's repository to read from, "" for none.
+func openRepo(ctx context.Context, dir, format, alternate string) (repo, error) {
+	r := repo{dir}
+	if !exists(filepath.Join(dir, "HEAD")) {
+		err := cache.Publish(dir, func(tmp string) error {
+			_, err := repo{tmp}.git(ctx, "init", "--quiet", "--object-format="+format).output()
+			return err
+		})
+		if err != nil {
+			return r, err
+		}
+	}
+	if alternate != "" {
+		err := os.WriteFile(filepath.Join(dir, "objects", "info", "alternates"), []byte(alternate+"\n"), 0o644)
+		if err != nil {
+			return r, fmt.Errorf("prepare the cached git repository: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// git prepares a git command in the repository, deaf to the configuration of
+// the user and the machine: hooks, signing, am.threeWay, apply.whitespace and
+// core.autocrlf would each change what comes out.
+func (r repo) git(ctx context.Context, args ...string) *cmd {
+	const name, mail = "ringproof", "ringproof@localhost"
+	return command(ctx, "git", args...).env(
+		"GIT_DIR="+r.dir,
+		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_ATTR_NOSYSTEM=1",
+		"GIT_AUTHOR_NAME="+name, "GIT_AUTHOR_EMAIL="+mail,
+		"GIT_COMMITTER_NAME="+name, "GIT_COMMITTER_EMAIL="+mail,
+	)
+}
+
+// worktree adds to a git command the tree and the index that it works on.
+func (c *cmd) worktree(dir, index string) *cmd {
+	return c.in(dir).env("GIT_WORK_TREE="+dir, "GIT_INDEX_FILE="+index)
+}
+
+// index adds to a git command the index that it works on.
+func (c *cmd) index(path string) *cmd { return c.env("GIT_INDEX_FILE=" + path) }
+
+// entry is a file in a git tree.
+type entry struct {
+	mode, id, path string
+}
+
+// list returns the files of a tree that are in paths.
+func (r repo) list(ctx context.Context, tree string, paths map[string]bool) ([]entry, error) {
+	out, err := r.git(ctx, "ls-tree", "-r", "-z", tree).output()
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	for line := range strings.SplitSeq(out, "\x00") {
+		// MODE SP TYPE SP ID TAB PATH
+		meta, path, _ := strings.Cut(line, "\t")
+		if f := strings.Fields(meta); len(f) == 3 && paths[path] {
+			entries = append(entries, entry{f[0], f[2], path})
+		}
+	}
+	return entries, nil
+}
+
+// setIndex writes entries into an index, on top of what is there; those
+// without a mode are removed from it.
+func (r repo) setIndex(ctx context.Context, index string, entries []entry) error {
+	var b strings.Builder
+	for _, e := range entries {
+		if e.mode == "" {
+			fmt.Fprintf(&b, "0 %040d\t%s\x00", 0, e.path)
+		} else {
+			fmt.Fprintf(&b, "%s %s\t%s\x00", e.mode, e.id, e.path)
+		}
+	}
+	_, err := r.git(ctx, "update-index", "-z", "--index-info").index(index).input(strings.NewReader(b.String())).output()
+	return err
+}
+
+// writeTree returns the id of the tree that an index describes.
+func (r repo) writeTree(ctx context.Context, index string) (string, error) {
+	out, err := r.git(ctx, "write-tree", "--missing-ok").index(index).output()
+	return strings.TrimSpace(out), err
+}
+
+// missing returns those of entries whose content the repository lacks.
+func (r repo) missing(ctx context.Context, entries []entry) ([]entry, error) {
+	var ids strings.Builder
+	for _, e := range entries {
+		fmt.Fprintln(&ids, e.id)
+	}
+	out, err := r.git(ctx, "cat-file", "--batch-check").input(strings.NewReader(ids.String())).output()
+	if err != nil {
+		return nil, err
+	}
+	var missing []entry
+	i := 0
+	for line := range strings.Lines(out) {
+		if strings.HasSuffix(line, " missing\n") {
+			missing = append(missing, entries[i])
+		}
+		i++
+	}
+	return missing, nil
+}
+
+// add stores the content of the file at path, a symbolic link's being its
+// target, and returns its id.
+func (r repo) add(ctx context.Context, path string) (string, error) {
+	var content io.Reader
+	if target, err := os.Readlink(path); err == nil {
+		content = strings.NewReader(target)
+	} else {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		content = f
+	}
+	out, err := r.git(ctx, "hash-object", "-w", "--stdin").input(content).output()
+	return strings.TrimSpace(out), err
+}
+
+// index makes an index of the files of a tree on disk, on top of what is in
+// it, and returns the id of the tree. It hashes only files whose stat data
+// has changed, and stores none.
+func (r repo) scan(ctx context.Context, dir, index string) (string, error) {
+	paths, err := sourceFiles(dir)
+	if err != nil {
+		return "", err
+	}
+	known, err := r.git(ctx, "ls-files", "-z").index(index).output()
+	if err != nil {
+		return "", err
+	}
+	_, err = r.git(ctx, "update-index", "--info-only", "--add", "--remove", "-z", "--stdin").worktree(dir, index).
+		input(strings.NewReader(strings.Join(paths, "\x00") + "\x00" + known)).output()
+	if err != nil {
+		return "", err
+	}
+	return r.writeTree(ctx, index)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,132 @@
+package kernel
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// ImageError says why a file cannot be booted as a kernel.
+type ImageError struct {
+	Path string
+	What string // what the file is
+	Do   string // what to give instead; "" if What says it all
+	Err  error  // set when the file could not be read, for errors.Is
+}
+
+func (e *ImageError) Error() string {
+	s := fmt.Sprintf("kernel %s: %s", e.Path, e.What)
+	if e.Do != "" {
+		s += "; " + e.Do
+	}
+	return s
+}
+
+func (e *ImageError) Unwrap() error { return e.Err }
+
+const giveBzImage = "give the bzImage that the build left in arch/x86/boot/bzImage"
+
+// Check returns nil if path is a bzImage for x86-64, else an *ImageError.
+//
+// The offsets are those of Documentation/arch/x86/boot.rst, "The Real-Mode
+// Kernel Header".
+func Check(path string) error {
+	fail := func(what, do string) error { return &ImageError{Path: path, What: what, Do: do} }
+
+	fi, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return &ImageError{path, "there is no such file", giveBzImage, err}
+	}
+	if err != nil {
+		return &ImageError{path, "cannot be read: " + errno(err), "", err}
+	}
+	if fi.IsDir() {
+		return fail("is a directory", giveBzImage)
+	}
+	if !fi.Mode().IsRegular() {
+		return fail("is not a regular file", giveBzImage)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return &ImageError{path, "cannot be read: " + errno(err), "", err}
+	}
+	defer f.Close()
+	header := make([]byte, 0x268) // up to and with handover_offset
+	n, err := io.ReadFull(f, header)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return &ImageError{path, "cannot be read: " + errno(err), "", err}
+	}
+	header = header[:n]
+	if n == 0 {
+		return fail("is empty", giveBzImage)
+	}
+	if what, do := foreign(header); what != "" {
+		return fail(what, do)
+	}
+	// boot_flag and header.
+	if n < cap(header) || !bytes.Equal(header[0x1fe:0x200], []byte{0x55, 0xaa}) || string(header[0x202:0x206]) != "HdrS" {
+		return fail("is not a kernel: it lacks the boot header of a bzImage", giveBzImage)
+	}
+	// xloadflags is there since protocol 2.12; bit 0 is XLF_KERNEL_64.
+	if version := binary.LittleEndian.Uint16(header[0x206:]); version < 0x20c {
+		return fail(fmt.Sprintf("is a kernel older than 3.8 (boot protocol %d.%02d)", version>>8, version&0xff), giveBzImage)
+	}
+	if binary.LittleEndian.Uint16(header[0x236:])&1 == 0 {
+		return fail("is a 32-bit x86 kernel", "the guest is x86-64: build it with CONFIG_64BIT=y")
+	}
+	// loadflags bit 0 is LOADED_HIGH: a bzImage, not a zImage.
+	if header[0x211]&1 == 0 {
+		return fail("is a zImage", giveBzImage)
+	}
+	// The real-mode part has setup_sects sectors (0 means 4) after the boot
+	// sector, the rest is syssize paragraphs of 16 bytes.
+	sects := int64(header[0x1f1])
+	if sects == 0 {
+		sects = 4
+	}
+	whole := (sects+1)*512 + 16*int64(binary.LittleEndian.Uint32(header[0x1f4:]))
+	if fi.Size() < whole {
+		return fail(fmt.Sprintf("is cut off: %d bytes of at least %d", fi.Size(), whole), "copy or build it again")
+	}
+	return nil
+}
+
+// foreign recognises what people give instead of a bzImage.
+func foreign(header []byte) (what, do string) {
+	at := func(off int, magic string) bool {
+		return len(header) >= off+len(magic) && string(header[off:off+len(magic)]) == magic
+	}
+	switch {
+	case at(0, elf.ELFMAG):
+		if len(header) < 20 {
+			return "is an ELF file that is cut off", giveBzImage
+		}
+		machine := elf.Machine(binary.LittleEndian.Uint16(header[18:]))
+		if machine == elf.EM_X86_64 {
+			return "is an ELF file: a vmlinux, which QEMU boots only with Xen's PVH entry", giveBzImage + ", and this file as VMLINUX"
+		}
+		return fmt.Sprintf("is an ELF file for %v", machine), "the guest is x86-64: " + giveBzImage
+	case at(0x38, "ARM\x64"): // Documentation/arch/arm64/booting.rst
+		return "is an arm64 kernel", "the guest is x86-64"
+	case at(0x38, "RSC\x05"): // Documentation/arch/riscv/boot-image-header.rst
+		return "is a RISC-V kernel", "the guest is x86-64"
+	case at(0x24, "\x18\x28\x6f\x01"): // arch/arm/boot/compressed/head.S: _magic_sig
+		return "is a 32-bit ARM kernel", "the guest is x86-64"
+	case at(0, "\x1f\x8b"):
+		return "is compressed by gzip", "if there is a bzImage in it, decompress it first; " + giveBzImage
+	}
+	return "", ""
+}
+
+// errno is the reason in err without the path that it repeats.
+func errno(err error) string {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}

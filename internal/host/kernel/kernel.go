@@ -1,0 +1,141 @@
+// Package kernel makes the kernels that ringproof boots: a source tree, a
+// series of patches on top and a configuration go in, a bzImage comes out.
+//
+// Results are kept in the cache by content: what was built once from the same
+// source, series, configuration and compiler is not built again. For each
+// source there is one prepared tree in the cache. Going from one series to
+// another touches only the files whose content differs, so that make rebuilds
+// only what depends on them. The user's own tree is read, never written.
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
+)
+
+// Spec says what to build. The zero value is the stock kernel of Debian's
+// source package with the base configuration.
+type Spec struct {
+	// Source is the directory of a kernel source tree, a git checkout or an
+	// unpacked archive. "" is Debian's package linux-source-6.12.
+	//
+	// A git tree is built as it stands: HEAD, what is changed in tracked
+	// files whether staged or not, and untracked files that are source by
+	// their name (*.c, *.h, *.S, Kconfig*, Makefile*, Kbuild*) and that
+	// .gitignore does not exclude.
+	Source string
+
+	// Series are applied in order, each an mbox, a mail, a bare diff, any of
+	// these compressed by gzip, or a directory whose *.patch files are taken
+	// in the order of their names.
+	Series []string
+
+	// Fragments configure the kernel, later ones overriding earlier ones:
+	// each the name of a file in kconfigs/ without its .config, or the path
+	// of the user's own fragment (anything with a slash or a dot in it).
+	// "base" always comes first and need not be named.
+	Fragments []string
+
+	// Jobs is how many commands make runs at once; 0 is one for each CPU.
+	Jobs int
+}
+
+// Result is a kernel. All paths are absolute and below Dir, which is in the
+// cache and not to be changed.
+type Result struct {
+	Dir     string
+	Image   string // the bzImage
+	Vmlinux string // with line tables, unless a fragment switched them off
+	Modules string // has lib/modules/RELEASE below it; "" if nothing is a module
+	Config  string // the .config that Kconfig made of the fragments
+	Cached  bool   // it was there already
+	Description
+}
+
+// Build makes the kernel of spec, or finds it in the cache. What it does and
+// how far it is goes to progress: in place if that is a terminal, else as
+// plain lines.
+//
+// Errors to tell apart with errors.As: *MissingError (programs to install),
+// *PatchError (which patch does not apply, and where), *ConfigError (options
+// that did not come out as asked), *MakeError (what the compiler said, and
+// where the whole log is), *DiskFullError. When ctx ends, make and all that it
+// started are gone before Build returns, and the next Build carries on from
+// there.
+func Build(ctx context.Context, spec Spec, progress io.Writer) (*Result, error) {
+	result, err := build(ctx, spec, progress)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("build the kernel: %w", context.Cause(ctx))
+	}
+	return result, err
+}
+
+func build(ctx context.Context, spec Spec, progress io.Writer) (*Result, error) {
+	if missing := MissingPackages(spec); missing != nil {
+		return nil, &MissingError{missing}
+	}
+	frags, err := readFragments(spec.Fragments)
+	if err != nil {
+		return nil, err
+	}
+	series, err := readSeries(ctx, spec.Series, progress)
+	if err != nil {
+		return nil, err
+	}
+	src, err := openSource(ctx, spec.Source, progress)
+	if err != nil {
+		return nil, err
+	}
+	what, err := describe(ctx, src, series, frags)
+	if err != nil {
+		return nil, err
+	}
+	root, err := cache.Dir("kernels")
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(root, what.Key)
+	if result, ok := open(dir); ok {
+		return result, nil
+	}
+
+	lock, err := cache.Acquire(ctx, "the tree of "+src.name(), progress)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
+	if result, ok := open(dir); ok { // by the run that was waited for
+		return result, nil
+	}
+	t, err := openTree(ctx, src, lock, progress)
+	if err != nil {
+		return nil, err
+	}
+	patched, err := t.apply(ctx, src, series)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.checkout(ctx, src, patched); err != nil {
+		return nil, err
+	}
+	obj, err := t.configure(ctx, frags, progress)
+	if err != nil {
+		return nil, err
+	}
+	if err := obj.make(ctx, what.Key, spec.Jobs, progress); err != nil {
+		return nil, err
+	}
+	if err := obj.publish(ctx, dir, what); err != nil {
+		return nil, err
+	}
+	result, ok := open(dir)
+	if !ok {
+		return nil, fmt.Errorf("the kernel that was just built is not complete in %s", dir)
+	}
+	result.Cached = false
+	return result, nil
+}

@@ -1,0 +1,90 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// objects is a build directory (O=) of a tree, for one configuration.
+type objects struct {
+	tree    *tree
+	dir     string
+	log     string // of the last build
+	about   string // the names of its fragments
+	values  map[string]string
+	unknown []string
+}
+
+func (o *objects) config() string { return filepath.Join(o.dir, ".config") }
+
+// unfinished is there while make runs.
+func (o *objects) unfinished() string { return o.dir + ".unfinished" }
+
+// open makes the directory, and repairs one in which make was killed with no
+// chance to remove what it had half written: whatever was written since that
+// make began is removed, and will be built again.
+func (o *objects) open() error {
+	if !exists(o.dir) {
+		if err := requireRoom(o.tree.dir, objectRoom); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return fmt.Errorf("make a build directory: %w", diskFull(err, o.tree.dir))
+	}
+	mark, err := os.Stat(o.unfinished())
+	if err != nil {
+		return nil
+	}
+	err = filepath.WalkDir(o.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		fi, err := d.Info()
+		if err == nil && !fi.ModTime().Before(mark.ModTime()) {
+			err = os.Remove(path)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("repair the build directory %s, where a build was killed: %w", o.dir, err)
+	}
+	return os.Remove(o.unfinished())
+}
+
+// command prepares a make in the tree.
+func (o *objects) command(ctx context.Context, args ...string) *cmd {
+	args = append(args, "-C", o.tree.src, "O="+o.dir, "ARCH="+arch)
+	c := command(ctx, "make", args...).env(
+		// What the compile-time strings of a kernel show; fixed, so that
+		// the same content gives the same kernel.
+		"KBUILD_BUILD_USER=ringproof", "KBUILD_BUILD_HOST=ringproof",
+		"KBUILD_BUILD_TIMESTAMP="+time.Unix(0, 0).UTC().Format(time.UnixDate),
+		"LOCALVERSION=", // or setlocalversion looks for a git tree around
+	)
+	// Whoever of make's children outlives us holds the tree's lock: the next
+	// run waits for it.
+	c.ExtraFiles = []*os.File{o.tree.lock.File()}
+	return c
+}
+
+// modular says whether anything is built as a module.
+func (o *objects) modular() bool {
+	for _, value := range o.values {
+		if value == "m" {
+			return true
+		}
+	}
+	return false
+}
+
+// release reads what uname -r will say.
+func (o *objects) release() (string, error) {
+	text, err := os.ReadFile(filepath.Join(o.dir, "include/config/kernel.release"))
+	return strings.TrimSpace(string(text)), err
+}

@@ -1,0 +1,90 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// Package is a Debian package that a build needs and that is not installed.
+type Package struct {
+	Name string // as apt-get knows it
+	Why  string // what it is for, a short phrase
+}
+
+// debianSource is the archive in Debian's package of that version.
+const (
+	debianPackage = "linux-source-6.12"
+	debianSource  = "/usr/src/" + debianPackage + ".tar.xz"
+)
+
+// MissingPackages lists what Build would miss for spec, in no more than a
+// few milliseconds. It goes by the programs and files themselves, so that
+// they may as well come from elsewhere.
+func MissingPackages(spec Spec) []Package {
+	var missing []Package
+	program := func(name, pkg, why string) {
+		if _, err := exec.LookPath(name); err != nil {
+			missing = append(missing, Package{pkg, why})
+		}
+	}
+	program("git", "git", "applies the series")
+	program("make", "make", "builds the kernel")
+	program("gcc", "gcc", "compiles the kernel")
+	program("ld", "binutils", "links the kernel")
+	program("flex", "flex", "builds Kconfig")
+	program("bison", "bison", "builds Kconfig")
+	program("bc", "bc", "computes kernel/time's constants")
+	program("perl", "perl", "builds the kernel")
+	program("lz4", "lz4", "compresses the kernel (CONFIG_KERNEL_LZ4)")
+	if !anyExists("/usr/include/libelf.h", "/usr/local/include/libelf.h") {
+		missing = append(missing, Package{"libelf-dev", "builds objtool (CONFIG_UNWINDER_ORC)"})
+	}
+	if !anyExists("/usr/include/stdio.h") {
+		missing = append(missing, Package{"libc6-dev", "builds the programs that build the kernel"})
+	}
+	if slices.Contains(spec.Fragments, "modular") && !anyExists("/sbin/depmod", "/usr/sbin/depmod", "/bin/depmod", "/usr/bin/depmod") {
+		missing = append(missing, Package{"kmod", "lists what the modules depend on"})
+	}
+	if spec.Source == "" {
+		program("tar", "tar", "unpacks the kernel's source")
+		program("xz", "xz-utils", "unpacks the kernel's source")
+		if !anyExists(debianSource) {
+			missing = append(missing, Package{debianPackage, "the kernel's source, unless you give your own tree with KSRC="})
+		}
+	}
+	return missing
+}
+
+func anyExists(paths ...string) bool {
+	return slices.ContainsFunc(paths, func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	})
+}
+
+// MissingError says what to install.
+type MissingError struct {
+	Packages []Package
+}
+
+// Install is the command that installs what is missing.
+func (e *MissingError) Install() string {
+	cmd := "apt-get install --no-install-recommends"
+	for _, p := range e.Packages {
+		cmd += " " + p.Name
+	}
+	return cmd
+}
+
+func (e *MissingError) Error() string {
+	var b strings.Builder
+	b.WriteString("cannot build a kernel without:\n")
+	for _, p := range e.Packages {
+		fmt.Fprintf(&b, "  %-18s %s\n", p.Name, p.Why)
+	}
+	fmt.Fprintf(&b, "install with: %s", e.Install())
+	return b.String()
+}

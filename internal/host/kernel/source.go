@@ -1,0 +1,66 @@
+package kernel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// source is where a kernel's files come from.
+type source interface {
+	// name is unique among sources, and fit for a directory.
+	name() string
+	// title is how the user knows it.
+	title() string
+	// identity names its content.
+	identity(ctx context.Context) (string, error)
+	// repo is the repository for its trees.
+	repo(ctx context.Context) (repo, error)
+	// base returns the tree of its content. The first time, it may bring t.src
+	// and t.index into being; otherwise it leaves them alone.
+	base(ctx context.Context, t *tree) (string, error)
+	// pristine is the directory where a file is that the repository lacks; ""
+	// if it lacks none.
+	pristine(t *tree) string
+}
+
+// openSource finds out what kind of source path is.
+func openSource(ctx context.Context, path string, progress io.Writer) (source, error) {
+	if path == "" {
+		return openDebian(progress)
+	}
+	dir, err := filepath.Abs(path)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("kernel source %s: there is no such directory", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kernel source %s: %w", path, err)
+	}
+	for _, file := range []string{"Makefile", "Kbuild", "arch/x86/Kconfig"} {
+		if !exists(filepath.Join(dir, file)) {
+			return nil, fmt.Errorf("kernel source %s: not the top of a kernel tree: it has no %s", path, file)
+		}
+	}
+	if exists(filepath.Join(dir, ".git")) {
+		return openGitTree(ctx, dir, progress)
+	}
+	return openUnpacked(dir)
+}
+
+var unfit = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+// sourceName makes a name of a path and what tells it from others with the
+// same last element.
+func sourceName(path, unique string) string {
+	sum := sha256.Sum256([]byte(unique))
+	return unfit.ReplaceAllString(filepath.Base(path), "_") + "-" + hex.EncodeToString(sum[:])[:8]
+}

@@ -1,0 +1,167 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
+)
+
+// gitTree is a git checkout of the user's.
+type gitTree struct {
+	dir      string // its top
+	progress io.Writer
+	tree     string // of the content, once identity was asked for
+	where    string // the commit, and how many files differ from it
+}
+
+func openGitTree(ctx context.Context, dir string, progress io.Writer) (source, error) {
+	g := &gitTree{dir: dir, progress: progress}
+	if _, err := g.git(ctx, "rev-parse", "--git-dir").output(); err != nil {
+		return nil, fmt.Errorf("kernel source %s: %w", dir, err)
+	}
+	return g, nil
+}
+
+// git prepares a git command in the user's repository that writes nothing to
+// it. It follows the user's configuration, which says what the files in the
+// working tree mean (filters, line ends), but runs no hooks or monitors.
+func (g *gitTree) git(ctx context.Context, args ...string) *cmd {
+	// safe.directory: whoever names a tree to build runs its Makefile anyway.
+	args = append([]string{"-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.splitIndex=false",
+		"-c", "core.hooksPath=/dev/null"}, args...)
+	c := command(ctx, "git", args...).in(g.dir).env("GIT_OPTIONAL_LOCKS=0")
+	c.title = "git " + args[8]
+	return c
+}
+
+func (g *gitTree) ask(ctx context.Context, args ...string) (string, error) {
+	out, err := g.git(ctx, args...).output()
+	return strings.TrimSpace(out), err
+}
+
+func (g *gitTree) name() string  { return sourceName(g.dir, g.dir) }
+func (g *gitTree) title() string { return g.dir + g.where }
+
+// repo reads the user's objects where they are.
+func (g *gitTree) repo(ctx context.Context) (repo, error) {
+	format, err := g.ask(ctx, "rev-parse", "--show-object-format")
+	if err != nil {
+		return repo{}, err
+	}
+	objects, err := g.gitPath(ctx, "objects")
+	if err != nil {
+		return repo{}, err
+	}
+	return openSourceRepo(ctx, g, format, objects)
+}
+
+func (g *gitTree) gitPath(ctx context.Context, name string) (string, error) {
+	path, err := g.ask(ctx, "rev-parse", "--git-path", name)
+	if err == nil && !filepath.IsAbs(path) {
+		path = filepath.Join(g.dir, path)
+	}
+	return path, err
+}
+
+// identity makes a tree of the working tree, in our repository and with a
+// copy of the user's index.
+func (g *gitTree) identity(ctx context.Context) (string, error) {
+	if g.tree != "" {
+		return "tree " + g.tree, nil
+	}
+	fail := func(err error) error { return fmt.Errorf("kernel source %s: %w", g.dir, err) }
+	if conflicts, err := g.ask(ctx, "ls-files", "--unmerged"); err != nil {
+		return "", fail(err)
+	} else if conflicts != "" {
+		return "", fail(errors.New("has unmerged files: resolve the conflicts first"))
+	}
+	r, err := g.repo(ctx)
+	if err != nil {
+		return "", fail(err)
+	}
+	objects, err := g.gitPath(ctx, "objects")
+	if err != nil {
+		return "", fail(err)
+	}
+	userIndex, err := g.gitPath(ctx, "index")
+	if err != nil {
+		return "", fail(err)
+	}
+	scratch, err := cache.NewScratch()
+	if err != nil {
+		return "", err
+	}
+	defer scratch.Remove()
+	index := filepath.Join(scratch.Path, "index")
+	if err := copyFile(userIndex, index); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fail(err)
+	}
+	elsewhere := []string{"GIT_INDEX_FILE=" + index, "GIT_OBJECT_DIRECTORY=" + filepath.Join(r.dir, "objects"),
+		"GIT_ALTERNATE_OBJECT_DIRECTORIES=" + objects}
+	if _, err := g.git(ctx, "add", "--update", "--", ":/").env(elsewhere...).output(); err != nil {
+		return "", fail(err)
+	}
+	// What make takes from a tree goes by these names; a notes.txt or a core
+	// file must not change the key.
+	if _, err := g.git(ctx, "add", "--", "*.c", "*.h", "*.S", "*Kconfig*", "*Makefile*", "*Kbuild*").env(elsewhere...).output(); err != nil {
+		return "", fail(err)
+	}
+	out, err := g.git(ctx, "write-tree").env(elsewhere...).output()
+	if err != nil {
+		return "", fail(err)
+	}
+	g.tree = strings.TrimSpace(out)
+
+	if head, err := g.ask(ctx, "rev-parse", "--quiet", "--verify", "HEAD"); err == nil {
+		g.where = " at " + head[:12]
+		changed, err := r.git(ctx, "diff-tree", "-r", "--name-only", head, g.tree).output()
+		if err != nil {
+			return "", fail(err)
+		}
+		if n := strings.Count(changed, "\n"); n != 0 {
+			g.where += fmt.Sprintf(" with changes in %d files", n)
+			fmt.Fprintf(g.progress, "%s has changes that are not committed: they are built too:\n%s", g.dir, indent(changed, 10))
+		}
+	}
+	return "tree " + g.tree, nil
+}
+
+// base is in our repository already.
+func (g *gitTree) base(context.Context, *tree) (string, error) { return g.tree, nil }
+
+// pristine: our repository reads the user's objects, and lacks nothing.
+func (g *gitTree) pristine(*tree) string { return "" }
+
+// indent shows the first lines of text, each behind two spaces.
+func indent(text string, most int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if len(lines) > most {
+		lines = append(lines[:most], fmt.Sprintf("and %d more", len(lines)-most))
+	}
+	return "  " + strings.Join(lines, "\n  ") + "\n"
+}
+
+func copyFile(from, to string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	fi, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fi.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	return errors.Join(err, dst.Close())
+}
