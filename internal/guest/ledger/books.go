@@ -1,0 +1,139 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+// readings are the counters that the device and its qdiscs keep themselves.
+type readings struct {
+	txDropped uint64
+	qdiscs    []tuntap.QdiscStats
+}
+
+// sameQdiscs says whether no qdisc was replaced between a and b: the counters
+// of the old one went with it.
+func (a readings) sameQdiscs(b readings) bool {
+	return slices.EqualFunc(a.qdiscs, b.qdiscs, func(x, y tuntap.QdiscStats) bool {
+		return x.Kind == y.Kind && x.Handle == y.Handle && x.Parent == y.Parent
+	})
+}
+
+func (l *Ledger) read() (readings, error) {
+	stats, err := l.dev.Stats()
+	if err != nil {
+		return readings{}, err
+	}
+	qdiscs, err := l.dev.QdiscStats()
+	if err != nil {
+		return readings{}, err
+	}
+	return readings{txDropped: stats.TxDropped, qdiscs: qdiscs}, nil
+}
+
+// settleTries bounds settle. Each try waits for an RCU grace period, some
+// 10 ms.
+const settleTries = 200
+
+// settle reads all counters until two readings are equal that lie an RCU
+// grace period apart. Sending and freeing run inside RCU read-side sections
+// (net/core/dev.c: __dev_queue_xmit, and softirqs as a whole), so whatever was
+// under way at the first reading had ended at the second.
+func (l *Ledger) settle() (readings, error) {
+	type all struct {
+		readings
+		freed map[freeKey]uint64
+	}
+	look := func() (now all, err error) {
+		if now.readings, err = l.read(); err != nil {
+			return now, err
+		}
+		now.freed, err = l.freed.read()
+		// What others free, this very loop's netlink socket among them.
+		maps.DeleteFunc(now.freed, func(k freeKey, _ uint64) bool { return k.Ours == 0 })
+		return now, err
+	}
+	last, err := look()
+	if err != nil {
+		return readings{}, err
+	}
+	for range settleTries {
+		gracePeriod()
+		now, err := look()
+		if err != nil {
+			return readings{}, err
+		}
+		if now.txDropped == last.txDropped && slices.Equal(now.qdiscs, last.qdiscs) && maps.Equal(now.freed, last.freed) {
+			return now.readings, nil
+		}
+		last = now
+	}
+	return readings{}, fmt.Errorf("the counters of %s never stood still: stop every producer before the account is read", l.dev.Name())
+}
+
+// gracePeriod waits for one of RCU.
+func gracePeriod() {
+	const membarrierGlobal = 1 // include/uapi/linux/membarrier.h
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
+		// A kernel without it, or with nohz_full CPUs.
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// Reconfigured says that the link, its queues or its qdisc are being changed
+// while the account is open. A qdisc that is being deactivated frees what is
+// sent to it without counting (net/core/dev.c: __dev_xmit_skb), so that from
+// here to Reset the counters may lawfully show less than was freed.
+func (l *Ledger) Reconfigured() { l.reconfigured = true }
+
+// Books closes the account. It takes what the producers and the consumers
+// know (offered, unborn, refused, received, left in the ring, and what arrived
+// wrong) and returns that together with what the ledger saw. All must be quiet:
+// producers stopped, what the consumers can get read.
+//
+// A ring that every consumer has read empty has nothing left; otherwise the
+// caller has to know what was left there.
+//
+// The books are valid if the error is nil. Otherwise they are what was seen,
+// and the error is one for each sentence that does not hold: packets without
+// account, or two witnesses of the same drops that disagree.
+func (l *Ledger) Books(known contract.Books) (*contract.Books, error) {
+	books := known
+	now, err := l.settle()
+	if err != nil {
+		return &books, err
+	}
+	freed, err := l.Freed()
+	if err != nil {
+		return &books, err
+	}
+	books.Drops = make(map[string]uint64)
+	for _, f := range freed {
+		if f.path() != generators {
+			books.Drops[f.Reason+"@"+f.Function] += f.Count
+		}
+	}
+	books.LeftQdisc = uint64(tuntap.SumQdiscs(now.qdiscs).Qlen)
+	books.DeviceTxDropped = now.txDropped - l.opened.txDropped
+
+	sums := tuntap.SumQdiscs(now.qdiscs)
+	replaced := !l.opened.sameQdiscs(now)
+	if !replaced {
+		// They are 32 bits wide, and so is the difference.
+		before := tuntap.SumQdiscs(l.opened.qdiscs)
+		sums.Drops -= before.Drops
+		sums.Requeues -= before.Requeues
+	}
+	books.QdiscDropped, books.QdiscRequeues = uint64(sums.Drops), uint64(sums.Requeues)
+
+	errs := []error{books.Balance()}
+	errs = append(errs, disagreements(&books, freed, l.format.hasReason, replaced, l.reconfigured)...)
+	return &books, errors.Join(errs...)
+}

@@ -1,0 +1,247 @@
+package ledger
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// Device is the device under test; *tuntap.Device is one.
+type Device interface {
+	Name() string
+	Ifindex() int
+	Stats() (tuntap.Stats, error)
+	QdiscStats() ([]tuntap.QdiscStats, error)
+}
+
+// Options for Open. The zero value is the default.
+type Options struct {
+	// Consumed also counts skbs that are freed as delivered
+	// (skb:consume_skb), to be read by Ledger.Consumed. It costs every
+	// packet that a reader takes the run of an eBPF program.
+	Consumed bool
+}
+
+// Ledger counts the freed skbs of one device and keeps its account.
+type Ledger struct {
+	dev     Device
+	format  *format
+	symbols symbols
+	freed   counter
+	// consumed.counts is nil without Options.Consumed.
+	consumed counter
+	// opened is how the device's own counters stood at Open or Reset.
+	opened readings
+	// reconfigured is set by Reconfigured.
+	reconfigured bool
+}
+
+// counter is a program that counts the events of one tracepoint.
+type counter struct {
+	counts *ebpf.Map
+	prog   *ebpf.Program
+	link   link.Link
+	// base is what it had counted, and missed, at Open or Reset: nothing
+	// is ever taken out of the map, so that no update races with it.
+	base   map[freeKey]uint64
+	missed uint64
+}
+
+// Open begins an account of dev, which must be in the network namespace of the
+// calling thread. The device may be down, but it must not carry traffic yet.
+// Close the ledger when done, else the programs stay attached.
+//
+// What the kernel lacks is a *tuntap.MissingError that names the option.
+func Open(dev Device, opts Options) (_ *Ledger, err error) {
+	l := &Ledger{dev: dev}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("open the ledger of %s: %w", dev.Name(), err), l.Close())
+		}
+	}()
+	if l.format, err = loadFormat(); err != nil {
+		return nil, err
+	}
+	if l.symbols, err = loadSymbols(); err != nil {
+		return nil, err
+	}
+	found, err := findDevice(dev.Ifindex())
+	if err != nil {
+		return nil, err
+	}
+	freed := tracepoint{name: "kfree_skb", hasLocation: true, hasReason: l.format.hasReason}
+	if err := l.freed.start(freed, found); err != nil {
+		return nil, err
+	}
+	if opts.Consumed {
+		consumed, err := consumeTracepoint()
+		if err != nil {
+			return nil, err
+		}
+		if err := l.consumed.start(consumed, found); err != nil {
+			return nil, err
+		}
+	}
+	return l, l.Reset()
+}
+
+func (c *counter) start(tp tracepoint, dev *netDevice) (err error) {
+	if c.counts, err = newCounts(); err != nil {
+		return err
+	}
+	if c.prog, err = countProgram(tp, dev, c.counts); err != nil {
+		return err
+	}
+	c.link, err = attach(tp.name, c.prog)
+	return err
+}
+
+// Reset begins a new account on the same device, which must be quiet.
+func (l *Ledger) Reset() error {
+	l.reconfigured = false
+	for _, c := range []*counter{&l.freed, &l.consumed} {
+		if err := c.reset(); err != nil {
+			return err
+		}
+	}
+	opened, err := l.settle()
+	if err != nil {
+		return err
+	}
+	l.opened = opened
+	return nil
+}
+
+func (c *counter) reset() (err error) {
+	if c.counts == nil {
+		return nil
+	}
+	if c.base, err = c.read(); err != nil {
+		return err
+	}
+	c.missed, err = c.misses()
+	return err
+}
+
+// read returns the counts since the program was attached.
+func (c *counter) read() (map[freeKey]uint64, error) {
+	counts := make(map[freeKey]uint64)
+	var key freeKey
+	var n uint64
+	entries := c.counts.Iterate()
+	for entries.Next(&key, &n) {
+		counts[key] = n
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("read the counts of freed skbs: %w", err)
+	}
+	return counts, nil
+}
+
+// misses is how often the kernel did not run the program because it had
+// interrupted itself on the same CPU (kernel/trace/bpf_trace.c:
+// __bpf_trace_run). Kernels that do not count that do not skip it either.
+func (c *counter) misses() (uint64, error) {
+	stats, err := c.prog.Stats()
+	if err != nil {
+		return 0, fmt.Errorf("read how often counting was skipped: %w", err)
+	}
+	return stats.RecursionMisses, nil
+}
+
+// since returns the counts since Open or Reset.
+func (c *counter) since() (map[freeKey]uint64, error) {
+	if c.counts == nil {
+		return nil, nil
+	}
+	now, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	misses, err := c.misses()
+	if err != nil {
+		return nil, err
+	}
+	if lost := now[lostKey] - c.base[lostKey]; lost != 0 {
+		return nil, fmt.Errorf("%d freed skbs were not counted: more than %d places freed some", lost, maxKeys)
+	}
+	if lost := misses - c.missed; lost != 0 {
+		return nil, fmt.Errorf("%d freed skbs, of this device or another, were not counted: an interrupt freed them while its CPU was counting another", lost)
+	}
+	for key, n := range now {
+		if now[key] = n - c.base[key]; now[key] == 0 {
+			delete(now, key)
+		}
+	}
+	return now, nil
+}
+
+// Freed is how many skbs of the device one function freed for one reason.
+type Freed struct {
+	Reason string // as in SKB_DROP_REASON_*, or its number; "" if consumed
+	// Function that freed; " [module]" follows if it is in one.
+	Function string
+	Count    uint64
+}
+
+// Freed returns what was freed as dropped (skb:kfree_skb) since Open or Reset,
+// the largest count first. An error means that not all could be counted.
+func (l *Ledger) Freed() ([]Freed, error) {
+	counts, err := l.freed.since()
+	return l.named(counts, l.format.name), err
+}
+
+// Consumed returns what was freed as delivered (skb:consume_skb). What a
+// reader has taken is freed by the driver's read function; any other function
+// got rid of a packet without calling it a drop. It needs Options.Consumed.
+func (l *Ledger) Consumed() ([]Freed, error) {
+	if l.consumed.counts == nil {
+		return nil, errors.New("consumed skbs were not counted: Options.Consumed was not set")
+	}
+	counts, err := l.consumed.since()
+	return l.named(counts, func(uint32) string { return "" }), err
+}
+
+// named adds up the addresses within each function.
+func (l *Ledger) named(counts map[freeKey]uint64, reason func(uint32) string) []Freed {
+	sums := make(map[Freed]uint64)
+	for key, n := range counts {
+		function := l.symbols.at(key.Location)
+		if key.Ours == 1 || deferredByQdisc(function) {
+			sums[Freed{Reason: reason(key.Reason), Function: function}] += n
+		}
+	}
+	var freed []Freed
+	for _, f := range slices.Collect(maps.Keys(sums)) {
+		f.Count = sums[f]
+		freed = append(freed, f)
+	}
+	slices.SortFunc(freed, func(a, b Freed) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Reason, b.Reason))
+	})
+	return freed
+}
+
+// Close detaches the programs. The ledger cannot be used any more.
+func (l *Ledger) Close() error {
+	var errs []error
+	for _, c := range []*counter{&l.freed, &l.consumed} {
+		if c.link != nil {
+			errs = append(errs, c.link.Close())
+		}
+		if c.prog != nil {
+			errs = append(errs, c.prog.Close())
+		}
+		if c.counts != nil {
+			errs = append(errs, c.counts.Close())
+		}
+		*c = counter{}
+	}
+	return errors.Join(errs...)
+}

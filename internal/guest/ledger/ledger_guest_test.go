@@ -1,0 +1,246 @@
+package ledger
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/traffic"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+// open makes a device and its ledger.
+func open(t *testing.T, cfg tuntap.Config, opts Options) (*tuntap.Device, *Ledger) {
+	t.Helper()
+	if os.Getenv("RINGPROOF_GUEST") != "1" {
+		t.Skip("not run: this test changes network devices and runs in a guest only (RINGPROOF_GUEST=1)")
+	}
+	dev, err := tuntap.Open(cfg)
+	if err == nil {
+		t.Cleanup(func() { dev.Close() })
+		var l *Ledger
+		if l, err = Open(dev, opts); err == nil {
+			t.Cleanup(func() { l.Close() })
+			return dev, l
+		}
+	}
+	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
+		t.Skipf("not run: %v", err)
+	}
+	t.Fatal(err)
+	return nil, nil
+}
+
+func ringOf(slots int) *int { return &slots }
+
+// send has each of producers send packets without pause.
+func send(t *testing.T, dev *tuntap.Device, path traffic.Path, producers, packets int) contract.Books {
+	t.Helper()
+	link, err := traffic.LinkByName(dev.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all traffic.Counts
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i := range producers {
+		s, err := traffic.NewSender(link, traffic.SenderConfig{Path: path, Source: uint8(i), Flows: 8, SendBuffer: 64 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		wg.Go(func() {
+			runtime.LockOSThread()
+			var set unix.CPUSet
+			set.Set(i % runtime.NumCPU())
+			unix.SchedSetaffinity(0, &set)
+			for range packets {
+				if outcome, err := s.Send(); err != nil {
+					t.Error(err)
+					return
+				} else if outcome == traffic.Full {
+					s.GiveUp()
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all.Add(s.Counts())
+		})
+	}
+	wg.Wait()
+	return contract.Books{Offered: all.Offered, Unborn: all.Unborn, Refused: all.Refused}
+}
+
+// drain reads every queue empty, again and again until nothing has come for
+// quiet.
+func drain(t *testing.T, dev *tuntap.Device, quiet time.Duration) uint64 {
+	t.Helper()
+	var n uint64
+	buf := make([]byte, 2048)
+	for last := time.Now(); time.Since(last) < quiet; {
+		for _, fd := range dev.Queues() {
+			switch _, err := unix.Read(fd, buf); err {
+			case nil:
+				n++
+				last = time.Now()
+			case unix.EAGAIN:
+			default:
+				t.Fatal(err)
+			}
+		}
+	}
+	return n
+}
+
+func TestTailDropsAreExactAcrossCPUs(t *testing.T) {
+	for _, path := range []traffic.Path{traffic.PacketSocket, traffic.PacketBypass, traffic.UDPSocket} {
+		t.Run(path.String(), func(t *testing.T) {
+			dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}}, Options{})
+			start := time.Now()
+			known := send(t, dev, path, 4, 50000)
+			took := time.Since(start)
+			known.Received = drain(t, dev, 100*time.Millisecond)
+			books, err := l.Books(known)
+			if err != nil {
+				t.Fatalf("%v\n%v", err, books)
+			}
+			t.Logf("%.0f kpps: %v", float64(books.Offered)/took.Seconds()/1000, books)
+			if want := books.Offered - 16; books.DropsFor(contract.FullRing) != want || books.DeviceTxDropped != want || books.Received != 16 {
+				t.Errorf("offered %d to a ring of 16: want %d tail drops and tx_dropped, have %d and %d", books.Offered, want, books.DropsFor(contract.FullRing), books.DeviceTxDropped)
+			}
+			if l.format.hasReason && !strings.Contains(books.String(), "FULL_RING@tun_net_xmit") {
+				t.Errorf("tail drops not named: %v", books)
+			}
+		})
+	}
+}
+
+func TestBooksBalanceWithEachQdisc(t *testing.T) {
+	qdiscs := []tuntap.Qdisc{
+		{Kind: tuntap.Noqueue},
+		{Kind: tuntap.PfifoFast},
+		{Kind: tuntap.Pfifo, Limit: 10},
+		{Kind: tuntap.FQ},
+		{Kind: tuntap.FQCodel, Limit: 10},
+		{Kind: tuntap.MQ},
+		{Kind: tuntap.MQ, Leaf: &tuntap.Qdisc{Kind: tuntap.TBF, Rate: 100000, Burst: 2000, Limit: 5000}},
+		{Kind: tuntap.TBF, Rate: 100000, Burst: 2000, Limit: 5000},
+		{Kind: tuntap.Netem, Delay: 20 * time.Millisecond, Limit: 50},
+	}
+	for _, qdisc := range qdiscs {
+		t.Run(qdisc.String(), func(t *testing.T) {
+			cfg := tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(16), Qdisc: qdisc}
+			if qdisc.Kind == tuntap.MQ {
+				cfg.Queues = 4
+			}
+			dev, l := open(t, cfg, Options{})
+			known := send(t, dev, traffic.PacketSocket, 4, 2000)
+
+			// What is still queued, then what has arrived in the end.
+			held := known
+			held.LeftRing = 16
+			if cfg.Queues != 0 {
+				held.LeftRing = 16 * uint64(cfg.Queues)
+			}
+			if !qdisc.Shaped() {
+				books, err := l.Books(held)
+				t.Logf("full: %v; qdisc drops %d, requeues %d", books, books.QdiscDropped, books.QdiscRequeues)
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			known.Received = drain(t, dev, 300*time.Millisecond)
+			books, err := l.Books(known)
+			t.Logf("drained: %v; qdisc drops %d, requeues %d", books, books.QdiscDropped, books.QdiscRequeues)
+			if err != nil {
+				t.Error(err)
+			}
+			if qdisc.Shaped() && books.QdiscDropped == 0 {
+				t.Error("no drop by a qdisc with a low limit: nothing was tried")
+			}
+		})
+	}
+}
+
+func TestOtherDevicesAreNotCounted(t *testing.T) {
+	quiet, l := open(t, tuntap.Config{Mode: tuntap.TUN}, Options{})
+	loud, ledgerOfLoud := open(t, tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(1)}, Options{})
+	known := send(t, loud, traffic.PacketSocket, 4, 1000)
+	known.Received = drain(t, loud, 50*time.Millisecond)
+	if books, err := ledgerOfLoud.Books(known); err != nil || books.Dropped() != 3999 {
+		t.Errorf("%v: %v", books, err)
+	}
+	if books, err := l.Books(contract.Books{}); err != nil || books.Dropped() != 0 {
+		t.Errorf("%s has %v: %v", quiet.Name(), books, err)
+	}
+}
+
+func TestLossesThatNoCounterShows(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		qdisc tuntap.Qdisc
+		lose  func(*tuntap.Device) error
+	}{
+		{"detach", tuntap.Qdisc{}, func(d *tuntap.Device) error { return d.Detach(0) }},
+		{"resize", tuntap.Qdisc{}, func(d *tuntap.Device) error { return d.SetTxQueueLen(3) }},
+		{"link down with pfifo_fast in netem's place", tuntap.Qdisc{Kind: tuntap.Netem, Delay: 10 * time.Second}, func(d *tuntap.Device) error { return d.SetUp(false) }},
+		{"tbf replaced", tuntap.Qdisc{Kind: tuntap.TBF, Rate: 1000, Burst: 2000, Limit: 50000}, func(d *tuntap.Device) error {
+			return d.SetQdisc(tuntap.Qdisc{Kind: tuntap.PfifoFast})
+		}},
+		{"fq replaced", tuntap.Qdisc{Kind: tuntap.TBF, Rate: 1000, Burst: 2000, Limit: 50000}, func(d *tuntap.Device) error {
+			return d.SetQdisc(tuntap.Qdisc{Kind: tuntap.FQ})
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dev, l := open(t, tuntap.Config{Mode: tuntap.TUN, MultiQueue: true, TxQueueLen: ringOf(100), Qdisc: test.qdisc}, Options{})
+			l.Reconfigured()
+			known := send(t, dev, traffic.PacketSocket, 2, 40)
+			if err := test.lose(dev); err != nil {
+				t.Fatal(err)
+			}
+			if test.name != "detach" {
+				known.Received = drain(t, dev, 50*time.Millisecond)
+			}
+			books, err := l.Books(known)
+			t.Logf("%v; tx_dropped %d", books, books.DeviceTxDropped)
+			if err != nil {
+				t.Error(err)
+			}
+			if books.Dropped() == 0 || books.DeviceTxDropped != 0 {
+				t.Errorf("want losses that tx_dropped does not show")
+			}
+		})
+	}
+}
+
+func TestDeliveriesAreConsumedByTheReader(t *testing.T) {
+	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN}, Options{Consumed: true})
+	known := send(t, dev, traffic.PacketSocket, 2, 100)
+	known.Received = drain(t, dev, 50*time.Millisecond)
+	if _, err := l.Books(known); err != nil {
+		t.Error(err)
+	}
+	consumed, err := l.Consumed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(consumed)
+	if len(consumed) != 1 || consumed[0].Count != 200 {
+		t.Errorf("200 packets read: want 200 skbs consumed by one function")
+	}
+}
+
+func TestABookWithAHoleDoesNotBalance(t *testing.T) {
+	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN}, Options{})
+	known := send(t, dev, traffic.PacketSocket, 1, 10)
+	known.Received = drain(t, dev, 50*time.Millisecond) - 1
+	if books, err := l.Books(known); err == nil {
+		t.Errorf("one packet is gone without trace, and the books balance: %v", books)
+	}
+}
