@@ -127,7 +127,7 @@ func disagreements(b *contract.Books, freed []Freed, hasReason, replaced, reconf
 	}
 	counted := at[driver] + at[queueing]
 	switch both := device + qdisc; {
-	case both < counted && !reconfigured:
+	case both < counted && device >= at[driver] && !reconfigured:
 		disagree("%d skbs were freed where a counter counts them, but tx_dropped %d and the qdisc's drops %d are %d", counted, device, qdisc, both)
 	case both > most && device <= most && qdisc <= at[queueing]+at[unknown]:
 		disagree("tx_dropped %d and the qdisc's drops %d are %d, but only %d skbs were freed where one of them may count", device, qdisc, both, most)

@@ -1,0 +1,140 @@
+// Package liveness tells whether a device still moves packets, from outside:
+// it needs no debug info and works on any kernel.
+//
+// Once the producers have stopped, the consumers must read everything that was
+// queued: the qdisc's backlog goes to nothing, and then a fresh packet on each
+// flow arrives. If not, a queue is stalled. It is stalled also when one more
+// packet would revive it, so the backlog is looked at before anything is sent.
+//
+// How long that takes does not matter, only that it goes on: a guest without
+// KVM on a loaded host is slow, and a shaped qdisc holds packets lawfully. See
+// watch.
+package liveness
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/guest/traffic"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// Device is the device under test; *tuntap.Device is one.
+type Device interface {
+	Name() string
+	Stats() (tuntap.Stats, error)
+	QdiscStats() ([]tuntap.QdiscStats, error)
+}
+
+// Sender sends one fresh packet and never blocks; *traffic.Sender is one.
+type Sender interface {
+	Send() (traffic.Outcome, error)
+}
+
+// Config says what to look at. Device, Queues, Received and Fresh are needed.
+type Config struct {
+	Device Device
+	// Queues are the descriptors that the consumers read, for poll(2); those
+	// below 0 are left out.
+	Queues []int
+	// Received is how many packets have arrived at the consumers. They must
+	// be reading all the time.
+	Received func() uint64
+	// Fresh has a sender for each flow to be tried, through the qdisc. There
+	// should be one for each txq, on a socket that has nothing queued.
+	Fresh []Sender
+	// Bypass has the same flows, past the qdisc. It is used only when the
+	// device is stalled, to learn more; nil is not at all.
+	Bypass []Sender
+	// Patience is for how long nothing may move; 0 means 2 s.
+	Patience time.Duration
+	// Hold is for how long a shaped qdisc may lawfully release nothing: for
+	// netem its delay, for tbf the time that the largest packet takes at its
+	// rate. 0 if it is not shaped.
+	Hold time.Duration
+	// Revivals are tried in order on a device that is stalled and that
+	// neither a read nor a packet revives.
+	Revivals []Revival
+}
+
+// NotReadError says that the consumers leave packets in the rings: then
+// nothing can be said about the device.
+type NotReadError struct {
+	Device string
+	Waited time.Duration
+}
+
+func (e *NotReadError) Error() string {
+	return fmt.Sprintf("the consumers of %s have read nothing for %v although there is something to read", e.Device, e.Waited.Round(time.Millisecond))
+}
+
+// ErrFreshNotSent says that a fresh packet could not be sent at all.
+var ErrFreshNotSent = errors.New("the fresh packet could not be sent")
+
+// Check waits until all that is queued has arrived, and then sends a fresh
+// packet on each flow. The producers must have stopped. It returns nil if
+// everything arrived, and what it found out if the device is stalled. In the
+// course of that the device is changed, so close the books before.
+func Check(cfg Config) (*Stall, error) {
+	if cfg.Patience == 0 {
+		cfg.Patience = 2 * time.Second
+	}
+	c := &check{cfg: cfg}
+	stall, err := c.run()
+	if err != nil {
+		return nil, fmt.Errorf("check that %s is alive: %w", cfg.Device.Name(), err)
+	}
+	return stall, nil
+}
+
+type check struct{ cfg Config }
+
+func (c *check) run() (*Stall, error) {
+	now, waited, err := c.watch(drained)
+	if err != nil {
+		return nil, err
+	}
+	if !drained(now) {
+		why := fmt.Sprintf("the qdisc holds %d packets and the rings are empty, but nothing moved for %v", now.qlen, waited.Round(time.Millisecond))
+		return c.stalled(why, allFlows)
+	}
+	for flow := range c.cfg.Fresh {
+		why, err := c.fresh(flow)
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			return c.stalled(why, flow)
+		}
+	}
+	return nil, nil
+}
+
+// fresh sends a packet on a flow of a device that holds none, and says what is
+// wrong if it does not arrive.
+func (c *check) fresh(flow int) (why string, err error) {
+	before := c.cfg.Received()
+	outcome, err := c.cfg.Fresh[flow].Send()
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("flow %d: %w: %w", flow, ErrFreshNotSent, err)
+	case outcome == traffic.Full:
+		return "", fmt.Errorf("flow %d: %w: the send buffer is full of what this socket sent before", flow, ErrFreshNotSent)
+	case outcome == traffic.Refused:
+		return fmt.Sprintf("a fresh packet on flow %d was refused although nothing is queued", flow), nil
+	}
+	now, waited, err := c.watch(func(s sight) bool { return s.received > before && drained(s) })
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case now.received > before && now.qlen == 0:
+		return "", nil
+	case now.qlen > 0:
+		return fmt.Sprintf("a fresh packet on flow %d stayed in the qdisc for %v although the rings are empty", flow, waited.Round(time.Millisecond)), nil
+	}
+	return fmt.Sprintf("a fresh packet on flow %d did not arrive within %v and is not in the qdisc either", flow, waited.Round(time.Millisecond)), nil
+}
+
+func drained(s sight) bool { return s.qlen == 0 && !s.readable }

@@ -1,0 +1,153 @@
+package liveness
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/guest/traffic"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+// Revival is something that may set a stalled device going again.
+type Revival struct {
+	Name string
+	Do   func() error
+}
+
+// OfTun returns what can be done to a tun or tap device, the least first. What
+// is queued is lost by it.
+func OfTun(dev *tuntap.Device) []Revival {
+	each := func(do func(int) error) (err error) {
+		for queue, fd := range dev.Queues() {
+			if fd >= 0 {
+				err = errors.Join(err, do(queue))
+			}
+		}
+		return err
+	}
+	return []Revival{
+		{"the root qdisc replaced by a pfifo", func() error {
+			return dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000})
+		}},
+		{"TUNSETQUEUE: each queue detached and attached", func() error {
+			return errors.Join(each(dev.Detach), each(dev.Attach))
+		}},
+		{"link down and up", func() error {
+			return errors.Join(dev.SetUp(false), dev.SetUp(true))
+		}},
+	}
+}
+
+const none = "none of what was tried"
+
+// revive tries one thing after the other, from the smallest on, until one
+// revives the device.
+func (c *check) revive(s *Stall, flow int) {
+	// A device that has not moved for all the patience there was is seen to
+	// move sooner than that.
+	c.cfg.Patience = min(c.cfg.Patience, time.Second)
+	flows := []int{flow}
+	if flow == allFlows {
+		flows = nil
+		for i := range c.cfg.Fresh {
+			flows = append(flows, i)
+		}
+	}
+	s.Revived = none
+	for _, r := range c.revivals(s, flows) {
+		before := c.cfg.Received()
+		own, err := r.do()
+		tried := r.name
+		if err != nil {
+			tried += fmt.Sprintf(" (%v)", err)
+		}
+		if c.alive(before+own, flows) {
+			s.Revived = tried
+			return
+		}
+		s.Tried = append(s.Tried, tried)
+	}
+}
+
+// attempt is a revival that may itself make packets arrive, own of them.
+type attempt struct {
+	name string
+	do   func() (own uint64, err error)
+}
+
+func (c *check) revivals(s *Stall, flows []int) []attempt {
+	attempts := []attempt{{"another read", func() (uint64, error) { return 0, readOnce(c.cfg.Queues) }}}
+	if c.cfg.Bypass != nil {
+		attempts = append(attempts, attempt{"a packet past the qdisc", func() (uint64, error) { return c.bypass(s, flows) }})
+	}
+	attempts = append(attempts, attempt{"a fresh packet through the qdisc", func() (uint64, error) { return 0, c.send(flows) }})
+	for _, r := range c.cfg.Revivals {
+		attempts = append(attempts, attempt{r.Name, func() (uint64, error) { return 0, r.Do() }})
+	}
+	return attempts
+}
+
+// alive says whether the qdisc runs empty and then a fresh packet on each of
+// the flows arrives. The packets that the qdisc held must have arrived, more
+// than expected in all; or it was emptied otherwise, and the fresh ones tell.
+func (c *check) alive(expected uint64, flows []int) bool {
+	now, _, err := c.watch(func(s sight) bool { return drained(s) && s.received > expected })
+	if err != nil || now.qlen > 0 {
+		return false
+	}
+	for _, flow := range flows {
+		if why, err := c.fresh(flow); err != nil || why != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// readOnce reads each queue once, and does not wait where there is nothing.
+func readOnce(queues []int) error {
+	for _, fd := range queues {
+		if fd < 0 {
+			continue
+		}
+		_, err := unix.Preadv2(fd, [][]byte{make([]byte, 2048)}, -1, unix.RWF_NOWAIT)
+		if err != nil && !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+	}
+	return nil
+}
+
+// bypass sends a packet past the qdisc on each flow. Whether it gets through
+// tells whether the txq is stopped.
+func (c *check) bypass(s *Stall, flows []int) (own uint64, err error) {
+	for _, flow := range flows {
+		if flow >= len(c.cfg.Bypass) {
+			continue
+		}
+		outcome, err := c.cfg.Bypass[flow].Send()
+		switch {
+		case err != nil:
+			return own, err
+		case outcome == traffic.Refused:
+			s.Stopped = append(s.Stopped, fmt.Sprintf("flow %d: its txq is stopped: a packet past the qdisc was refused with the ring empty", flow))
+		case outcome == traffic.Sent:
+			own++
+			s.Stopped = append(s.Stopped, fmt.Sprintf("flow %d: its txq is not stopped: a packet past the qdisc was taken", flow))
+		}
+	}
+	return own, nil
+}
+
+// send sends a fresh packet on each flow.
+func (c *check) send(flows []int) error {
+	for _, flow := range flows {
+		if outcome, err := c.cfg.Fresh[flow].Send(); err != nil {
+			return err
+		} else if outcome != traffic.Sent {
+			return fmt.Errorf("flow %d: %v", flow, outcome)
+		}
+	}
+	return nil
+}
