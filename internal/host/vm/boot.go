@@ -35,6 +35,9 @@ type boot struct {
 
 // start starts QEMU.
 func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
+	if err := vm.reproduce(machine); err != nil {
+		return nil, err
+	}
 	b := &boot{
 		machine: machine,
 		events:  make(chan contract.Event),

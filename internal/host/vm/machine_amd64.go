@@ -59,6 +59,9 @@ func (m Machine) device(fn qemu.Fn) qemu.Fn {
 	}
 }
 
+// earlyConsole makes a kernel print from its first moments on.
+const earlyConsole = "console=ttyS0 earlyprintk=ttyS0 panic=-1"
+
 // kernelArgs is the kernel command line, but for what is to be run.
 func (m Machine) kernelArgs(accel Accel) string {
 	args := []string{

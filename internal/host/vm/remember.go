@@ -1,5 +1,86 @@
 package vm
 
-func rememberedMachine(kernel string) Machine { return Microvm }
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 
-func rememberMachine(kernel string, m Machine) {}
+	"github.com/ringproof/ringproof/internal/host/cache"
+)
+
+// memory is a place in the cache for something that was found out by trying.
+type memory string
+
+// newMemory names the place by all that the finding depends on.
+func newMemory(kind string, depends ...string) (memory, error) {
+	dir, err := cache.Dir(kind)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(strings.Join(depends, "\x00")))
+	return memory(filepath.Join(dir, hex.EncodeToString(sum[:16]))), nil
+}
+
+func (m memory) recall() (value string, known bool) {
+	data, err := os.ReadFile(filepath.Join(string(m), "value"))
+	return string(data), err == nil
+}
+
+func (m memory) remember(value string) error {
+	return cache.Publish(string(m), func(tmp string) error {
+		return os.WriteFile(filepath.Join(tmp, "value"), []byte(value), 0o644)
+	})
+}
+
+// qemuIdentity changes when another QEMU is installed.
+func qemuIdentity() string {
+	path, err := exec.LookPath(qemuCommand)
+	if err != nil {
+		return ""
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		return path
+	}
+	return fmt.Sprint(path, fi.Size(), fi.ModTime().UnixNano())
+}
+
+// machineMemory is about the machine that a kernel needs, by its content.
+func machineMemory(kernel string) (memory, error) {
+	f, err := os.Open(kernel)
+	if err != nil {
+		return "", fmt.Errorf("read the kernel: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("read the kernel: %w", err)
+	}
+	return newMemory("machine", string(h.Sum(nil)), qemuIdentity())
+}
+
+// machineFor is the first machine to try for a kernel.
+func machineFor(kernel string) (Machine, error) {
+	m, err := machineMemory(kernel)
+	if err != nil {
+		return "", err
+	}
+	if value, known := m.recall(); known {
+		return Machine(value), nil
+	}
+	return Microvm, nil
+}
+
+// rememberMachine makes it the first one to try from now on.
+func rememberMachine(kernel string, machine Machine) error {
+	m, err := machineMemory(kernel)
+	if err != nil {
+		return err
+	}
+	return m.remember(string(machine))
+}

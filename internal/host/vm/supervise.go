@@ -17,19 +17,22 @@ import (
 func (vm *VM) supervise(ctx context.Context, b *boot) (*Result, error) {
 	began := time.Now()
 	r := vm.follow(ctx, b, began)
-	if r.Ending == NotBooted && b.machine == Microvm {
-		fmt.Fprintf(vm.cfg.Progress, "%s: %s: trying %s\n", Microvm, r.Why, Q35)
-		second, err := vm.start(ctx, Q35)
-		if err != nil {
-			return r, err
-		}
-		microvm := r
-		r = vm.follow(ctx, second, began)
-		if r.Hello != nil {
-			rememberMachine(vm.cfg.Kernel, Q35)
-		} else if r.Ending == NotBooted && r.Why != microvm.Why {
-			r.Why += fmt.Sprintf(" (and on %s: %s)", Microvm, microvm.Why)
-		}
+	if r.Ending != NotBooted || b.machine != Microvm {
+		return r, nil
+	}
+	fmt.Fprintf(vm.cfg.Progress, "%s: %s; trying %s\n", Microvm, r.Why, Q35)
+	second, err := vm.start(ctx, Q35)
+	if err != nil {
+		return r, err
+	}
+	first := r
+	r = vm.follow(ctx, second, began)
+	switch {
+	case r.Ending == NotBooted && r.Why != first.Why:
+		r.Why += fmt.Sprintf(" (and on %s: %s)", Microvm, first.Why)
+	case r.Hello != nil && first.Total < vm.cfg.BootTime:
+		// It did not just take too long, which another time it may not.
+		return r, rememberMachine(vm.cfg.Kernel, Q35)
 	}
 	return r, nil
 }

@@ -113,6 +113,7 @@ type VM struct {
 	cfg     Config
 	accel   Choice
 	console *console
+	command string
 	ended   chan struct{}
 	result  *Result
 	err     error
@@ -132,7 +133,11 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if _, err := findQEMU(); err != nil {
 		return nil, err
 	}
-	accel, err := Choose(ctx, cfg.Accel)
+	accel, err := Choose(ctx, cfg.Accel, cfg.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	machine, err := machineFor(cfg.Kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -141,13 +146,11 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 		return nil, err
 	}
 	vm := &VM{cfg: cfg, accel: accel, console: console, ended: make(chan struct{})}
-	machine := rememberedMachine(cfg.Kernel)
 	b, err := vm.start(ctx, machine)
 	if err != nil {
-		console.close()
-		return nil, err
+		return nil, errors.Join(err, console.close())
 	}
-	fmt.Fprintf(cfg.Progress, "%s: %s\n", accel.Accel, accel.Reason)
+	fmt.Fprintf(cfg.Progress, "accelerator %s: %s\n", accel.Accel, accel.Reason)
 	go func() {
 		defer close(vm.ended)
 		vm.result, vm.err = vm.supervise(ctx, b)

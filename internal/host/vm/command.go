@@ -1,0 +1,51 @@
+package vm
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/hugelgupf/vmtest/qemu"
+)
+
+// Command is a shell command that boots the same VM at a terminal: there, the
+// program prints on the console, and ^A x ends QEMU.
+func (vm *VM) Command() string { return vm.command }
+
+// reproduce makes Command for that machine, and keeps it with the artifacts.
+func (vm *VM) reproduce(machine Machine) error {
+	common, err := vm.cfg.options(machine, vm.accel.Accel)
+	if err != nil {
+		return err
+	}
+	o, err := qemu.OptionsFor(guestArch, common, machine.device(qemu.WithQEMUArgs(
+		"-device", "virtio-serial", "-serial", "mon:stdio")))
+	if err != nil {
+		return fmt.Errorf("configure QEMU: %w", err)
+	}
+	args, err := o.Cmdline()
+	if err != nil {
+		return fmt.Errorf("configure QEMU: %w", err)
+	}
+	for i, arg := range args {
+		args[i] = quote(arg)
+	}
+	vm.command = strings.Join(args, " ")
+	script := "#!/bin/sh\n# Boots the same VM at a terminal; ^A x ends it.\nexec " + vm.command + "\n"
+	if err := os.WriteFile(filepath.Join(vm.cfg.Dir, "command.sh"), []byte(script), 0o755); err != nil {
+		return fmt.Errorf("keep the VM's command line: %w", err)
+	}
+	return nil
+}
+
+var plain = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
+
+// quote quotes a word for a POSIX shell.
+func quote(word string) string {
+	if plain.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
