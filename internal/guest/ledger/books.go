@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
-	"golang.org/x/sys/unix"
 )
 
 // readings are the counters that the device and its qdiscs keep themselves.
@@ -65,7 +64,7 @@ func (l *Ledger) settle() (readings, error) {
 		return readings{}, err
 	}
 	for range settleTries {
-		gracePeriod()
+		rcu.Synchronize()
 		now, err := look()
 		if err != nil {
 			return readings{}, err
@@ -76,15 +75,6 @@ func (l *Ledger) settle() (readings, error) {
 		last = now
 	}
 	return readings{}, fmt.Errorf("the counters of %s never stood still: stop every producer before the account is read", l.dev.Name())
-}
-
-// gracePeriod waits for one of RCU.
-func gracePeriod() {
-	const membarrierGlobal = 1 // include/uapi/linux/membarrier.h
-	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
-		// A kernel without it, or with nohz_full CPUs.
-		time.Sleep(50 * time.Millisecond)
-	}
 }
 
 // Reconfigured says that the link, its queues or its qdisc are being changed

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
@@ -72,16 +73,34 @@ func (e *NotReadError) Error() string {
 // ErrFreshNotSent says that a fresh packet could not be sent at all.
 var ErrFreshNotSent = errors.New("the fresh packet could not be sent")
 
+// Settle waits until all that is queued has arrived, or nothing moves any more:
+// the moment to close the books. It sends nothing and changes nothing. The
+// producers must have stopped.
+func Settle(cfg Config) error {
+	c := newCheck(cfg)
+	for {
+		before, _, err := c.watch(drained)
+		if err != nil {
+			return fmt.Errorf("wait until %s is quiet: %w", cfg.Device.Name(), err)
+		}
+		// One that had left the qdisc may not have been in the ring yet.
+		rcu.Synchronize()
+		now, err := c.look()
+		if err != nil {
+			return fmt.Errorf("wait until %s is quiet: %w", cfg.Device.Name(), err)
+		}
+		if now == before {
+			return nil
+		}
+	}
+}
+
 // Check waits until all that is queued has arrived, and then sends a fresh
 // packet on each flow. The producers must have stopped. It returns nil if
 // everything arrived, and what it found out if the device is stalled. In the
 // course of that the device is changed, so close the books before.
 func Check(cfg Config) (*Stall, error) {
-	if cfg.Patience == 0 {
-		cfg.Patience = 2 * time.Second
-	}
-	c := &check{cfg: cfg}
-	stall, err := c.run()
+	stall, err := newCheck(cfg).run()
 	if err != nil {
 		return nil, fmt.Errorf("check that %s is alive: %w", cfg.Device.Name(), err)
 	}
@@ -89,6 +108,13 @@ func Check(cfg Config) (*Stall, error) {
 }
 
 type check struct{ cfg Config }
+
+func newCheck(cfg Config) *check {
+	if cfg.Patience == 0 {
+		cfg.Patience = 2 * time.Second
+	}
+	return &check{cfg: cfg}
+}
 
 func (c *check) run() (*Stall, error) {
 	now, waited, err := c.watch(drained)
