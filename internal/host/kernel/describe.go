@@ -62,7 +62,9 @@ func describe(ctx context.Context, src source, series series, frags []fragment) 
 	}
 	for _, f := range frags {
 		d.Fragments = append(d.Fragments, f.name)
-		parts = append(parts, "fragment", f.text)
+	}
+	for _, o := range asked(frags) { // not the text: comments change nothing
+		parts = append(parts, "option", o.name, o.value)
 	}
 	d.Key = key(parts)
 	return d, nil

@@ -90,23 +90,28 @@ func Fragments() []string {
 
 func parseFragment(name, text string) ([]option, error) {
 	var options []option
-	optional := false
+	optional, comment := false, false
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
 		line = strings.TrimSpace(line)
 		if m := setLine.FindStringSubmatch(line); m != nil {
 			options = append(options, option{m[1], m[2], optional, name, n})
+			comment = false
 			continue
 		}
 		if m := unsetLine.FindStringSubmatch(line); m != nil {
 			options = append(options, option{m[1], "n", optional, name, n})
+			comment = false
 			continue
 		}
 		if line != "" && !strings.HasPrefix(line, "#") {
 			return nil, fmt.Errorf("configuration fragment %s:%d: %q is neither CONFIG_X=value, nor \"# CONFIG_X is not set\", nor a comment", name, n, line)
 		}
-		optional = strings.HasPrefix(line, optionalMark)
+		if !comment { // or it goes on
+			optional = strings.HasPrefix(line, optionalMark)
+		}
+		comment = line != ""
 	}
 	return options, nil
 }

@@ -32,9 +32,10 @@ func openRepo(ctx context.Context, dir, format, alternate string) (repo, error) 
 			return r, err
 		}
 	}
-	if alternate != "" {
-		err := os.WriteFile(filepath.Join(dir, "objects", "info", "alternates"), []byte(alternate+"\n"), 0o644)
-		if err != nil {
+	// Written once: two runs may be here at a time.
+	alternates := filepath.Join(dir, "objects", "info", "alternates")
+	if known, _ := os.ReadFile(alternates); alternate != "" && string(known) != alternate+"\n" {
+		if err := replaceFile(alternates, alternate+"\n"); err != nil {
 			return r, fmt.Errorf("prepare the cached git repository: %w", err)
 		}
 	}
@@ -167,4 +168,18 @@ func (r repo) scan(ctx context.Context, dir, index string) (string, error) {
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
+}
+
+// replaceFile writes a small file so that a reader sees the old or the new.
+func replaceFile(path, content string) error {
+	scratch, err := cache.NewScratch()
+	if err != nil {
+		return err
+	}
+	defer scratch.Remove()
+	tmp := filepath.Join(scratch.Path, "file")
+	if err := os.WriteFile(tmp, []byte(content), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/mail"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +22,7 @@ type patch struct {
 	File    string // where it was read from
 	Subject string // of its mail without "[PATCH]"; the file's name for a bare diff
 	mail    bool   // for git am; else for git apply
+	header  string // of its mail: the subject as it stands there
 	text    []byte // as read: a mail, or a diff
 	diff    string // the part that changes files, decoded
 }
@@ -63,8 +65,11 @@ func readSeries(ctx context.Context, paths []string, progress io.Writer) (series
 	return all, nil
 }
 
-// mailStart matches what an mbox or a single mail begins with.
-var mailStart = regexp.MustCompile(`\A(From \S+ |[A-Za-z][A-Za-z0-9-]*: )`)
+// What an mbox, and a mail, begin with.
+var (
+	mailStart = regexp.MustCompile(`\A(From \S+ |[A-Za-z][A-Za-z0-9-]*: )`)
+	fromLine  = regexp.MustCompile(`\AFrom .*\n`)
+)
 
 func readPatches(ctx context.Context, file string, progress io.Writer) (series, error) {
 	text, err := os.ReadFile(file)
@@ -93,23 +98,26 @@ func readPatches(ctx context.Context, file string, progress io.Writer) (series, 
 	var patches series
 	for _, m := range mails {
 		m.File = file
-		reply := strings.HasPrefix(strings.ToLower(m.Subject), "re:")
+		reply := replyPrefix.MatchString(m.header)
 		switch {
 		case hasDiff(m.diff) && reply:
-			return nil, fmt.Errorf("the reply %q carries a diff, and only you know whether it belongs to the series: give an mbox of the patches alone, as b4 am makes it", m.Subject)
+			return nil, fmt.Errorf("the reply %q carries a diff, and only you know whether it belongs to the series: give an mbox of the patches alone, as b4 am makes it", m.header)
 		case hasDiff(m.diff):
 			patches = append(patches, m)
-		case reply || coverLetter.Match(m.text):
-			fmt.Fprintf(progress, "no patch in %q of %s: left out\n", m.Subject, file)
+		case reply || coverLetter.MatchString(m.header):
+			fmt.Fprintf(progress, "no patch in %q of %s: left out\n", m.header, file)
 		default:
-			return nil, fmt.Errorf("the mail %q has no diff in it", m.Subject)
+			return nil, fmt.Errorf("the mail %q has no diff in it", m.header)
 		}
 	}
 	return patches, nil
 }
 
-// coverLetter matches the header of a mail that announces a series.
-var coverLetter = regexp.MustCompile(`(?mi)^Subject: *(.*\s)?\[[^]]*\b0+/\d+\]`)
+// Subjects of mails that need not carry a patch.
+var (
+	replyPrefix = regexp.MustCompile(`(?i)^(re|aw|fwd?):`)
+	coverLetter = regexp.MustCompile(`\[[^]]*\b0+/\d+\]`)
+)
 
 // splitMails takes an mbox apart.
 func splitMails(ctx context.Context, text []byte) (series, error) {
@@ -133,13 +141,13 @@ func splitMails(ctx context.Context, text []byte) (series, error) {
 	slices.Sort(names)
 	var mails series
 	for _, name := range names {
-		mail, err := os.ReadFile(name)
+		text, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
 		diffFile := filepath.Join(scratch.Path, "diff")
 		info, err := none.git(ctx, "mailinfo", filepath.Join(scratch.Path, "message"), diffFile).
-			in(scratch.Path).input(bytes.NewReader(mail)).output()
+			in(scratch.Path).input(bytes.NewReader(text)).output()
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +157,12 @@ func splitMails(ctx context.Context, text []byte) (series, error) {
 		}
 		_, subject, _ := strings.Cut("\n"+info, "\nSubject: ")
 		subject, _, _ = strings.Cut(subject, "\n")
-		mails = append(mails, patch{Subject: subject, mail: true, text: mail, diff: string(diff)})
+		m := patch{Subject: subject, header: subject, mail: true, text: text, diff: string(diff)}
+		// mailinfo strips "Re:" and the brackets.
+		if parsed, err := mail.ReadMessage(bytes.NewReader(fromLine.ReplaceAll(text, nil))); err == nil {
+			m.header = parsed.Header.Get("Subject")
+		}
+		mails = append(mails, m)
 	}
 	return mails, nil
 }

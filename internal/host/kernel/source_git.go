@@ -110,7 +110,12 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 	}
 	// What make takes from a tree goes by these names; a notes.txt or a core
 	// file must not change the key.
-	if _, err := g.git(ctx, "add", "--", "*.c", "*.h", "*.S", "*Kconfig*", "*Makefile*", "*Kbuild*").env(elsewhere...).output(); err != nil {
+	untracked, err := g.git(ctx, "ls-files", "-z", "--others", "--exclude-standard", "--",
+		"*.c", "*.h", "*.S", "*Kconfig*", "*Makefile*", "*Kbuild*").env(elsewhere...).output()
+	if err != nil {
+		return "", fail(err)
+	}
+	if _, err := g.git(ctx, "update-index", "--add", "-z", "--stdin").env(elsewhere...).input(strings.NewReader(untracked)).output(); err != nil {
 		return "", fail(err)
 	}
 	out, err := g.git(ctx, "write-tree").env(elsewhere...).output()

@@ -1,0 +1,91 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// bzImage makes the least file that has the header of one.
+func bzImage() []byte {
+	b := make([]byte, 8192)
+	b[0x1f1] = 3
+	binary.LittleEndian.PutUint32(b[0x1f4:], (8192-4*512)/16)
+	b[0x1fe], b[0x1ff] = 0x55, 0xaa
+	copy(b[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(b[0x206:], 0x20f)
+	b[0x211] = 1
+	b[0x236] = 0x7f
+	return b
+}
+
+func TestCheckTellsWhatAFileIs(t *testing.T) {
+	dir := t.TempDir()
+	with := func(change func(b []byte)) []byte {
+		b := bzImage()
+		change(b)
+		return b
+	}
+	elf := func(machine byte) []byte {
+		b := make([]byte, 4096)
+		copy(b, "\x7fELF\x02\x01\x01")
+		b[18] = machine
+		return b
+	}
+	at := func(off int, magic string) []byte {
+		b := make([]byte, 4096)
+		copy(b[off:], magic)
+		return b
+	}
+	for name, tc := range map[string]struct {
+		content []byte
+		want    string // in the error; "" for none
+	}{
+		"good":      {bzImage(), ""},
+		"signed":    {append(bzImage(), "signature"...), ""},
+		"empty":     {nil, "is empty"},
+		"text":      {[]byte("hello\n"), "not a kernel"},
+		"long text": {[]byte(strings.Repeat("hello\n", 1000)), "not a kernel"},
+		"boot disk": {with(func(b []byte) { copy(b[0x202:], "GRUB") }), "not a kernel"},
+		"cut off":   {bzImage()[:5000], "cut off: 5000 bytes of at least 8192"},
+		"cut early": {bzImage()[:0x210], "not a kernel"},
+		"i386":      {with(func(b []byte) { b[0x236] = 0 }), "32-bit x86"},
+		"old":       {with(func(b []byte) { b[0x206] = 0x0a }), "older than 3.8"},
+		"zImage":    {with(func(b []byte) { b[0x211] = 0 }), "zImage"},
+		"vmlinux":   {elf(62), "give the bzImage"},
+		"s390 ELF":  {elf(22), "EM_S390"},
+		"arm64":     {at(0x38, "ARM\x64"), "arm64"},
+		"riscv":     {at(0x38, "RSC\x05"), "RISC-V"},
+		"arm":       {at(0x24, "\x18\x28\x6f\x01"), "32-bit ARM"},
+		"gzip":      {at(0, "\x1f\x8b\x08"), "gzip"},
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, tc.content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		err := Check(path)
+		if tc.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		var ie *ImageError
+		if !errors.As(err, &ie) || ie.Path != path || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v; want %q", name, err, tc.want)
+		}
+	}
+	if err := Check(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+	if err := Check(dir); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("directory: %v", err)
+	}
+	if err := Check("/dev/null"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("/dev/null: %v", err)
+	}
+}

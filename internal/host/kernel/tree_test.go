@@ -1,0 +1,423 @@
+package kernel
+
+import (
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
+)
+
+// files is a tree on disk: path to content.
+type files map[string]string
+
+var tinyKernel = files{
+	"Makefile":          "VERSION = 6\n",
+	"Kbuild":            "obj-y += drivers/\n",
+	"arch/x86/Kconfig":  "config X86\n\tdef_bool y\n",
+	"drivers/net/tun.c": lines("tun", 40),
+	"drivers/net/tap.c": lines("tap", 40),
+	"include/ring.h":    lines("ring", 40),
+	".gitignore":        "*.o\n/*.log\n",
+}
+
+// lines makes a text whose lines differ.
+func lines(word string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%s line %d\n", word, i+1)
+	}
+	return b.String()
+}
+
+func (f files) write(t *testing.T, dir string) {
+	t.Helper()
+	for path, content := range f {
+		path = filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// userGit is git as a developer runs it.
+func userGit(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	c := exec.Command("git", append([]string{"-c", "user.name=A U Thor", "-c", "user.email=author@localhost"}, args...)...)
+	c.Dir = dir
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func userGitFails(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	c := exec.Command("git", append([]string{"-c", "user.name=A U Thor", "-c", "user.email=author@localhost"}, args...)...)
+	c.Dir = dir
+	if err := c.Run(); err == nil {
+		t.Fatalf("git %s succeeded", strings.Join(args, " "))
+	}
+}
+
+// isolate gives the test a cache and a home of its own: no git identity.
+func isolate(t *testing.T) {
+	t.Helper()
+	t.Setenv(cache.Env, t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+}
+
+// sources are the two kinds of a user's tree, both with tinyKernel in them.
+var sources = map[string]func(t *testing.T) string{
+	"unpacked": func(t *testing.T) string {
+		dir := t.TempDir()
+		tinyKernel.write(t, dir)
+		return dir
+	},
+	"git": func(t *testing.T) string {
+		dir := t.TempDir()
+		tinyKernel.write(t, dir)
+		userGit(t, dir, "init", "--quiet")
+		userGit(t, dir, "add", "--all")
+		userGit(t, dir, "commit", "--quiet", "--message=base")
+		return dir
+	},
+}
+
+// prepared does what Build does before it calls make, and returns the tree
+// that make would be given.
+func prepared(t *testing.T, source string, seriesPaths ...string) (string, error) {
+	t.Helper()
+	var progress strings.Builder
+	defer func() { t.Log(progress.String()) }()
+	ctx := t.Context()
+	series, err := readSeries(ctx, seriesPaths, &progress)
+	if err != nil {
+		return "", err
+	}
+	src, err := openSource(ctx, source, &progress)
+	if err != nil {
+		return "", err
+	}
+	if _, err := src.identity(ctx); err != nil {
+		return "", err
+	}
+	lock, err := cache.Acquire(ctx, src.name(), &progress)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Release()
+	tr, err := openTree(ctx, src, lock, &progress)
+	if err != nil {
+		return "", err
+	}
+	patched, err := tr.apply(ctx, src, series)
+	if err != nil {
+		return "", err
+	}
+	return tr.src, tr.checkout(ctx, src, patched)
+}
+
+func mustPrepare(t *testing.T, source string, seriesPaths ...string) string {
+	t.Helper()
+	dir, err := prepared(t, source, seriesPaths...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// edit replaces line n of a file of tinyKernel.
+func edit(path string, n int, text string) string {
+	all := strings.SplitAfter(tinyKernel[path], "\n")
+	all[n-1] = text + "\n"
+	return strings.Join(all, "")
+}
+
+// makeSeries commits each of steps on top of tinyKernel and returns a
+// directory with the patches, as git format-patch with a cover letter makes
+// them, all.mbox and all.diff.
+func makeSeries(t *testing.T, steps ...files) string {
+	t.Helper()
+	dir := sources["git"](t)
+	for i, step := range steps {
+		step.write(t, dir)
+		userGit(t, dir, "add", "--all")
+		userGit(t, dir, "commit", "--quiet", fmt.Sprintf("--message=net: step %d", i+1))
+	}
+	out := t.TempDir()
+	from := fmt.Sprintf("-%d", len(steps))
+	userGit(t, dir, "format-patch", "--quiet", "--output-directory="+out, from)
+	write := func(name, text string) { files{name: text}.write(t, out) }
+	write("all.mbox", userGit(t, dir, "format-patch", "--cover-letter", "--stdout", from))
+	write("all.diff", userGit(t, dir, "diff", fmt.Sprintf("HEAD~%d", len(steps))))
+	return out
+}
+
+func contentOf(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestSeriesOfEveryFormAppliesToEveryKindOfTree(t *testing.T) {
+	isolate(t)
+	want := files{
+		"drivers/net/tun.c": edit("drivers/net/tun.c", 10, "stop the txq"),
+		"include/new.h":     "new\n",
+	}
+	series := makeSeries(t, files{"include/new.h": "new\n"}, files{"drivers/net/tun.c": want["drivers/net/tun.c"]})
+	gz := filepath.Join(t.TempDir(), "all.mbox.gz")
+	f, err := os.Create(gz)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := gzip.NewWriter(f)
+	z.Write([]byte(contentOf(t, filepath.Join(series, "all.mbox"))))
+	if err := errors.Join(z.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	patches, err := filepath.Glob(filepath.Join(series, "*.patch"))
+	if err != nil || len(patches) != 2 {
+		t.Fatal(patches, err)
+	}
+	forms := map[string][]string{
+		"directory":      {series},
+		"patch files":    patches,
+		"mbox":           {filepath.Join(series, "all.mbox")},
+		"gzipped mbox":   {gz},
+		"bare diff":      {filepath.Join(series, "all.diff")},
+		"mail, then not": {patches[0], diffOf(t, patches[1])},
+	}
+	for kind, make := range sources {
+		source := make(t)
+		for form, paths := range forms {
+			t.Run(kind+"/"+form, func(t *testing.T) {
+				mustPrepare(t, source) // so that there is something to change
+				dir := mustPrepare(t, source, paths...)
+				for path, content := range want {
+					if got := contentOf(t, filepath.Join(dir, path)); got != content {
+						t.Errorf("%s is\n%s", path, got)
+					}
+				}
+				dir = mustPrepare(t, source)
+				if exists(filepath.Join(dir, "include/new.h")) || contentOf(t, filepath.Join(dir, "drivers/net/tun.c")) != tinyKernel["drivers/net/tun.c"] {
+					t.Error("the series is still there when none is asked for")
+				}
+			})
+		}
+	}
+}
+
+// diffOf cuts the mail around a diff away.
+func diffOf(t *testing.T, patch string) string {
+	t.Helper()
+	text := contentOf(t, patch)
+	path := filepath.Join(t.TempDir(), "bare.diff")
+	files{filepath.Base(path): text[strings.Index(text, "diff --git"):]}.write(t, filepath.Dir(path))
+	return path
+}
+
+// snapshot is all that can be seen of a tree: contents, modes and times, of
+// its repository too.
+func snapshot(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	seen := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		seen[path] = fmt.Sprint(fi.Mode(), fi.Size(), fi.ModTime())
+		if d.Type().IsRegular() {
+			seen[path] += contentOf(t, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seen
+}
+
+func TestUserTreeIsLeftAsItWas(t *testing.T) {
+	isolate(t)
+	series := makeSeries(t, files{"drivers/net/tun.c": edit("drivers/net/tun.c", 10, "stop the txq")})
+	bad := makeSeries(t, files{"drivers/net/tun.c": edit("drivers/net/tun.c", 10, "x")}, files{"drivers/net/tun.c": edit("drivers/net/tun.c", 11, "y")})
+	for kind, make := range sources {
+		t.Run(kind, func(t *testing.T) {
+			source := make(t)
+			files{"drivers/net/tun.c": edit("drivers/net/tun.c", 30, "not committed"), "drivers/net/new.c": "new\n", ".config": "CONFIG_X=y\n", "init/main.o": "object"}.write(t, source)
+			before := snapshot(t, source)
+			mustPrepare(t, source, series)
+			if _, err := prepared(t, source, filepath.Join(bad, "0002-net-step-2.patch")); err == nil {
+				t.Error("a patch that does not fit was applied")
+			}
+			after := snapshot(t, source)
+			for path := range before {
+				if after[path] != before[path] {
+					t.Errorf("%s was changed", path)
+				}
+			}
+			for path := range after {
+				if _, ok := before[path]; !ok {
+					t.Errorf("%s appeared", path)
+				}
+			}
+		})
+	}
+}
+
+func TestWorkingTreeIsBuiltAsItStands(t *testing.T) {
+	isolate(t)
+	for kind, make := range sources {
+		t.Run(kind, func(t *testing.T) {
+			source := make(t)
+			clean := mustPrepare(t, source)
+			identity := func() string {
+				src, err := openSource(t.Context(), source, os.Stderr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				id, err := src.identity(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return id
+			}
+			before := identity()
+			files{"notes.log": "", "drivers/net/tun.o": "object"}.write(t, source)
+			if kind == "git" && identity() != before {
+				t.Error("files that are no source change the identity")
+			}
+			files{
+				"drivers/net/tun.c": edit("drivers/net/tun.c", 10, "not staged"),
+				"include/ring.h":    edit("include/ring.h", 10, "staged"),
+				"drivers/net/new.c": "untracked\n",
+			}.write(t, source)
+			if kind == "git" {
+				userGit(t, source, "add", "include/ring.h")
+			}
+			if err := os.Remove(filepath.Join(source, "drivers/net/tap.c")); err != nil {
+				t.Fatal(err)
+			}
+			if identity() == before {
+				t.Error("changes do not change the identity")
+			}
+			dir := mustPrepare(t, source)
+			if dir != clean {
+				t.Errorf("prepared in %s, before in %s", dir, clean)
+			}
+			for _, path := range []string{"drivers/net/tun.c", "include/ring.h", "drivers/net/new.c"} {
+				if contentOf(t, filepath.Join(dir, path)) != contentOf(t, filepath.Join(source, path)) {
+					t.Errorf("%s is not as in the working tree", path)
+				}
+			}
+			for _, path := range []string{"drivers/net/tap.c", "drivers/net/tun.o"} {
+				if exists(filepath.Join(dir, path)) {
+					t.Errorf("%s should not be there", path)
+				}
+			}
+			userTun := edit("drivers/net/tun.c", 30, "series")
+			series := makeSeries(t, files{"drivers/net/tun.c": userTun})
+			dir = mustPrepare(t, source, series)
+			if got := contentOf(t, filepath.Join(dir, "drivers/net/tun.c")); !strings.Contains(got, "not staged\n") || !strings.Contains(got, "series\n") {
+				t.Errorf("the series is not on top of the working tree:\n%s", got)
+			}
+		})
+	}
+}
+
+func TestFilesThatDoNotDifferKeepTheirTimes(t *testing.T) {
+	isolate(t)
+	header := edit("include/ring.h", 5, "both series")
+	a := makeSeries(t, files{"include/ring.h": header}, files{"drivers/net/tun.c": edit("drivers/net/tun.c", 10, "a")})
+	b := makeSeries(t, files{"include/ring.h": header}, files{"drivers/net/tun.c": edit("drivers/net/tun.c", 10, "b")})
+	for kind, make := range sources {
+		t.Run(kind, func(t *testing.T) {
+			source := make(t)
+			dir := mustPrepare(t, source, a)
+			old := time.Now().Add(-time.Hour)
+			err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				return errors.Join(err, os.Chtimes(path, old, old))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustPrepare(t, source, b)
+			for path, changed := range map[string]bool{"drivers/net/tun.c": true, "include/ring.h": false, "Makefile": false} {
+				fi, err := os.Stat(filepath.Join(dir, path))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := fi.ModTime().After(old.Add(time.Minute)); got != changed {
+					t.Errorf("%s written anew: %v, want %v", path, got, changed)
+				}
+			}
+		})
+	}
+}
+
+func TestKilledCheckoutIsRepaired(t *testing.T) {
+	isolate(t)
+	for kind, make := range sources {
+		t.Run(kind, func(t *testing.T) {
+			source := make(t)
+			dir := mustPrepare(t, source)
+			// As a kill in the middle leaves it: locked, with a file that
+			// the index does not know, and one half written.
+			files{
+				"src/include/leftover.h": "x\n",
+				"src/drivers/net/tun.c":  "half\n",
+				"src.index.lock":         "",
+				"src.unfinished":         "",
+			}.write(t, filepath.Dir(dir))
+			if kind == "unpacked" {
+				// There the blob is stored when a series touches the file.
+				mustPrepare(t, source, makeSeries(t, files{"drivers/net/tun.c": edit("drivers/net/tun.c", 10, "a")}))
+			}
+			mustPrepare(t, source)
+			if exists(filepath.Join(dir, "include/leftover.h")) {
+				t.Error("what the killed run left is still there")
+			}
+			if contentOf(t, filepath.Join(dir, "drivers/net/tun.c")) != tinyKernel["drivers/net/tun.c"] {
+				t.Error("the half-written file is still there")
+			}
+			if left, _ := filepath.Glob(filepath.Join(os.Getenv(cache.Env), "tmp/*")); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestTwoBuildsOfOneSourceTakeTurns(t *testing.T) {
+	isolate(t)
+	source := sources["git"](t)
+	series := makeSeries(t, files{"drivers/net/tun.c": edit("drivers/net/tun.c", 10, "a")})
+	done := make(chan error)
+	for range 4 {
+		go func() {
+			_, err := prepared(t, source, series)
+			done <- err
+		}()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
