@@ -74,67 +74,95 @@ func Build(ctx context.Context, spec Spec, progress io.Writer) (*Result, error) 
 	return result, err
 }
 
-func build(ctx context.Context, spec Spec, progress io.Writer) (*Result, error) {
+// Find returns the kernel of spec if Build would take it from the cache, and
+// nil if it would have to build it.
+func Find(ctx context.Context, spec Spec) (*Result, error) {
+	p, err := read(ctx, spec, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	if result, ok := open(p.dir); ok {
+		return result, nil
+	}
+	return nil, nil
+}
+
+// plan is a Spec whose parts have been read.
+type plan struct {
+	frags  []fragment
+	series series
+	src    source
+	what   *Description
+	dir    string // where the cache has the result, or will
+}
+
+func read(ctx context.Context, spec Spec, progress io.Writer) (*plan, error) {
 	if missing := MissingPackages(spec); missing != nil {
 		return nil, &MissingError{missing}
 	}
-	frags, err := readFragments(spec.Fragments)
-	if err != nil {
+	var p plan
+	var err error
+	if p.frags, err = readFragments(spec.Fragments); err != nil {
 		return nil, err
 	}
-	series, err := readSeries(ctx, spec.Series, progress)
-	if err != nil {
+	if p.series, err = readSeries(ctx, spec.Series, progress); err != nil {
 		return nil, err
 	}
-	src, err := openSource(ctx, spec.Source, progress)
-	if err != nil {
+	if p.src, err = openSource(ctx, spec.Source, progress); err != nil {
 		return nil, err
 	}
-	what, err := describe(ctx, src, series, frags)
-	if err != nil {
+	if p.what, err = describe(ctx, p.src, p.series, p.frags); err != nil {
 		return nil, err
 	}
 	root, err := cache.Dir("kernels")
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(root, what.Key)
-	if result, ok := open(dir); ok {
+	p.dir = filepath.Join(root, p.what.Key)
+	return &p, nil
+}
+
+func build(ctx context.Context, spec Spec, progress io.Writer) (*Result, error) {
+	p, err := read(ctx, spec, progress)
+	if err != nil {
+		return nil, err
+	}
+	if result, ok := open(p.dir); ok {
 		return result, nil
 	}
 
-	lock, err := cache.Acquire(ctx, "the tree of "+src.name(), progress)
+	lock, err := cache.Acquire(ctx, "the tree of "+p.src.name(), progress)
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Release()
-	if result, ok := open(dir); ok { // by the run that was waited for
+	if result, ok := open(p.dir); ok { // by the run that was waited for
 		return result, nil
 	}
-	t, err := openTree(ctx, src, lock, progress)
+	t, err := openTree(ctx, p.src, lock, progress)
 	if err != nil {
 		return nil, err
 	}
-	patched, err := t.apply(ctx, src, series)
+	patched, err := t.apply(ctx, p.src, p.series)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.checkout(ctx, src, patched); err != nil {
+	if err := t.checkout(ctx, p.src, patched); err != nil {
 		return nil, err
 	}
-	obj, err := t.configure(ctx, frags, progress)
+	obj, err := t.configure(ctx, p.frags, progress)
 	if err != nil {
 		return nil, err
 	}
-	if err := obj.make(ctx, what.Key, spec.Jobs, progress); err != nil {
+	if err := obj.make(ctx, p.what.Key, spec.Jobs, progress); err != nil {
 		return nil, err
 	}
-	if err := obj.publish(ctx, dir, what); err != nil {
+	if err := obj.publish(ctx, p.dir, p.what); err != nil {
 		return nil, err
 	}
-	result, ok := open(dir)
+	result, ok := open(p.dir)
 	if !ok {
-		return nil, fmt.Errorf("the kernel that was just built is not complete in %s", dir)
+		return nil, fmt.Errorf("the kernel that was just built is not complete in %s", p.dir)
 	}
 	result.Cached = false
 	return result, nil
