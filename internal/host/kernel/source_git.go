@@ -30,7 +30,8 @@ func openGitTree(ctx context.Context, dir string, progress io.Writer) (source, e
 }
 
 // git prepares a git command in the user's repository that writes nothing to
-// it. It follows the user's configuration, which says what the files in the
+// it; all that it does to objects is to renew their times, as git does when it
+// finds one that it would write. It follows the user's configuration, which says what the files in the
 // working tree mean (filters, line ends), but runs no hooks or monitors.
 func (g *gitTree) git(ctx context.Context, args ...string) *cmd {
 	// safe.directory: whoever names a tree to build runs its Makefile anyway.
