@@ -24,7 +24,7 @@ func run(boot contract.Boot, w io.Writer) contract.Exit {
 	if err != nil {
 		return contract.Exit{Error: err.Error()}
 	}
-	env := append([]string{"HOME=/tmp", "TMPDIR=/tmp", "PATH=/bin"}, boot.Env...)
+	env := append([]string{"HOME=/tmp", "TMPDIR=/tmp", "PATH=/bin", contract.GuestEnv + "=1"}, boot.Env...)
 	program, err := os.StartProcess(boot.Argv[0], boot.Argv, &os.ProcAttr{
 		Dir: "/", Env: env, Files: []*os.File{null, stdout, stdout},
 	})
