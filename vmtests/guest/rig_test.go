@@ -27,8 +27,12 @@ type rig struct {
 	link     *traffic.Link
 	ledger   *ledger.Ledger
 	consumer *traffic.Consumer
-	log      *kmsg.Reader
+	log      *kmsg.Log
 	sources  []traffic.Source
+	// senders are those that a test sends from itself.
+	senders []*traffic.Sender
+	// fresh and bypass reach each txq, through the qdisc and past it.
+	fresh, bypass []liveness.Sender
 	// direct is set if a source does not pass through the qdisc.
 	direct bool
 	// overlap is how many transmits can run at once on one txq.
@@ -85,6 +89,10 @@ func (r *rig) open() (err error) {
 		return err
 	}
 	r.t.Cleanup(func() { r.closing(r.consumer.Stop()) })
+	r.consumer.Resume()
+	r.fresh = r.probes(freshSource, traffic.PacketSocket)
+	r.bypass = r.probes(bypassSource, traffic.PacketBypass)
+	r.consumer.Pause()
 	return nil
 }
 
@@ -269,8 +277,8 @@ func (r *rig) race(packets uint64) {
 	}
 }
 
-// decide stops the sources, asks the stall oracle, closes the books, and
-// reports a verdict on each promise of the rig.
+// decide stops the sources, closes the books when nothing moves any more, asks
+// the stall oracle, and reports a verdict on each promise of the rig.
 func (r *rig) decide() {
 	r.t.Helper()
 	for _, s := range r.sources {
@@ -278,46 +286,52 @@ func (r *rig) decide() {
 			r.t.Errorf("producer: %v", err)
 		}
 	}
-	stall, fresh, err := r.liveness()
-	if err != nil {
-		r.t.Errorf("stall oracle: %v", err)
+	// The oracle may change the device, so the books come first; it finds
+	// again what still stands in the qdisc.
+	if err := liveness.Settle(r.oracle()); err != nil {
+		r.t.Error(err)
 	}
-
-	var known contract.Books
-	r.counts().Enter(&known)
-	fresh.Enter(&known)
-	received := r.consumer.Report()
-	received.Enter(&known)
-	books, booksErr := r.ledger.Books(known)
-	if booksErr != nil {
-		r.t.Errorf("%v\n%v\n%v", booksErr, books, received)
-	}
-	seen := &contract.Seen{
-		Books: books, BooksErr: booksErr, Pressed: r.pressed,
-		Overlap: r.overlap, Backpressure: r.cfg.flags&tuntap.IFFBackpressure != 0,
-	}
-	if seen.AsksToQueue, err = r.asksToQueue(); err != nil {
-		r.t.Errorf("kernel log: %v", err)
-	}
+	seen := r.seen()
+	stall, err := liveness.Check(r.oracle())
 	for _, p := range r.decides {
 		switch p {
 		case contract.NoTailDrop:
 			outcome, why := r.contract.NoTailDrop(seen)
-			r.verdict(p, outcome, why, books)
+			r.verdict(p, outcome, why, seen.Books)
 		case contract.NoqueueDrops:
 			outcome, why := r.contract.NoqueueDrops(seen)
-			r.verdict(p, outcome, why, books)
+			r.verdict(p, outcome, why, seen.Books)
 		case contract.NoStall:
-			switch {
-			case err != nil:
-				r.verdict(p, contract.Undecided, err.Error(), nil)
-			case stall != nil:
-				r.t.Log(stall)
-				r.verdict(p, contract.Broken, stall.Summary(), nil)
-			default:
-				r.verdict(p, contract.Kept, "the backlog went to 0 and a fresh packet arrived on each queue", nil)
-			}
+			r.liveness(stall, err)
 		}
+	}
+}
+
+// seen closes the books and reads the kernel's log.
+func (r *rig) seen() *contract.Seen {
+	r.t.Helper()
+	var known contract.Books
+	r.counts().Enter(&known)
+	for _, s := range r.senders {
+		s.Counts().Enter(&known)
+	}
+	received := r.consumer.Report()
+	received.Enter(&known)
+	books, err := r.ledger.Books(known)
+	if err != nil || books.Duplicated+books.Reordered+books.Corrupted+books.Foreign > 0 {
+		r.t.Logf("%v\n%v", books, received)
+	}
+	if err != nil {
+		r.t.Error(err)
+	}
+	records, logErr := r.log.Read()
+	if logErr != nil {
+		r.t.Errorf("whether the kernel complained is not known: %v", logErr)
+	}
+	return &contract.Seen{
+		Books: books, BooksErr: err, Pressed: r.pressed,
+		Overlap: r.overlap, Backpressure: r.cfg.flags&tuntap.IFFBackpressure != 0,
+		AsksToQueue: kmsg.AsksToQueue(records, r.dev.Name()),
 	}
 }
 

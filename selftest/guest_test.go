@@ -1,0 +1,50 @@
+package selftest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ringproof/ringproof/initramfs"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/vm"
+)
+
+// TestGuestPackages runs the tests of the guest's own packages where they can
+// run: on a stock kernel in a VM.
+func TestGuestPackages(t *testing.T) {
+	k := kernelOf(t, kernel.Spec{})
+	dirs, err := filepath.Glob("../internal/guest/*")
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no guest packages: %v", err)
+	}
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			image, _, err := initramfs.Build(t.Context(), initramfs.Options{Package: "./internal/guest/" + filepath.Base(dir), Dir: ".."})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			guest, err := vm.Start(context.Background(), vm.Config{
+				Kernel: k.Image, Initramfs: image, Dir: t.TempDir(), Output: &out, Progress: os.Stderr,
+				Boot: contract.Boot{Argv: []string{initramfs.Program, "-test.v"}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			result, err := guest.Wait()
+			if err != nil || !result.Passed() {
+				t.Errorf("%v, %v\n%s", result, err, out.String())
+				for _, r := range result.Reports {
+					t.Errorf("the kernel reported %s", r.Text)
+				}
+			}
+			if !strings.Contains(out.String(), "--- PASS") || strings.Contains(out.String(), "--- SKIP") {
+				t.Errorf("not every test ran:\n%s", out.String())
+			}
+		})
+	}
+}

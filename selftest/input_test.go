@@ -1,0 +1,146 @@
+package selftest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+)
+
+// lossless is the default kernel.
+func lossless(t *testing.T) *kernel.Result {
+	return kernelOf(t, kernel.Spec{Series: []string{"patches/lossless"}})
+}
+
+// without is the default kernel less what the fragment of that name in
+// testdata takes away.
+func without(t *testing.T, what string) *kernel.Result {
+	t.Helper()
+	fragment, err := filepath.Abs(filepath.Join("..", "internal", "host", "kernel", "testdata", what+".config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kernelOf(t, kernel.Spec{Series: []string{"patches/lossless"}, Fragments: []string{fragment}})
+}
+
+// TestBadInput: what cannot work is refused at once, and the message says
+// what to do.
+func TestBadInput(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	arm64 := make([]byte, 4096)
+	copy(arm64[56:], "ARM\x64") // Documentation/arch/arm64/booting.rst
+	occupied := filepath.Join(dir, "occupied")
+	if err := os.MkdirAll(filepath.Join(occupied, "something"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	k := lossless(t)
+	for _, tt := range []struct {
+		name string
+		env  []string
+		says []string
+	}{
+		{"no KERNEL and no default built", []string{"RINGPROOF_CACHE=" + filepath.Join(dir, "cache")}, []string{"no KERNEL given", "make check"}},
+		{"missing", []string{"KERNEL=" + filepath.Join(dir, "absent")}, []string{"absent"}},
+		{"a directory", []string{"KERNEL=" + dir}, []string{"directory"}},
+		{"not a kernel", []string{"KERNEL=" + file("text", strings.Repeat("not a kernel\n", 500))}, []string{"not a"}},
+		{"another architecture", []string{"KERNEL=" + file("Image", string(arm64))}, []string{"arm64"}},
+		{"vmlinux", []string{"KERNEL=" + k.Vmlinux}, []string{"bzImage"}},
+		{"no such contract", on(k, "CONTRACT=losless"), []string{"losless", "lossless"}},
+		{"no such accelerator", on(k, "ACCEL=hvf"), []string{"hvf", "tcg"}},
+		{"not a number", on(k, "CPUS=many"), []string{"CPUS", "many"}},
+		{"artifacts of another run", on(k, "ARTIFACTS="+occupied), []string{"not empty", "ARTIFACTS="}},
+		{"no modules there", on(k, "MODULES="+dir), []string{"odules"}},
+		{"QEMU absent", on(k, "PATH="+pathWithout(t, dir, "go", "setpriv")), []string{"qemu-system-x86"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, code := run(t, tt.env, "-run=TestKernel")
+			if code == 0 {
+				t.Error("exit status 0")
+			}
+			h.says(tt.says...)
+			if strings.Contains(h.out.String(), "kept") {
+				t.Errorf("a promise was kept by nothing:\n%s", h.out)
+			}
+			t.Log(h.out)
+		})
+	}
+}
+
+// pathWithout makes a directory that has these programs and no others.
+func pathWithout(t *testing.T, dir string, programs ...string) string {
+	t.Helper()
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range programs {
+		for _, from := range filepath.SplitList(os.Getenv("PATH")) {
+			if _, err := os.Stat(filepath.Join(from, name)); err == nil {
+				if err := os.Symlink(filepath.Join(from, name), filepath.Join(bin, name)); err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+	}
+	return bin
+}
+
+// TestLackingKernels: a kernel that lacks something gets every check that it
+// can have, and what it cannot have is never counted as kept.
+func TestLackingKernels(t *testing.T) {
+	t.Run("tun", func(t *testing.T) {
+		h, code := run(t, on(without(t, "no-tun")), "-short")
+		if code == 0 {
+			t.Error("exit status 0, and nothing was checked")
+		}
+		for _, p := range h.verdict().Promises() {
+			if p.Outcome != contract.NotRun {
+				t.Errorf("%s: %s", p.Promise, p.Outcome)
+			}
+		}
+		h.says("CONFIG_TUN")
+	})
+	t.Run("virtio console", func(t *testing.T) {
+		h, code := run(t, on(without(t, "no-virtio-console")), "-run=TestKernel")
+		if code == 0 {
+			t.Error("exit status 0")
+		}
+		h.says("CONFIG_VIRTIO_CONSOLE")
+	})
+	t.Run("9p", func(t *testing.T) {
+		if h, code := run(t, on(without(t, "no-9p")), "-run=TestKernel"); code != 0 {
+			t.Errorf("exit status %d, but nothing here needs 9p:\n%s", code, h.out)
+		}
+	})
+	t.Run("modules", func(t *testing.T) {
+		k := kernelOf(t, kernel.Spec{Series: []string{"patches/lossless"}, Fragments: []string{"modular"}})
+		h, code := run(t, on(k), "-short")
+		if code != 0 {
+			t.Errorf("exit status %d:\n%s", code, h.out)
+		}
+		// Nothing may be left out because it is a module.
+		for _, p := range h.verdict().Promises() {
+			if p.Outcome != contract.Kept || p.NotRun > 0 {
+				t.Errorf("%s: %s, %d checks not run", p.Promise, p.Outcome, p.NotRun)
+			}
+		}
+	})
+	t.Run("panic at boot", func(t *testing.T) {
+		h, code := run(t, on(lossless(t), "APPEND=rdinit=/absent root=/dev/absent"), "-run=TestKernel")
+		if code == 0 {
+			t.Error("exit status 0")
+		}
+		h.says("Kernel panic - not syncing")
+	})
+}

@@ -1,0 +1,132 @@
+package guest
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/liveness"
+	"github.com/ringproof/ringproof/internal/guest/traffic"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// TestNoStall fills a ring to just below, exactly, and just above its size,
+// again and again, so that the queue is stopped by each slot in turn, and asks
+// after each time that the consumer has drained it whether the queue still
+// moves. The other tests ask once, at their end.
+func TestNoStall(t *testing.T) {
+	lengths := []int{1, 2, 16, 33, 500}
+	if testing.Short() {
+		lengths = []int{1, 16}
+	}
+	for _, kind := range []tuntap.Kind{tuntap.PfifoFast, tuntap.FQCodel, tuntap.Noqueue} {
+		for _, length := range lengths {
+			variants(t, fmt.Sprintf("%s/len%d", kind, length), func(t *testing.T, flags uint16) {
+				r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: length, qdisc: tuntap.Qdisc{Kind: kind}, flags: flags}, contract.NoStall)
+				r.cycle(length)
+			})
+		}
+	}
+}
+
+// cycle fills and drains.
+func (r *rig) cycle(length int) {
+	const cycles = 5
+	s := r.sender(1, traffic.PacketSocket)
+	for range cycles {
+		for _, n := range []int{length - 1, length, length + 1, length + 3} {
+			r.consumer.Pause()
+			for range n {
+				if _, err := s.Send(); err != nil {
+					r.t.Fatal(err)
+				}
+			}
+			r.consumer.Resume()
+			if stall, err := liveness.Check(r.oracle()); err != nil || stall != nil {
+				r.t.Logf("after %d packets into a ring of %d", n, length)
+				r.liveness(stall, err)
+				return
+			}
+		}
+	}
+	r.decide()
+}
+
+// sender is a socket for a test to send from, packet by packet; what it sends
+// is in the books.
+func (r *rig) sender(source uint8, path traffic.Path) *traffic.Sender {
+	r.t.Helper()
+	s, err := traffic.NewSender(r.link, traffic.SenderConfig{Path: path, Source: source, SendBuffer: 64 << 20})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { r.closing(s.Close()) })
+	r.senders = append(r.senders, s)
+	return s
+}
+
+// Sources from which fresh packets come, beyond those that tests use.
+const (
+	freshSource  = 254
+	bypassSource = 255
+)
+
+// probes finds a flow to each txq.
+func (r *rig) probes(source uint8, path traffic.Path) (probes []liveness.Sender) {
+	r.t.Helper()
+	s := r.sender(source, path)
+	if len(r.dev.Queues()) == 1 {
+		return []liveness.Sender{s}
+	}
+	// So many that a queue without a flow is out of the question: the hash
+	// has another key at each boot.
+	byQueue, err := traffic.FlowsByQueue(s, r.consumer, 64)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for queue, flows := range byQueue {
+		if len(flows) == 0 {
+			r.t.Fatalf("none of 64 flows goes to queue %d", queue)
+		}
+		probes = append(probes, &probe{s, flows[0]})
+	}
+	return probes
+}
+
+// probe sends on one flow of a sender.
+type probe struct {
+	sender *traffic.Sender
+	flow   uint16
+}
+
+func (p *probe) Send() (traffic.Outcome, error) {
+	p.sender.SetFlow(p.flow)
+	return p.sender.Send()
+}
+
+// oracle is how the stall oracle shall look at the device.
+func (r *rig) oracle() liveness.Config {
+	cfg := liveness.Config{
+		Device: r.dev, Queues: r.dev.Queues(), Received: r.consumer.Received,
+		Fresh: r.fresh, Bypass: r.bypass, Revivals: liveness.OfTun(r.dev),
+	}
+	if r.cfg.qdisc.Shaped() {
+		cfg.Hold = 100 * time.Millisecond
+	}
+	return cfg
+}
+
+// liveness reports the verdict on no-stall.
+func (r *rig) liveness(stall *liveness.Stall, err error) {
+	r.t.Helper()
+	switch {
+	case err != nil:
+		r.verdict(contract.NoStall, contract.Undecided, err.Error(), nil)
+	case stall != nil:
+		r.t.Log(stall)
+		r.verdict(contract.NoStall, contract.Broken, stall.Error(), nil)
+	default:
+		r.verdict(contract.NoStall, contract.Kept, "the backlog went to 0, and a fresh packet arrived on each queue", nil)
+	}
+}
