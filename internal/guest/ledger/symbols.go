@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
@@ -20,7 +21,11 @@ type symbol struct {
 	name string // as its source calls it; " [module]" follows if it has one
 }
 
-func loadSymbols() (symbols, error) {
+// loadSymbols reads them once for each process: that takes half a second
+// without KVM. The modules that tests use are loaded before the first test.
+var loadSymbols = sync.OnceValues(readSymbols)
+
+func readSymbols() (symbols, error) {
 	f, err := os.Open("/proc/kallsyms")
 	if err != nil {
 		return nil, &tuntap.MissingError{Option: "CONFIG_KALLSYMS", What: "names of kernel functions", Err: err}
