@@ -17,7 +17,7 @@ type ConsumerConfig struct {
 	Readers int
 	// Epoll makes the readers wait in epoll_wait(2), each on its own
 	// instance, and read until there is nothing left. Else they block in
-	// read(2).
+	// read(2): the ones to choose if a reader is to be held up in the kernel.
 	Epoll bool
 	// CPUs to pin readers to, in turn; none pins none.
 	CPUs []int

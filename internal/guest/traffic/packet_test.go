@@ -7,6 +7,12 @@ import (
 
 var testLink = &Link{Name: "tap0", ethernet: true, mtu: 1500, mac: [6]byte{2, 0, 0, 0, 0, 1}, local: [4]byte{198, 18, 3, 1}, peer: [4]byte{198, 18, 3, 2}}
 
+func parsed(b []byte, ethernet bool) arrival {
+	var a arrival
+	a.parse(b, ethernet)
+	return a
+}
+
 func testPacket(p Packet, size int) []byte {
 	return appendPayload(testLink.appendHeaders(nil, p, size), p, size)
 }
@@ -18,10 +24,10 @@ func TestAPacketOfEveryLengthIsRecognised(t *testing.T) {
 		if len(b) != ethernetLen+size {
 			t.Fatalf("size %d: built %d bytes", size, len(b)-ethernetLen)
 		}
-		if a := parse(b, true); a.Packet != want || a.wrong != "" || a.foreign {
+		if a := parsed(b, true); a.Packet != want || a.wrong != "" || a.foreign {
 			t.Fatalf("size %d: parsed %+v, want %v", size, a, want)
 		}
-		if a := parse(b[ethernetLen:], false); a.Packet != want || a.wrong != "" {
+		if a := parsed(b[ethernetLen:], false); a.Packet != want || a.wrong != "" {
 			t.Fatalf("size %d without link header: parsed %+v, want %v", size, a, want)
 		}
 	}
@@ -37,7 +43,7 @@ func TestEveryChangedBitIsNoticed(t *testing.T) {
 		}
 		for bit := range 8 {
 			b[i] ^= 1 << bit
-			if a := parse(b, true); a.wrong == "" {
+			if a := parsed(b, true); a.wrong == "" {
 				t.Errorf("bit %d of byte %d changed, and nothing is wrong with %v", bit, i, a.Packet)
 			}
 			b[i] ^= 1 << bit
@@ -48,7 +54,7 @@ func TestEveryChangedBitIsNoticed(t *testing.T) {
 func TestATruncatedPacketIsCorrupted(t *testing.T) {
 	b := testPacket(Packet{Source: 1}, 100)
 	for n := ethernetLen + ipLen + udpLen; n < len(b); n++ {
-		if a := parse(b[:n], true); a.wrong == "" || a.foreign {
+		if a := parsed(b[:n], true); a.wrong == "" || a.foreign {
 			t.Errorf("first %d bytes: %+v, want corrupted", n, a)
 		}
 	}
@@ -60,7 +66,7 @@ func pktgenPacket(source uint8, seq uint32, attempt uint16) []byte {
 	ip := b[ethernetLen:]
 	binary.BigEndian.PutUint16(ip[4:], attempt)
 	ip[10], ip[11] = 0, 0
-	binary.BigEndian.PutUint16(ip[10:], ^onesSum(ip[:ipLen]))
+	binary.BigEndian.PutUint16(ip[10:], ^onesSum(ip))
 	b = binary.BigEndian.AppendUint32(b, pktgenMagic)
 	b = binary.BigEndian.AppendUint32(b, seq)
 	return append(b, make([]byte, 64-ipLen-udpLen-8)...)
@@ -68,11 +74,11 @@ func pktgenPacket(source uint8, seq uint32, attempt uint16) []byte {
 
 func TestPktgensPacketsAreRecognised(t *testing.T) {
 	b := pktgenPacket(5, 77, 1234)
-	if a := parse(b, true); a.wrong != "" || a.Source != 5 || a.Seq != 77 || a.attempt != 1234 || !a.pktgen {
+	if a := parsed(b, true); a.wrong != "" || a.Source != 5 || a.Seq != 77 || a.attempt != 1234 || !a.pktgen {
 		t.Errorf("parsed %+v", a)
 	}
 	b[len(b)-1] = 1
-	if a := parse(b, true); a.wrong == "" {
+	if a := parsed(b, true); a.wrong == "" {
 		t.Error("its last byte is not what pktgen sends, and that was not noticed")
 	}
 }
@@ -84,7 +90,7 @@ func TestWhatNoSourceSentIsForeign(t *testing.T) {
 		"IPv6":       append(make([]byte, 12), 0x86, 0xdd, 0x60),
 		"other port": func() []byte { b := testPacket(Packet{}, 64); b[ethernetLen+ipLen] = 0; return b }(),
 	} {
-		if a := parse(b, true); !a.foreign {
+		if a := parsed(b, true); !a.foreign {
 			t.Errorf("%s: %+v, want foreign", name, a)
 		}
 	}

@@ -1,11 +1,11 @@
 package traffic
 
 import (
+	"bytes"
 	"encoding/binary"
-	"hash/crc32"
 )
 
-// arrival is what parse makes of the bytes that a reader got.
+// arrival is what a reader makes of the bytes that it got.
 type arrival struct {
 	Packet
 	pktgen bool
@@ -28,28 +28,31 @@ const pktgenMagic = 0xbe9be955
 const pktgenHeaderLen = 16
 
 // parse identifies a packet and compares every byte that its sender chose.
-func parse(b []byte, ethernet bool) arrival {
-	foreign := func(why string) arrival { return arrival{foreign: true, wrong: why} }
+func (a *arrival) parse(b []byte, ethernet bool) {
+	*a = arrival{}
 	if ethernet {
 		if len(b) < ethernetLen || b[12] != 0x08 || b[13] != 0x00 {
-			return foreign("not IPv4")
+			a.foreign, a.wrong = true, "not IPv4"
+			return
 		}
 		b = b[ethernetLen:]
 	}
 	if len(b) < ipLen+udpLen || b[0] != 0x45 || b[9] != 17 {
-		return foreign("not IPv4 and UDP")
+		a.foreign, a.wrong = true, "not IPv4 and UDP"
+		return
 	}
 	source := binary.BigEndian.Uint16(b[ipLen:]) - sourcePort
 	flow := binary.BigEndian.Uint16(b[ipLen+2:]) - flowPort
 	if source >= MaxSources || flow >= MaxFlows {
-		return foreign("not from a source's port to a flow's")
+		a.foreign, a.wrong = true, "not from a source's port to a flow's"
+		return
 	}
-	a := arrival{Packet: Packet{Source: uint8(source), Flow: flow}}
+	a.Source, a.Flow = uint8(source), flow
 	size := int(binary.BigEndian.Uint16(b[2:]))
 	switch {
 	case size != len(b):
 		a.wrong = "length differs from the IP header's"
-	case onesSum(b[:ipLen]) != 0xffff:
+	case onesSum(b) != 0xffff:
 		a.wrong = "IP header checksum"
 	case int(binary.BigEndian.Uint16(b[ipLen+4:])) != size-ipLen:
 		a.wrong = "UDP length"
@@ -57,7 +60,7 @@ func parse(b []byte, ethernet bool) arrival {
 		a.wrong = "no room for a sequence number"
 	}
 	if a.wrong != "" {
-		return a
+		return
 	}
 	payload := b[ipLen+udpLen:]
 	if binary.BigEndian.Uint32(payload) == pktgenMagic {
@@ -66,17 +69,16 @@ func parse(b []byte, ethernet bool) arrival {
 	} else {
 		a.parseOwn(payload, size)
 	}
-	return a
 }
+
+// zeros is pktgen's payload.
+var zeros [MaxSize]byte
 
 func (a *arrival) parsePktgen(payload []byte) {
 	a.pktgen = true
 	a.Seq = uint64(binary.BigEndian.Uint32(payload[4:]))
-	for _, c := range payload[pktgenHeaderLen:] {
-		if c != 0 {
-			a.wrong = "pktgen's payload is not zero"
-			return
-		}
+	if rest := payload[pktgenHeaderLen:]; !bytes.Equal(rest, zeros[:min(len(rest), len(zeros))]) {
+		a.wrong = "pktgen's payload is not zero"
 	}
 }
 
@@ -85,7 +87,7 @@ func (a *arrival) parseOwn(payload []byte, size int) {
 		a.wrong = "magic"
 		return
 	}
-	if binary.BigEndian.Uint32(payload[20:]) != crc32.ChecksumIEEE(payload[:20]) {
+	if binary.BigEndian.Uint32(payload[20:]) != headerSum(payload) {
 		a.wrong = "header checksum"
 		return
 	}
@@ -96,22 +98,7 @@ func (a *arrival) parseOwn(payload []byte, size int) {
 		a.wrong = "source, flow or length differ from the headers'"
 		return
 	}
-	seed := patternSeed(a.Source, a.Seq)
-	rest := payload[headerLen:]
-	for i := 0; len(rest) > 0; i++ {
-		word := patternWord(seed, i)
-		if len(rest) < 8 {
-			var tail [8]byte
-			binary.BigEndian.PutUint64(tail[:], word)
-			if string(rest) != string(tail[:len(rest)]) {
-				a.wrong = "payload"
-			}
-			return
-		}
-		if binary.BigEndian.Uint64(rest) != word {
-			a.wrong = "payload"
-			return
-		}
-		rest = rest[8:]
+	if rest := payload[headerLen:]; !bytes.Equal(rest, patternOf(a.Source, a.Seq, len(rest))) {
+		a.wrong = "payload"
 	}
 }

@@ -17,6 +17,7 @@ type sink struct {
 	queue    int
 	awaited  *atomic.Pointer[[]*Arrival]
 	tallies  [MaxSources]*tally
+	current  arrival
 
 	corrupted, foreign uint64
 	evidence           []string
@@ -24,19 +25,20 @@ type sink struct {
 
 // take records one packet.
 func (s *sink) take(b []byte) {
-	a := parse(b, s.ethernet)
+	a := &s.current
+	a.parse(b, s.ethernet)
 	if a.wrong == "" && (a.Seq >= maxSeq || a.pktgen && a.Seq >= maxPktgenSeq) {
 		a.wrong = "sequence number"
 	}
 	if a.wrong != "" {
-		s.bad(&a, b)
+		s.bad(a, b)
 	} else {
 		t := s.tallies[a.Source]
 		if t == nil {
 			t = new(tally)
 			s.tallies[a.Source] = t
 		}
-		t.add(&a)
+		t.add(a)
 		if awaited := s.awaited.Load(); awaited != nil {
 			for _, w := range *awaited {
 				w.offer(a.Packet, s.queue)

@@ -1,0 +1,161 @@
+package traffic
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+// trickle lets a packet through every second: a sender soon finds its send
+// buffer full, as it does when the queue has stalled.
+var trickle = tuntap.Qdisc{Kind: tuntap.TBF, Rate: 100, Burst: 2000, Limit: 1 << 30}
+
+func TestAProducerWaitsForRoomAndCanBeStopped(t *testing.T) {
+	needGuest(t)
+	for _, path := range []Path{PacketSocket, UDPSocket} {
+		t.Run(path.String(), func(t *testing.T) {
+			d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: trickle})
+			consume(t, d, link, ConsumerConfig{})
+			p, err := StartProducer(link, ProducerConfig{SenderConfig: SenderConfig{Path: path}})
+			skipIfMissing(t, err)
+			time.Sleep(300 * time.Millisecond)
+			before := p.Counts()
+			time.Sleep(100 * time.Millisecond)
+			began := time.Now()
+			if err := p.Stop(); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("it took %v to stop", took)
+			}
+			counts := p.Counts()
+			if before.Offered < 100 || counts.Unborn != 1 || counts.Refused != 0 || counts.Offered > before.Offered+20 {
+				t.Errorf("%+v, then stopped: %+v; want it to stand still, and to give up one packet", before, counts)
+			}
+			stats, err := d.QdiscStats()
+			if err != nil || uint64(stats[0].Qlen)+counts.Unborn > counts.Offered || stats[0].Qlen < 100 {
+				t.Errorf("%+v in the qdisc, %v; want what was offered, less the first few", stats, err)
+			}
+		})
+	}
+}
+
+func TestAProducerThatDoesNotWaitCountsTheUnborn(t *testing.T) {
+	needGuest(t)
+	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: trickle})
+	consume(t, d, link, ConsumerConfig{})
+	p, err := StartProducer(link, ProducerConfig{NoWait: true, Count: 2000})
+	skipIfMissing(t, err)
+	counts := await(t, p)
+	if counts.Offered != 2000 || counts.Unborn < 1000 || counts.Refused != 0 {
+		t.Errorf("%+v, want 2000 offered and most of them unborn", counts)
+	}
+}
+
+func TestSendBufferFitsWhatItIsSetTo(t *testing.T) {
+	needGuest(t)
+	_, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: trickle})
+	var fits []uint64
+	for _, size := range []int{0, 1 << 20, 1 << 23} {
+		s := newSender(t, link, SenderConfig{SendBuffer: size})
+		got, err := Saturate(s, 100000)
+		if err != nil || got.Outcome != Full {
+			t.Fatalf("send buffer %d: %+v, %v; want Full", size, got, err)
+		}
+		fits = append(fits, got.Sent)
+	}
+	t.Log(fits)
+	if fits[1] < 3*fits[0] || fits[2] < 7*fits[1] {
+		t.Errorf("buffers of the default, 1 MiB and 8 MiB fit %v packets", fits)
+	}
+}
+
+func TestADownDeviceIsNamed(t *testing.T) {
+	needGuest(t)
+	for _, path := range []Path{PacketSocket, PacketBypass, UDPSocket} {
+		d, link := open(t, tuntap.Config{Mode: tuntap.TUN})
+		s := newSender(t, link, SenderConfig{Path: path})
+		if err := d.SetUp(false); err != nil {
+			t.Fatal(err)
+		}
+		outcome, err := s.Send()
+		if outcome != Unsent || !errors.Is(err, unix.ENETDOWN) && !errors.Is(err, unix.ENETUNREACH) {
+			t.Errorf("%v: %v, %v; want unsent, the network is down or unreachable", path, outcome, err)
+		}
+		if s.Counts() != (Counts{Offered: 1, Unborn: 1}) {
+			t.Errorf("%v: %+v, want 1 unborn", path, s.Counts())
+		}
+		t.Log(err)
+	}
+}
+
+func TestIntervalSetsTheRate(t *testing.T) {
+	needGuest(t)
+	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: tuntap.Qdisc{Kind: tuntap.PfifoFast}})
+	consume(t, d, link, ConsumerConfig{})
+	began := time.Now()
+	p, err := StartProducer(link, ProducerConfig{Count: 50, Interval: 4 * time.Millisecond})
+	skipIfMissing(t, err)
+	await(t, p)
+	if took := time.Since(began); took < 190*time.Millisecond {
+		t.Errorf("50 packets at 4ms each took %v", took)
+	}
+	began = time.Now()
+	g, err := StartPktgen(link, PktgenConfig{CPUs: []int{1}, Count: 50, Interval: 4 * time.Millisecond})
+	skipIfMissing(t, err)
+	await(t, g)
+	if took := time.Since(began); took < 190*time.Millisecond {
+		t.Errorf("pktgen: 50 packets at 4ms each took %v", took)
+	}
+}
+
+// With the consumer paused and noqueue every further packet is refused, and
+// pktgen never reaches its count: it sends until it is stopped, and each
+// packet is accounted for.
+func TestPktgenIsRefusedByAFullRing(t *testing.T) {
+	needGuest(t)
+	length := 16
+	for _, qdisc := range []bool{false, true} {
+		d, link := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: &length, Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+		c := consume(t, d, link, ConsumerConfig{Paused: true})
+		p, err := StartPktgen(link, PktgenConfig{Qdisc: qdisc, CPUs: []int{2}, Count: 1000})
+		skipIfMissing(t, err)
+		for p.Counts().Refused == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err := p.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		counts := p.Counts()
+		if err := c.Drain(5 * time.Second); err != nil {
+			t.Error(err)
+		}
+		stats, err := d.Stats()
+		if err != nil || counts.Accepted() != 16 || c.Report().Received != 16 || stats.TxDropped != counts.Refused {
+			t.Errorf("queue_xmit %v: %+v, device %+v, %v, %v; want 16 accepted and received, the rest refused and dropped", qdisc, counts, stats, c.Report(), err)
+		}
+	}
+}
+
+func TestPktgenCanBeStoppedAtOnce(t *testing.T) {
+	needGuest(t)
+	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: tuntap.Qdisc{Kind: tuntap.PfifoFast}})
+	consume(t, d, link, ConsumerConfig{Epoll: true})
+	for range 3 {
+		p, err := StartPktgen(link, PktgenConfig{CPUs: []int{0, 3}, Interval: time.Millisecond})
+		skipIfMissing(t, err)
+		stopped := make(chan error)
+		go func() { stopped <- p.Stop() }()
+		select {
+		case err := <-stopped:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("Stop still waits: %+v", p.Counts())
+		}
+	}
+}
