@@ -50,9 +50,10 @@ func qemuIdentity() string {
 	return fmt.Sprint(path, fi.Size(), fi.ModTime().UnixNano())
 }
 
-// machineMemory is about the machine that a kernel needs, by its content.
-func machineMemory(kernel string) (memory, error) {
-	f, err := os.Open(kernel)
+// machineMemory is about the machine that a kernel needs: by its content, for
+// the path may hold another one tomorrow.
+func machineMemory(cfg *Config) (memory, error) {
+	f, err := os.Open(cfg.Kernel)
 	if err != nil {
 		return "", fmt.Errorf("read the kernel: %w", err)
 	}
@@ -61,12 +62,12 @@ func machineMemory(kernel string) (memory, error) {
 	if _, err := io.Copy(h, f); err != nil {
 		return "", fmt.Errorf("read the kernel: %w", err)
 	}
-	return newMemory("machine", string(h.Sum(nil)), qemuIdentity())
+	return newMemory("machine", string(h.Sum(nil)), strings.Join(cfg.Append, " "), qemuIdentity())
 }
 
-// machineFor is the first machine to try for a kernel.
-func machineFor(kernel string) (Machine, error) {
-	m, err := machineMemory(kernel)
+// machineFor is the first machine to try.
+func machineFor(cfg *Config) (Machine, error) {
+	m, err := machineMemory(cfg)
 	if err != nil {
 		return "", err
 	}
@@ -77,8 +78,8 @@ func machineFor(kernel string) (Machine, error) {
 }
 
 // rememberMachine makes it the first one to try from now on.
-func rememberMachine(kernel string, machine Machine) error {
-	m, err := machineMemory(kernel)
+func rememberMachine(cfg *Config, machine Machine) error {
+	m, err := machineMemory(cfg)
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,8 @@ type Result struct {
 	Running string
 	// QEMU is what QEMU itself printed, if anything.
 	QEMU string
+	// Lost is the first failure to write an artifact; nil if all are whole.
+	Lost error
 	// Machine is the one that was booted last.
 	Machine Machine
 	// Boot is the time from QEMU's start until init reported, 0 if it did
@@ -63,10 +65,10 @@ type Result struct {
 	Boot, Total time.Duration
 }
 
-// Passed says whether the program ran to its end, with exit status 0, and the
-// kernel had nothing to report.
+// Passed says whether the program ran to its end, with exit status 0, the
+// kernel had nothing to report, and no artifact is lost.
 func (r *Result) Passed() bool {
-	return r.Ending == Exited && r.Exit != nil && *r.Exit == contract.Exit{} && len(r.Reports) == 0
+	return r.Ending == Exited && r.Exit != nil && *r.Exit == contract.Exit{} && len(r.Reports) == 0 && r.Lost == nil
 }
 
 // String is one line.

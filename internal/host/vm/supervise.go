@@ -32,7 +32,7 @@ func (vm *VM) supervise(ctx context.Context, b *boot) (*Result, error) {
 		r.Why += fmt.Sprintf(" (and on %s: %s)", Microvm, first.Why)
 	case r.Hello != nil && first.Total < vm.cfg.BootTime:
 		// It did not just take too long, which another time it may not.
-		return r, rememberMachine(vm.cfg.Kernel, Q35)
+		return r, rememberMachine(&vm.cfg, Q35)
 	}
 	return r, nil
 }

@@ -137,7 +137,7 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	machine, err := machineFor(cfg.Kernel)
+	machine, err := machineFor(&cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,8 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	go func() {
 		defer close(vm.ended)
 		vm.result, vm.err = vm.supervise(ctx, b)
-		vm.err = errors.Join(vm.err, console.close())
+		vm.result.Lost = console.close()
+		vm.err = errors.Join(vm.err, vm.result.Lost)
 	}()
 	return vm, nil
 }

@@ -1,0 +1,117 @@
+package vm
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
+)
+
+// without makes the kernel leave out an initcall: to it, the driver is then
+// not compiled in.
+func without(initcalls ...string) func(*Config) {
+	return func(c *Config) {
+		c.Append = append(c.Append, "initcall_blacklist="+strings.Join(initcalls, ","))
+	}
+}
+
+func TestKernelWithoutVirtioMMIO(t *testing.T) {
+	needKernel(t)
+	if _, err := image(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(cache.Env, t.TempDir())
+	change := func(c *Config) {
+		c.Accel = TCG
+		c.Append = nil // what is remembered goes by it
+		without("virtio_mmio_init")(c)
+	}
+	first := startGuest(t.Context(), t, "TestPass", change)
+	r := first.end(t, Exited)
+	if !r.Passed() || r.Machine != Q35 {
+		t.Errorf("%v on %s, want a pass on q35", r, r.Machine)
+	}
+	if !strings.Contains(first.log.String(), "CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES") || !strings.Contains(first.log.String(), "trying q35") {
+		t.Errorf("progress does not say why: %s", first.log)
+	}
+	again := startGuest(t.Context(), t, "TestPass", change)
+	if r := again.end(t, Exited); !r.Passed() || strings.Contains(again.log.String(), "trying") {
+		t.Errorf("q35 was not remembered: %v\n%s", r, again.log)
+	}
+}
+
+func TestKernelWithoutVirtioConsole(t *testing.T) {
+	t.Parallel()
+	r := startGuest(t.Context(), t, "TestPass", without("virtio_console_init")).end(t, NotBooted)
+	if !strings.Contains(r.Why, "CONFIG_VIRTIO_CONSOLE") {
+		t.Errorf("why: %s", r.Why)
+	}
+}
+
+func TestKernelWithout9P(t *testing.T) {
+	t.Parallel()
+	g := startGuest(t.Context(), t, "TestPass", without("init_p9", "p9_virtio_init", "init_v9fs"))
+	if r := g.end(t, Exited); !r.Passed() {
+		t.Errorf("%v", r)
+	}
+}
+
+func TestKernelThatPanicsAtBoot(t *testing.T) {
+	t.Parallel()
+	r := startGuest(t.Context(), t, "TestPass", func(c *Config) { c.Append = append(c.Append, "rdinit=/nothing") }).end(t, NotBooted)
+	if r.Fatal == nil || !strings.Contains(r.Why, "Kernel panic - not syncing") {
+		t.Errorf("why: %s, fatal %+v", r.Why, r.Fatal)
+	}
+}
+
+func TestKernelThatPrintsNothing(t *testing.T) {
+	t.Parallel()
+	// Zeros are a boot sector that is executed, and does nothing for ever.
+	kernel := filepath.Join(t.TempDir(), "kernel")
+	image, err := os.ReadFile(needKernel(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The setup header stays; the kernel proper becomes "jmp .".
+	for i := 16 << 10; i < len(image)-1; i += 2 {
+		image[i], image[i+1] = 0xeb, 0xfe
+	}
+	if err := os.WriteFile(kernel, image, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := startGuest(t.Context(), t, "TestPass", func(c *Config) {
+		c.Kernel, c.Accel, c.BootTime = kernel, TCG, 4*time.Second
+	}).end(t, NotBooted)
+	for _, want := range []string{"4s", "CONFIG_SERIAL_8250_CONSOLE"} {
+		if !strings.Contains(r.Why, want) {
+			t.Errorf("why does not say %s: %s", want, r.Why)
+		}
+	}
+}
+
+func TestCommandReproducesTheVM(t *testing.T) {
+	t.Parallel()
+	g := startGuest(t.Context(), t, "TestPass", nil)
+	g.end(t, Exited)
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", g.Command()+" </dev/null").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "a line from the guest") {
+		t.Errorf("%v: %s\n%s", err, g.Command(), out)
+	}
+	script, err := os.ReadFile(filepath.Join(g.dir, "command.sh"))
+	if err != nil || !strings.Contains(string(script), g.Command()) {
+		t.Errorf("command.sh: %v: %s", err, script)
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for _, word := range []string{"plain", "a b", "it's", "", "$HOME", "a\nb", `\`, "-append"} {
+		out, err := exec.Command("sh", "-c", "printf %s "+quote(word)).Output()
+		if err != nil || string(out) != word {
+			t.Errorf("quote(%q) = %s, which is %q", word, quote(word), out)
+		}
+	}
+}
