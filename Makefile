@@ -1,25 +1,38 @@
-# make check   the contract on a stock and on a patched kernel, side by side
+# make check   the contract on a stock and on a patched kernel, side by side;
 #              KSRC=tree SERIES=series.mbox for your own, SHORT=1 for seconds
-# make test    everything: static checks, unit tests, VM tests, and that the
-#              harness itself behaves
+# make test    everything: static checks, unit tests, the contract in VMs, and
+#              that the harness itself behaves
+# make bench   the time to the first test in a VM, beside vmtest's own runner
 # make clean   forget the artifacts of past runs; kernels stay in the cache
 
 GO ?= go
+RINGPROOF = $(GO) run ./cmd/ringproof
 
-.PHONY: check test deps clean
+.PHONY: check test kernels bench deps clean
 
 check: deps
-	$(GO) run ./cmd/ringproof check $(if $(SHORT),-short)
+	$(RINGPROOF) check $(if $(SHORT),-short)
 
 test: deps
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	$(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-	$(GO) run ./cmd/ringproof kernels
-	KERNEL="$$($(GO) run ./cmd/ringproof kernel)" $(GO) test -count=1 -timeout=30m -p=1 $$($(GO) list ./... | grep -v /vmtests$$)
+	$(MAKE) kernels
+	KERNEL="$$($(RINGPROOF) kernel -series patches/lossless)" $(GO) test -count=1 -timeout=30m -p=1 ./...
+
+# All kernels that the tests boot, with progress that go test would hide.
+kernels:
+	$(RINGPROOF) kernel
+	$(RINGPROOF) kernel -series patches/lossless
+	for bug in patches/planted/*.patch; do $(RINGPROOF) kernel -series patches/lossless -series $$bug || exit; done
+	$(RINGPROOF) kernel -series patches/lossless -config modular
+	for lack in internal/host/kernel/testdata/no-*.config; do $(RINGPROOF) kernel -series patches/lossless -config $$lack || exit; done
+
+bench: deps
+	$(GO) test ./selftest -run='^$$' -bench=Start -benchtime=5x -timeout=30m
 
 deps:
-	@$(GO) run ./cmd/ringproof deps
+	@$(RINGPROOF) deps
 
 clean:
 	rm -rf artifacts
