@@ -106,9 +106,7 @@ func (l *Ledger) Books(known contract.Books) (*contract.Books, error) {
 	}
 	books.Drops = make(map[string]uint64)
 	for _, f := range freed {
-		if f.path() != generators {
-			books.Drops[f.Reason+"@"+f.Function] += f.Count
-		}
+		books.Drops[f.Reason+"@"+f.Function] += f.Count
 	}
 	books.LeftQdisc = uint64(tuntap.SumQdiscs(now.qdiscs).Qlen)
 	books.DeviceTxDropped = now.txDropped - l.opened.txDropped

@@ -31,6 +31,7 @@
 //	__rtnl_unlock              a qdisc is reset or replaced, or its      NOT_SPECIFIED    nothing
 //	 (from rtnl_kfree_skbs)    link goes down
 //	pfifo_fast_reset           the same                                  NOT_SPECIFIED    nothing
+//	pktgen_stop_device         pktgen has made it, and no queue took it  NOT_SPECIFIED    nothing
 //	sch_direct_xmit            never: the packet is requeued             -                requeues
 //
 // Functions that the compiler merged into a caller have the caller's name. One
@@ -42,7 +43,7 @@
 // one that does not fit, and the account says that the two disagree.
 //
 // What is not an skb's last reference shows nowhere. pktgen keeps one of each
-// packet unless told otherwise by its flag !SHARED (Linux 6.7), and then frees
-// delivered and dropped packets alike. Clones, which an ETH_P_ALL socket gets of
+// packet unless told otherwise by its flag !SHARED (Linux 6.7): it then frees
+// delivered and dropped ones alike. Clones, which an ETH_P_ALL socket gets of
 // each packet, are freed in addition.
 package ledger

@@ -18,8 +18,8 @@ import (
 // open makes a device and its ledger.
 func open(t *testing.T, cfg tuntap.Config, opts Options) (*tuntap.Device, *Ledger) {
 	t.Helper()
-	if os.Getenv("RINGPROOF_GUEST") != "1" {
-		t.Skip("not run: this test changes network devices and runs in a guest only (RINGPROOF_GUEST=1)")
+	if os.Getenv("RINGPROOF_GUEST") == "" {
+		t.Skip("makes network devices: runs in the VM only (RINGPROOF_GUEST is not set)")
 	}
 	dev, err := tuntap.Open(cfg)
 	if err == nil {
@@ -103,7 +103,7 @@ func TestTailDropsAreExactAcrossCPUs(t *testing.T) {
 		t.Run(path.String(), func(t *testing.T) {
 			dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}}, Options{})
 			start := time.Now()
-			known := send(t, dev, path, 4, 50000)
+			known := send(t, dev, path, 4, 10000)
 			took := time.Since(start)
 			known.Received = drain(t, dev, 100*time.Millisecond)
 			books, err := l.Books(known)
@@ -118,6 +118,38 @@ func TestTailDropsAreExactAcrossCPUs(t *testing.T) {
 				t.Errorf("tail drops not named: %v", books)
 			}
 		})
+	}
+}
+
+func TestTailDropsOfPktgenAreExactAcrossCPUs(t *testing.T) {
+	dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16)}, Options{})
+	link, err := traffic.LinkByName(dev.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	pktgen, err := traffic.StartPktgen(link, traffic.PktgenConfig{CPUs: []int{0, 1, 2, 3}})
+	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
+		t.Skipf("not run: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second)
+	if err := pktgen.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	counts := pktgen.Counts()
+	known := contract.Books{Offered: counts.Offered, Unborn: counts.Unborn, Refused: counts.Refused}
+	known.Received = drain(t, dev, 100*time.Millisecond)
+	books, err := l.Books(known)
+	if err != nil {
+		t.Errorf("%v\n%v", err, books)
+	}
+	t.Logf("%.0f kpps: %v", float64(books.Offered)/took.Seconds()/1000, books)
+	if books.Offered < 1000 {
+		t.Skip("not run: this kernel stops the queue under pktgen, so there is hardly a drop to count")
 	}
 }
 
@@ -170,7 +202,7 @@ func TestBooksBalanceWithEachQdisc(t *testing.T) {
 
 func TestOtherDevicesAreNotCounted(t *testing.T) {
 	quiet, l := open(t, tuntap.Config{Mode: tuntap.TUN}, Options{})
-	loud, ledgerOfLoud := open(t, tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(1)}, Options{})
+	loud, ledgerOfLoud := open(t, tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(1), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}}, Options{})
 	known := send(t, loud, traffic.PacketSocket, 4, 1000)
 	known.Received = drain(t, loud, 50*time.Millisecond)
 	if books, err := ledgerOfLoud.Books(known); err != nil || books.Dropped() != 3999 {
@@ -189,11 +221,8 @@ func TestLossesThatNoCounterShows(t *testing.T) {
 	}{
 		{"detach", tuntap.Qdisc{}, func(d *tuntap.Device) error { return d.Detach(0) }},
 		{"resize", tuntap.Qdisc{}, func(d *tuntap.Device) error { return d.SetTxQueueLen(3) }},
-		{"link down with pfifo_fast in netem's place", tuntap.Qdisc{Kind: tuntap.Netem, Delay: 10 * time.Second}, func(d *tuntap.Device) error { return d.SetUp(false) }},
-		{"tbf replaced", tuntap.Qdisc{Kind: tuntap.TBF, Rate: 1000, Burst: 2000, Limit: 50000}, func(d *tuntap.Device) error {
-			return d.SetQdisc(tuntap.Qdisc{Kind: tuntap.PfifoFast})
-		}},
-		{"fq replaced", tuntap.Qdisc{Kind: tuntap.TBF, Rate: 1000, Burst: 2000, Limit: 50000}, func(d *tuntap.Device) error {
+		{"link down", tuntap.Qdisc{Kind: tuntap.Netem, Delay: 10 * time.Second}, func(d *tuntap.Device) error { return d.SetUp(false) }},
+		{"qdisc replaced", tuntap.Qdisc{Kind: tuntap.TBF, Rate: 1000, Burst: 2000, Limit: 50000}, func(d *tuntap.Device) error {
 			return d.SetQdisc(tuntap.Qdisc{Kind: tuntap.FQ})
 		}},
 	} {

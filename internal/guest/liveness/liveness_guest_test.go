@@ -133,7 +133,7 @@ func TestAlarmWhenNothingMoves(t *testing.T) {
 		t.Fatal("16 packets are stuck in the qdisc, and there is no alarm")
 	}
 	t.Log(stall)
-	if !strings.Contains(stall.Why, "the qdisc holds 16 packets") || stall.Revived != "the root qdisc replaced by a pfifo" {
+	if !strings.Contains(stall.Why, "the qdisc holds 16 packets") || stall.Revived != "the root qdisc replaced by a pfifo" || stall.Again != "" {
 		t.Error("wrong evidence")
 	}
 	for _, want := range []string{"not stopped", "sysrq: Show backtrace of all active CPUs", "sysrq: Show Blocked State"} {

@@ -42,8 +42,8 @@ func OfTun(dev *tuntap.Device) []Revival {
 
 const none = "none of what was tried"
 
-// revive tries one thing after the other, from the smallest on, until one
-// revives the device.
+// revive tries one thing after the other, from the smallest on, until one sets
+// the device going again.
 func (c *check) revive(s *Stall, flow int) {
 	// A device that has not moved for all the patience there was is seen to
 	// move sooner than that.
@@ -59,15 +59,16 @@ func (c *check) revive(s *Stall, flow int) {
 	for _, r := range c.revivals(s, flows) {
 		before := c.cfg.Received()
 		own, err := r.do()
-		tried := r.name
+		name := r.name
 		if err != nil {
-			tried += fmt.Sprintf(" (%v)", err)
+			name += fmt.Sprintf(" (%v)", err)
 		}
-		if c.alive(before+own, flows) {
-			s.Revived = tried
+		revived, again := c.moves(before+own, flows)
+		if revived {
+			s.Revived, s.Again = name, again
 			return
 		}
-		s.Tried = append(s.Tried, tried)
+		s.Tried = append(s.Tried, name)
 	}
 }
 
@@ -89,20 +90,29 @@ func (c *check) revivals(s *Stall, flows []int) []attempt {
 	return attempts
 }
 
-// alive says whether the qdisc runs empty and then a fresh packet on each of
-// the flows arrives. The packets that the qdisc held must have arrived, more
-// than expected in all; or it was emptied otherwise, and the fresh ones tell.
-func (c *check) alive(expected uint64, flows []int) bool {
+// moves says whether packets that were stuck arrive, more than expected in all,
+// or, if there are none or the qdisc was emptied otherwise, fresh ones. Where
+// the wakeup is lost each time and not once in a while, the device stalls again
+// soon: again says how.
+func (c *check) moves(expected uint64, flows []int) (revived bool, again string) {
 	now, _, err := c.watch(func(s sight) bool { return drained(s) && s.received > expected })
-	if err != nil || now.qlen > 0 {
-		return false
+	if err != nil {
+		return false, ""
+	}
+	revived = now.received > expected
+	if now.qlen > 0 {
+		return revived, fmt.Sprintf("the qdisc holds %d packets", now.qlen)
 	}
 	for _, flow := range flows {
-		if why, err := c.fresh(flow); err != nil || why != "" {
-			return false
+		why, err := c.fresh(flow)
+		if err != nil {
+			return revived, err.Error()
+		}
+		if why != "" {
+			return revived, why
 		}
 	}
-	return true
+	return true, ""
 }
 
 // readOnce reads each queue once, and does not wait where there is nothing.
@@ -140,12 +150,13 @@ func (c *check) bypass(s *Stall, flows []int) (own uint64, err error) {
 	return own, nil
 }
 
-// send sends a fresh packet on each flow.
+// send sends a fresh packet on each flow. A qdisc that is full refuses it, and
+// is made to run all the same (net/core/dev.c: __dev_xmit_skb).
 func (c *check) send(flows []int) error {
 	for _, flow := range flows {
 		if outcome, err := c.cfg.Fresh[flow].Send(); err != nil {
 			return err
-		} else if outcome != traffic.Sent {
+		} else if outcome == traffic.Full {
 			return fmt.Errorf("flow %d: %v", flow, outcome)
 		}
 	}

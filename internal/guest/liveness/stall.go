@@ -27,9 +27,10 @@ type Stall struct {
 	// out (net/core/dev.c: __dev_direct_xmit).
 	Stopped []string
 	// Tried are the revivals that changed nothing, and Revived the first that
-	// did; "none" if none did.
-	Tried   []string
-	Revived string
+	// set the device going. Again is how it then stalled again; "" if it did
+	// not.
+	Tried          []string
+	Revived, Again string
 	// Stacks is what the kernel logged when asked for the stacks of all CPUs
 	// (sysrq l) and of all blocked tasks (sysrq w).
 	Stacks []string
@@ -87,7 +88,14 @@ func stacks() ([]string, error) {
 
 // Error is the stall in one line.
 func (s *Stall) Error() string {
-	return fmt.Sprintf("%s is stalled: %s; revived by: %s", s.Device, s.Why, s.Revived)
+	return fmt.Sprintf("%s is stalled: %s; revived by: %s", s.Device, s.Why, s.revived())
+}
+
+func (s *Stall) revived() string {
+	if s.Again == "" {
+		return s.Revived
+	}
+	return s.Revived + ", and then stalled again: " + s.Again
 }
 
 // String is all of it.
@@ -104,7 +112,7 @@ func (s *Stall) String() string {
 	for _, line := range s.Tried {
 		fmt.Fprintf(&b, "  not revived by: %s\n", line)
 	}
-	fmt.Fprintf(&b, "  revived by: %s\n", s.Revived)
+	fmt.Fprintf(&b, "  revived by: %s\n", s.revived())
 	for _, line := range s.Missing {
 		fmt.Fprintf(&b, "  not known: %s\n", line)
 	}
