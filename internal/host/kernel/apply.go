@@ -140,7 +140,7 @@ func (t *tree) applyTo(ctx context.Context, dir string, files []entry, series se
 		return nil, err
 	}
 	for i, p := range series {
-		steps := []*cmd{git("am", "--quiet", "--no-3way", "--keep-cr").input(bytes.NewReader(p.text))}
+		steps := []*cmd{git("am", "--quiet", "--no-3way").input(bytes.NewReader(p.text))}
 		if !p.mail {
 			steps = []*cmd{
 				git("apply", "--index", "-").input(bytes.NewReader(p.text)),
@@ -158,7 +158,6 @@ func (t *tree) applyTo(ctx context.Context, dir string, files []entry, series se
 			}
 		}
 	}
-	var after []entry
 	out, err := git("ls-tree", "-r", "--name-only", "-z", "HEAD").output()
 	if err != nil {
 		return nil, err
@@ -171,16 +170,11 @@ func (t *tree) applyTo(ctx context.Context, dir string, files []entry, series se
 	if err != nil {
 		return nil, err
 	}
-	after, err = t.repo.list(ctx, strings.TrimSpace(head), all)
-	return after, err
+	return t.repo.list(ctx, strings.TrimSpace(head), all)
 }
 
-// patchFailed matches what git apply says of a hunk, and of a file that is
-// not there (apply.c).
-var (
-	patchFailed = regexp.MustCompile(`(?m)^error: patch failed: (.+):(\d+)$`)
-	atLine      = `(?m)^@@ -%s[, ].*$`
-)
+// patchFailed matches what git says of a hunk (apply.c: apply_fragments).
+var patchFailed = regexp.MustCompile(`(?m)^error: patch failed: (.+):(\d+)$`)
 
 // refused finds the hunks that git names in the patch.
 func refused(output, diff string) []Hunk {
@@ -191,7 +185,7 @@ func refused(output, diff string) []Hunk {
 		// The hunk's header, from the part of the diff for that file.
 		if _, part, ok := strings.Cut(diff, "\n--- a/"+h.File); ok {
 			part, _, _ = strings.Cut(part, "\n--- ")
-			h.Header = regexp.MustCompile(fmt.Sprintf(atLine, m[2])).FindString(part)
+			h.Header = regexp.MustCompile(`(?m)^@@ -` + m[2] + `[, ].*$`).FindString(part)
 		}
 		hunks = append(hunks, h)
 	}

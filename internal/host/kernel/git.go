@@ -145,14 +145,10 @@ func (r repo) add(ctx context.Context, path string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// index makes an index of the files of a tree on disk, on top of what is in
-// it, and returns the id of the tree. It hashes only files whose stat data
-// has changed, and stores none.
-func (r repo) scan(ctx context.Context, dir, index string) (string, error) {
-	paths, err := sourceFiles(dir)
-	if err != nil {
-		return "", err
-	}
+// scan makes an index of files below dir, on top of what is in it, and returns
+// the id of their tree. It hashes only files whose stat data has changed, and
+// stores none.
+func (r repo) scan(ctx context.Context, dir string, paths []string, index string) (string, error) {
 	known, err := r.git(ctx, "ls-files", "-z").index(index).output()
 	if err != nil {
 		return "", err

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
 )
 
 func TestPatchThatDoesNotApplyIsNamed(t *testing.T) {
@@ -106,7 +108,16 @@ func TestSourceThatIsNoneIsExplained(t *testing.T) {
 	files{"drivers/net/tun.c": "mine\n"}.write(t, conflicted)
 	userGit(t, conflicted, "commit", "--quiet", "--all", "--message=mine")
 	userGitFails(t, conflicted, "merge", "--quiet", "other")
+	built := sources["unpacked"](t)
+	files{".gitignore": "/*\n", ".config": ""}.write(t, built) // as Debian's
+	around := sources["unpacked"](t)
+	t.Setenv(cache.Env, filepath.Join(around, "cache"))
+	if _, err := prepared(t, around); err == nil || !strings.Contains(err.Error(), cache.Env) {
+		t.Errorf("the cache inside the source: %v", err)
+	}
+	t.Setenv(cache.Env, t.TempDir())
 	for dir, want := range map[string]string{
+		built:                "make mrproper",
 		"/no/such/tree":      "no such directory",
 		t.TempDir():          "not the top of a kernel tree",
 		"/proc/self/cmdline": "not the top of a kernel tree",

@@ -10,6 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
 )
 
 // source is where a kernel's files come from.
@@ -49,6 +52,13 @@ func openSource(ctx context.Context, path string, progress io.Writer) (source, e
 		if !exists(filepath.Join(dir, file)) {
 			return nil, fmt.Errorf("kernel source %s: not the top of a kernel tree: it has no %s", path, file)
 		}
+	}
+	root, err := cache.Root()
+	if err != nil {
+		return nil, err
+	}
+	if root == dir || strings.HasPrefix(root, dir+"/") {
+		return nil, fmt.Errorf("kernel source %s: the cache %s must not be inside it: set %s to another directory", path, root, cache.Env)
 	}
 	if exists(filepath.Join(dir, ".git")) {
 		return openGitTree(ctx, dir, progress)

@@ -92,8 +92,12 @@ func (d *debian) base(ctx context.Context, t *tree) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("unpack the kernel's source: %w", err)
 	}
+	paths, err := allFiles(scratch.Path)
+	if err != nil {
+		return "", err
+	}
 	os.Remove(t.index)
-	id, err := t.repo.scan(ctx, scratch.Path, t.index)
+	id, err := t.repo.scan(ctx, scratch.Path, paths, t.index)
 	if err != nil {
 		return "", fmt.Errorf("take stock of the kernel's source: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
@@ -14,8 +15,9 @@ import (
 
 // unpacked is a tree of the user's without git.
 type unpacked struct {
-	dir  string
-	tree string // of the content, once identity was asked for
+	dir   string
+	files []string // its source files; with tree, once identity was asked for
+	tree  string
 }
 
 func openUnpacked(dir string) (source, error) { return &unpacked{dir: dir}, nil }
@@ -47,8 +49,10 @@ func (u *unpacked) identity(ctx context.Context) (string, error) {
 	if err := copyFile(kept, index); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	u.tree, err = r.scan(ctx, u.dir, index)
-	if err != nil {
+	if u.files, err = u.list(ctx, r, scratch.Path); err != nil {
+		return "", fmt.Errorf("kernel source %s: %w", u.dir, err)
+	}
+	if u.tree, err = r.scan(ctx, u.dir, u.files, index); err != nil {
 		return "", fmt.Errorf("kernel source %s: %w", u.dir, err)
 	}
 	os.Rename(index, kept) // without it the next run hashes more
@@ -60,16 +64,12 @@ func (u *unpacked) base(ctx context.Context, t *tree) (string, error) {
 	if exists(t.src) {
 		return u.tree, nil
 	}
-	paths, err := sourceFiles(u.dir)
-	if err != nil {
-		return "", err
-	}
 	scratch, err := cache.NewScratch()
 	if err != nil {
 		return "", err
 	}
 	defer scratch.Remove()
-	for _, path := range paths {
+	for _, path := range u.files {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
@@ -78,7 +78,7 @@ func (u *unpacked) base(ctx context.Context, t *tree) (string, error) {
 		}
 	}
 	os.Remove(t.index)
-	id, err := t.repo.scan(ctx, scratch.Path, t.index)
+	id, err := t.repo.scan(ctx, scratch.Path, u.files, t.index)
 	if err != nil {
 		return "", err
 	}
@@ -101,62 +101,37 @@ func copyEntry(from, to string) error {
 	return copyFile(from, to)
 }
 
-// sourceFiles lists the files below dir that are not products of a build, as
-// paths relative to it. The tree's own .gitignore cannot tell: Debian's
-// ignores everything.
-func sourceFiles(dir string) ([]string, error) {
-	root, err := cache.Root()
+// list returns the source files of the tree, relative to its top. What a build
+// inside the tree has left must not be among them: make would find it through
+// its VPATH. The kernel's .gitignore knows what that is.
+func (u *unpacked) list(ctx context.Context, r repo, scratch string) ([]string, error) {
+	none := filepath.Join(scratch, "none.index")
+	out, err := r.git(ctx, "ls-files", "-z", "--others", "--exclude-standard").worktree(u.dir, none).output()
 	if err != nil {
 		return nil, err
 	}
+	paths := strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
+	if slices.Contains(paths, "Makefile") {
+		return paths, nil
+	}
+	// Debian's .gitignore excludes everything.
+	if exists(filepath.Join(u.dir, ".config")) || exists(filepath.Join(u.dir, "include/config")) {
+		return nil, errors.New("has been built in, and its .gitignore does not tell sources from products: run make mrproper there")
+	}
+	return allFiles(u.dir)
+}
+
+// allFiles lists the files and symbolic links below dir, relative to it.
+func allFiles(dir string) ([]string, error) {
 	var paths []string
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && (d.Type().IsRegular() || d.Type()&fs.ModeSymlink != 0) {
+			paths = append(paths, strings.TrimPrefix(path, dir+"/"))
 		}
-		rel := strings.TrimPrefix(strings.TrimPrefix(path, dir), "/")
-		if d.IsDir() {
-			if path == root || d.Name() == ".git" || isBuildDir(rel) {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		if (d.Type().IsRegular() || d.Type()&fs.ModeSymlink != 0) && !isProduct(rel) {
-			paths = append(paths, rel)
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's source: %w", err)
 	}
 	return paths, nil
-}
-
-// isBuildDir recognises the directories that make mrproper removes.
-func isBuildDir(rel string) bool {
-	switch rel {
-	case "include/config", "include/generated", ".tmp_versions":
-		return true
-	}
-	archDir, ok := strings.CutSuffix(rel, "/include/generated")
-	return ok && strings.HasPrefix(archDir, "arch/")
-}
-
-// isProduct recognises what a build inside the tree leaves behind and what
-// would make the build with O= refuse the tree (the check for .config and
-// include/config in the top Makefile).
-func isProduct(rel string) bool {
-	switch rel {
-	case ".config", ".config.old", "System.map", "Module.symvers", "vmlinux", "modules.order", "modules.builtin", "vmlinux.o", "vmlinux.a":
-		return true
-	}
-	name := filepath.Base(rel)
-	if strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".cmd") || strings.HasSuffix(name, ".d") || strings.HasPrefix(name, ".tmp_")) {
-		return true
-	}
-	switch filepath.Ext(name) {
-	case ".o", ".a", ".ko", ".mod":
-		return true
-	}
-	return false
 }
