@@ -69,8 +69,13 @@ func (b *Books) Dropped() uint64 {
 	return n
 }
 
-// Accepted is how many packets the sender was told were queued or sent.
-func (b *Books) Accepted() uint64 { return b.Offered - b.Unborn - b.Refused }
+// Accepted is how many packets the sender was told were queued or sent;
+// negative only in books that do not balance.
+func (b *Books) Accepted() int64 { return int64(b.Offered) - int64(b.Unborn+b.Refused) }
+
+// Lost is how many of the accepted packets were freed on the way; negative
+// only in books that do not balance.
+func (b *Books) Lost() int64 { return int64(b.Dropped()) - int64(b.Refused) }
 
 // Balance returns nil if every packet is accounted for, else an error that
 // shows both sides of each sentence that does not hold.
@@ -101,7 +106,7 @@ func (b *Books) Balance() error {
 func (b *Books) String() string {
 	s := fmt.Sprintf("offered %d = accepted %d + refused %d; accepted %d = received %d + lost %d + left %d",
 		b.Offered, b.Accepted(), b.Unborn+b.Refused,
-		b.Accepted(), b.Received, b.Dropped()-b.Refused, b.LeftRing+b.LeftQdisc)
+		b.Accepted(), b.Received, b.Lost(), b.LeftRing+b.LeftQdisc)
 	if len(b.Drops) > 0 {
 		var drops []string
 		for _, key := range slices.Sorted(maps.Keys(b.Drops)) {

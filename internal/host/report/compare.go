@@ -31,26 +31,28 @@ func SideBySide(runs ...*Run) string {
 	}
 	for _, s := range []struct {
 		name string
-		of   func(*contract.Books) uint64
+		of   func(*contract.Books) int64
 	}{
-		{"packets offered", func(b *contract.Books) uint64 { return b.Offered }},
-		{"  refused to the sender", func(b *contract.Books) uint64 { return b.Unborn + b.Refused }},
-		{"  received", func(b *contract.Books) uint64 { return b.Received }},
-		{"  lost after acceptance", func(b *contract.Books) uint64 { return b.Dropped() - b.Refused }},
-		{"  left in the qdisc or the ring", func(b *contract.Books) uint64 { return b.LeftQdisc + b.LeftRing }},
+		{"packets offered to a qdisc", func(b *contract.Books) int64 { return int64(b.Offered) }},
+		{"  refused to the sender", func(b *contract.Books) int64 { return int64(b.Unborn + b.Refused) }},
+		{"  accepted and received", func(b *contract.Books) int64 { return int64(b.Received) }},
+		{"  accepted and lost", (*contract.Books).Lost},
+		{"  left in the qdisc or the ring", func(b *contract.Books) int64 { return int64(b.LeftQdisc + b.LeftRing) }},
 	} {
 		row(s.name, func(r *Run) string { return fmt.Sprint(r.sum(contract.NoTailDrop, s.of)) })
 	}
 	row("tail drops with a qdisc", func(r *Run) string {
-		return fmt.Sprint(r.sum(contract.NoTailDrop, func(b *contract.Books) uint64 { return b.DropsFor(contract.FullRing) }))
+		return fmt.Sprint(r.sum(contract.NoTailDrop, tailDrops))
 	})
 	row("tail drops with noqueue", func(r *Run) string {
-		return fmt.Sprint(r.sum(contract.NoqueueDrops, func(b *contract.Books) uint64 { return b.DropsFor(contract.FullRing) }))
+		return fmt.Sprint(r.sum(contract.NoqueueDrops, tailDrops))
 	})
 	row("artifacts", func(r *Run) string { return r.Dir })
 	tw.Flush()
 	return b.String()
 }
+
+func tailDrops(b *contract.Books) int64 { return int64(b.DropsFor(contract.FullRing)) }
 
 // count is how many checks reached the promise's outcome.
 func (p Promise) count() int {
@@ -67,8 +69,8 @@ func (p Promise) count() int {
 }
 
 // sum adds a figure up over the books of the checks that decided a promise.
-func (r *Run) sum(id contract.Promise, figure func(*contract.Books) uint64) uint64 {
-	var n uint64
+func (r *Run) sum(id contract.Promise, figure func(*contract.Books) int64) int64 {
+	var n int64
 	for _, v := range r.Verdicts {
 		if v.Promise == id && v.Books != nil {
 			n += figure(v.Books)
