@@ -24,7 +24,7 @@ import (
 
 // A harness is one use of go test ./vmtests.
 type harness struct {
-	t   *testing.T
+	t   testing.TB
 	cmd *exec.Cmd
 	out *output
 	// dir is where the artifacts go.
@@ -51,7 +51,7 @@ func (o *output) String() string {
 
 // start runs go test with these flags on ./vmtests. env is on top of this
 // process' own environment, of which the harness' variables are not passed on.
-func start(t *testing.T, env []string, flags ...string) *harness {
+func start(t testing.TB, env []string, flags ...string) *harness {
 	t.Helper()
 	h := &harness{t: t, out: new(output), dir: filepath.Join(t.TempDir(), "artifacts")}
 	for _, v := range env {
