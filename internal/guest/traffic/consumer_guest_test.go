@@ -2,7 +2,6 @@ package traffic
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -199,9 +198,4 @@ func TestAPacketThatDoesNotComeIsNotAwaitedForever(t *testing.T) {
 	if c.awaited.Load() != nil {
 		t.Error("it is still awaited")
 	}
-}
-
-func ExampleRange() {
-	fmt.Println(tallyOf(0, 3).missing(0, 3, 1))
-	// Output: [{1 2}]
 }

@@ -1,7 +1,6 @@
 package traffic
 
 import (
-	"errors"
 	"fmt"
 	"net"
 
@@ -71,7 +70,7 @@ func (l *Link) up() bool {
 		return false
 	}
 	defer unix.Close(fd)
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); errors.Is(err, unix.ENODEV) || err != nil {
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
 		return false
 	}
 	return ifr.Uint16()&unix.IFF_UP != 0

@@ -3,11 +3,7 @@ package traffic
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +36,10 @@ type PktgenConfig struct {
 }
 
 const pktgenDir = "/proc/net/pktgen"
+
+// pktgenPatience is how long one of pktgen's threads, which look ten times a
+// second whether there is something to do, may take to do it.
+const pktgenPatience = 10 * time.Second
 
 // pktgenBusy is held while pktgen sends: to start it starts all devices of all
 // threads, and to remove one removes them all.
@@ -80,7 +80,7 @@ func StartPktgen(link *Link, cfg PktgenConfig) (*Pktgen, error) {
 	pktgenBusy.Lock()
 	if err := p.configure(link); err != nil {
 		if _, missing := errors.AsType[*tuntap.MissingError](err); !missing {
-			err = errors.Join(err, pktgenWrite("pgctrl", "reset"))
+			err = errors.Join(err, removePktgenDevices())
 		}
 		pktgenBusy.Unlock()
 		return nil, fmt.Errorf("set pktgen up on %s: %w", link.Name, err)
@@ -89,107 +89,23 @@ func StartPktgen(link *Link, cfg PktgenConfig) (*Pktgen, error) {
 	return p, nil
 }
 
-func (p *Pktgen) configure(link *Link) error {
-	if _, err := os.Stat(pktgenDir); errors.Is(err, fs.ErrNotExist) {
-		return &tuntap.MissingError{Option: "CONFIG_NET_PKTGEN", What: "pktgen", Err: err}
-	}
-	// What an earlier run left, if it was killed, would start with ours.
-	if err := pktgenWrite("pgctrl", "reset"); err != nil {
-		return err
-	}
-	for i, cpu := range p.cfg.CPUs {
-		// The part after "@" lets several threads use one device.
-		device := fmt.Sprintf("%s@%d", link.Name, cpu)
-		if err := pktgenWrite(fmt.Sprintf("kpktgend_%d", cpu), "add_device "+device); err != nil {
-			return err
-		}
-		p.devices = append(p.devices, device)
-		for _, parameter := range p.parameters(link, i) {
-			if err := pktgenWrite(device, parameter); err != nil {
-				return err
-			}
-		}
-		if err := unshare(device); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *Pktgen) parameters(link *Link, thread int) []string {
-	mode := "start_xmit"
-	if p.cfg.Qdisc {
-		mode = "queue_xmit"
-	}
-	port := sourcePort + int(p.cfg.FirstSource) + thread
-	firstTxq, lastTxq := 0, txqs(link.Name)-1
-	if p.cfg.Txq != nil {
-		firstTxq, lastTxq = *p.cfg.Txq, *p.cfg.Txq
-	}
-	return []string{
-		"xmit_mode " + mode,
-		fmt.Sprintf("count %d", p.cfg.Count),
-		fmt.Sprintf("delay %d", p.cfg.Interval.Nanoseconds()),
-		fmt.Sprintf("pkt_size %d", ethernetLen+p.cfg.Bytes),
-		fmt.Sprintf("dst_mac %02x:%02x:%02x:%02x:%02x:%02x", link.mac[0], link.mac[1], link.mac[2], link.mac[3], link.mac[4], link.mac[5]),
-		fmt.Sprintf("src_min %d.%d.%d.%d", link.local[0], link.local[1], link.local[2], link.local[3]),
-		fmt.Sprintf("src_max %d.%d.%d.%d", link.local[0], link.local[1], link.local[2], link.local[3]),
-		fmt.Sprintf("dst %d.%d.%d.%d", link.peer[0], link.peer[1], link.peer[2], link.peer[3]),
-		fmt.Sprintf("udp_src_min %d", port),
-		fmt.Sprintf("udp_src_max %d", port),
-		fmt.Sprintf("udp_dst_min %d", flowPort),
-		// Exclusive, but for one flow both are the same (net/core/pktgen.c:
-		// mod_cur_headers).
-		fmt.Sprintf("udp_dst_max %d", flowPort+flowEnd(p.cfg.Flows)),
-		fmt.Sprintf("queue_map_min %d", firstTxq),
-		fmt.Sprintf("queue_map_max %d", lastTxq),
-	}
-}
-
-func flowEnd(flows int) int {
-	if flows == 1 {
-		return 0
-	}
-	return flows
-}
-
-// txqs is the number of txqs in use (net/core/net-sysfs.c shows
-// real_num_tx_queues of them).
-func txqs(name string) int {
-	found, _ := filepath.Glob("/sys/class/net/" + name + "/queues/tx-*")
-	return max(len(found), 1)
-}
-
-// unshare makes pktgen hand each skb over for good. Else it keeps a
-// reference, which makes it the one who frees a dropped skb, for no reason
-// that a tracepoint could tell.
-func unshare(device string) error {
-	if err := pktgenWrite(device, "flag !SHARED"); err != nil {
-		return err
-	}
-	state, err := readPktgen(device)
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(state.result, "OK: flags=") {
-		return &tuntap.MissingError{Option: "Linux 6.7", What: "pktgen flag !SHARED", Err: errors.New(state.result)}
-	}
-	return nil
-}
-
-func pktgenWrite(file, command string) error {
-	path := filepath.Join(pktgenDir, file)
-	if err := os.WriteFile(path, []byte(command+"\n"), 0); err != nil {
-		return fmt.Errorf("write %q to %s: %w", command, path, err)
-	}
-	return nil
-}
-
-// run starts all threads and waits for them: the write returns when the last
-// has ended.
+// run starts all threads and waits for them.
 func (p *Pktgen) run() {
 	defer close(p.done)
 	defer pktgenBusy.Unlock()
+	err := p.startAndWait()
+	final, readErr := p.read()
+	err = errors.Join(err, readErr, removePktgenDevices())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.err = errors.Join(p.err, err)
+	if readErr == nil {
+		p.counts = final
+	}
+}
+
+func (p *Pktgen) startAndWait() error {
 	// A signal to this thread would end the run (net/core/pktgen.c:
 	// pktgen_wait_thread_run). The thread ends with the goroutine.
 	runtime.LockOSThread()
@@ -197,19 +113,34 @@ func (p *Pktgen) run() {
 	for i := range all.Val {
 		all.Val[i] = ^uint64(0)
 	}
-	err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil)
-	if err == nil {
-		err = pktgenWrite("pgctrl", "start")
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil); err != nil {
+		return fmt.Errorf("block signals: %w", err)
 	}
-	final, readErr := p.read()
-	err = errors.Join(err, readErr, pktgenWrite("pgctrl", "reset"))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stopped = true
-	p.err = err
-	if readErr == nil {
-		p.counts = final
+	// This returns when no thread sends any more; but one that has not begun
+	// after 125ms, on a busy machine, is not waited for
+	// (pktgen_run_all_threads).
+	if err := pktgenWrite("pgctrl", "start"); err != nil {
+		return err
 	}
+	deadline := time.Now().Add(pktgenPatience)
+	for _, device := range p.devices {
+		for {
+			state, err := readPktgen(device)
+			if err != nil {
+				return err
+			}
+			if state.ended {
+				break
+			}
+			if state.running {
+				deadline = time.Now().Add(pktgenPatience)
+			} else if time.Now().After(deadline) {
+				return fmt.Errorf("pktgen's thread for %s has not started within %v: %s", device, pktgenPatience, state.result)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	return nil
 }
 
 // read reads each thread's counters.

@@ -14,8 +14,9 @@ type pktgenState struct {
 	errors uint64 // packets that were refused, and freed
 	// held: when it was stopped, pktgen had made an skb that nobody had taken
 	// yet, and freed it.
-	held   bool
-	result string
+	held           bool
+	running, ended bool
+	result         string
 }
 
 func readPktgen(device string) (pktgenState, error) {
@@ -60,8 +61,10 @@ func parsePktgenState(text string) (pktgenState, error) {
 	}
 	_, result, _ := strings.Cut(text, "\nResult: ")
 	s.result = strings.TrimSpace(result)
+	s.running = s.result == "Starting"
+	s.ended = strings.Contains(s.result, "frags)")
 	// pktgen_stop_device: "-1frags" if it held none.
-	s.held = strings.Contains(s.result, "frags)") && !strings.Contains(s.result, ",-1frags)")
+	s.held = s.ended && !strings.Contains(s.result, ",-1frags)")
 	return s, nil
 }
 
@@ -74,4 +77,17 @@ func (s pktgenState) counts() Counts {
 		c.Refused++
 	}
 	return c
+}
+
+// pktgenDevices returns the devices of a thread, from what pktgen_thread_show
+// writes.
+func pktgenDevices(text string) []string {
+	var devices []string
+	for line := range strings.Lines(text) {
+		name, list, _ := strings.Cut(line, ":")
+		if name == "Running" || name == "Stopped" {
+			devices = append(devices, strings.Fields(list)...)
+		}
+	}
+	return devices
 }

@@ -1,6 +1,9 @@
 package traffic
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // As /proc/net/pktgen/tap0@0 reads on Linux 6.12; shortened.
 const pktgenText = `Params: count 10  min_pkt_size: 78  max_pkt_size: 78
@@ -24,5 +27,15 @@ func TestPktgenState(t *testing.T) {
 	}
 	if _, err := parsePktgenState("Params: count 10\n"); err == nil {
 		t.Error("no counters, and no error")
+	}
+}
+
+func TestPktgenDevices(t *testing.T) {
+	got := pktgenDevices("Running: tap0@1 \nStopped: tap0@2 tap1@1 \nResult: OK: add_device=tap1@1\n")
+	if want := []string{"tap0@1", "tap0@2", "tap1@1"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := pktgenDevices("Running: \nStopped: \nResult: NA\n"); got != nil {
+		t.Errorf("%v, want none", got)
 	}
 }

@@ -97,13 +97,6 @@ func (r *Report) Enter(b *contract.Books) {
 	b.Foreign += r.Foreign
 }
 
-// Enter writes the counts into the books.
-func (c Counts) Enter(b *contract.Books) {
-	b.Offered += c.Offered
-	b.Unborn += c.Unborn
-	b.Refused += c.Refused
-}
-
 func (r *Report) String() string {
 	s := fmt.Sprintf("received %d, duplicated %d, reordered %d, corrupted %d, foreign %d", r.Received, r.Duplicated, r.Reordered, r.Corrupted, r.Foreign)
 	if len(r.Evidence) > 0 {

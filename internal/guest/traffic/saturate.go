@@ -60,7 +60,7 @@ func (l *Link) dropped() (uint64, error) {
 // queue, by sending one packet of s on each: result[queue] lists flows. No
 // backlog may stand in their way. The answer holds for the source of s alone,
 // because its port is part of the hash, and until a queue is attached or
-// detached.
+// detached. It leaves s on the last of the flows: see SetFlow.
 func FlowsByQueue(s *Sender, c *Consumer, flows int) ([][]uint16, error) {
 	byQueue := make([][]uint16, len(c.fds))
 	for flow := range uint16(flows) {

@@ -53,46 +53,6 @@ type SenderConfig struct {
 	SendBuffer int
 }
 
-// Outcome is what became of one attempt to send.
-type Outcome int
-
-const (
-	// Sent: the sender was told that the packet was queued or sent.
-	Sent Outcome = iota
-	// Refused: an skb was made and freed (ENOBUFS).
-	Refused
-	// Full: the socket's send buffer has no room (EAGAIN). Nothing was
-	// counted, and the next Send tries the same packet again.
-	Full
-	// Unsent: the send failed before an skb was made, for the reason that the
-	// error says; the device is down or gone, for example.
-	Unsent
-)
-
-func (o Outcome) String() string {
-	return [...]string{"sent", "refused", "send buffer full", "unsent"}[o]
-}
-
-// Counts are a source's part of contract.Books, in packets.
-type Counts struct {
-	Offered uint64
-	// Unborn of those never became an skb: given up while the socket's send
-	// buffer was full, or the device was down.
-	Unborn uint64
-	// Refused of those were freed to the sender's face.
-	Refused uint64
-}
-
-// Add adds o to c.
-func (c *Counts) Add(o Counts) {
-	c.Offered += o.Offered
-	c.Unborn += o.Unborn
-	c.Refused += o.Refused
-}
-
-// Accepted is how many the sender was told were queued or sent.
-func (c Counts) Accepted() uint64 { return c.Offered - c.Unborn - c.Refused }
-
 // Sender sends one packet at a time through a socket that never blocks. It is
 // not safe for concurrent use.
 type Sender struct {
