@@ -22,10 +22,11 @@ type Run struct {
 	// Label names the run beside others, for example "stock".
 	Label string `json:"label,omitempty"`
 	// Kernel is the path of the image that was booted, Release what it calls
-	// itself (uname -r), Accel what ran it and why.
-	Kernel  string `json:"kernel"`
-	Release string `json:"release"`
-	Accel   string `json:"accel"`
+	// itself (uname -r), Accel what ran it (kvm or tcg) and why.
+	Kernel      string `json:"kernel"`
+	Release     string `json:"release"`
+	Accel       string `json:"accel"`
+	AccelReason string `json:"accelReason"`
 	// Contract is what was asked for.
 	Contract contract.Contract `json:"contract"`
 	// Command runs the same again.
@@ -106,7 +107,7 @@ func (r *Run) Promises() []Promise {
 // not, and what could not run.
 func (r *Run) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "kernel %s (%s), contract %s, %s, %.1f s\n\n", r.Release, r.Kernel, r.Contract, r.Accel, r.Seconds)
+	fmt.Fprintf(&b, "kernel %s (%s)\ncontract %s, accelerator %s (%s), %.1f s\n\n", r.Release, r.Kernel, r.Contract, r.Accel, r.AccelReason, r.Seconds)
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "PROMISE\tVERDICT\tKEPT\tBROKEN\tUNDECIDED\tNOT RUN")
 	promises := r.Promises()

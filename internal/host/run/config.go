@@ -46,15 +46,13 @@ func ConfigFromEnv() (Config, error) {
 	c := Config{
 		Kernel:  os.Getenv("KERNEL"),
 		Modules: os.Getenv("MODULES"),
+		Accel:   vm.Accel(os.Getenv("ACCEL")),
 		Append:  strings.Fields(os.Getenv("APPEND")),
 		Dir:     os.Getenv("ARTIFACTS"),
 		Label:   os.Getenv("RINGPROOF_LABEL"),
 	}
 	var err error
 	if c.Contract, err = contract.Parse(os.Getenv("CONTRACT")); err != nil {
-		return c, err
-	}
-	if c.Accel, err = vm.ParseAccel(os.Getenv("ACCEL")); err != nil {
 		return c, err
 	}
 	if c.CPUs, err = positive("CPUS"); err != nil {

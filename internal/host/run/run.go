@@ -239,9 +239,14 @@ func (r *Run) Finish() *report.Run {
 			r.report.Errors = append(r.report.Errors, g.err.Error())
 		}
 		r.report.Release = g.hello.Release
-		r.report.Accel = g.vm.Accel().String()
+		r.report.Accel, r.report.AccelReason = string(g.vm.Accel().Accel), g.vm.Accel().Reason
 	}
 	r.stop()
+	for _, p := range r.report.Promises() {
+		if p.Outcome == contract.NotRun && p.First != nil {
+			r.report.Errors = append(r.report.Errors, fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why))
+		}
+	}
 	r.report.Seconds = time.Since(r.report.Started).Seconds()
 	if err := r.log.close(); err != nil {
 		r.report.Errors = append(r.report.Errors, err.Error())
