@@ -46,7 +46,6 @@ func main() {
 		run(boot, os.Stderr)
 		return
 	}
-	defer port.Close()
 	port.Emit(contract.Event{Hello: hello(moduleErrors)})
 	go func() {
 		for range time.Tick(time.Second) {
@@ -55,6 +54,10 @@ func main() {
 	}()
 	exit := run(boot, output{port})
 	port.Emit(contract.Event{Exit: &exit})
+	port.Close()
+	// The host ends QEMU once it has read all of this. A reset from here
+	// would lose what QEMU has not yet passed on.
+	time.Sleep(10 * time.Second)
 }
 
 func bootFromCmdline() (contract.Boot, error) {
@@ -84,8 +87,8 @@ func (o output) Write(p []byte) (int, error) {
 	return len(p), o.port.Emit(contract.Event{Output: p})
 }
 
-// switchOff ends QEMU, which is started with -no-reboot: a restart is quicker
-// than a power-off and needs no ACPI, which microvm may lack.
+// switchOff ends QEMU, which is started with -no-reboot: unlike a power-off, a
+// restart needs no ACPI, which microvm may lack.
 func switchOff() {
 	unix.Sync()
 	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)

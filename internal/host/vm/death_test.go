@@ -77,6 +77,29 @@ func TestKernelReportsBelongToTheirTest(t *testing.T) {
 	}
 }
 
+// What goes on for ever is reported all the same.
+func TestReportsOfAStuckKernel(t *testing.T) {
+	for test, want := range map[string][]Kind{
+		"TestSoftLockup": {SoftLockup, RCUStall},
+		"TestHungTask":   {HungTask},
+	} {
+		t.Run(test, func(t *testing.T) {
+			t.Parallel()
+			r := startGuest(t.Context(), t, test, func(c *Config) { c.Deadline = 30 * time.Second }).end(t, PastDeadline)
+			for _, kind := range want {
+				report := findReport(r.Reports, kind)
+				if report == nil {
+					t.Errorf("no %s in %v", kind, r.Reports)
+					continue
+				}
+				if report.Test != test || !strings.Contains(report.Text, "lkdtm") {
+					t.Errorf("%s of %q: %s", kind, report.Test, report.Text)
+				}
+			}
+		})
+	}
+}
+
 func TestInterruptsOff(t *testing.T) {
 	t.Parallel()
 	r := startGuest(t.Context(), t, "TestInterruptsOff", func(c *Config) { c.Silence = 5 * time.Second }).end(t, Hung)

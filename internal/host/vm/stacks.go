@@ -10,9 +10,12 @@ import (
 
 const (
 	// stacksTime bounds all that is asked of a guest before it is killed.
-	stacksTime = 5 * time.Second
+	stacksTime = 8 * time.Second
 	// answerTime is how long a guest has to begin to answer.
 	answerTime = time.Second
+	// panicTime is the same for a panic, which first tries for a second to
+	// stop the other CPUs (arch/x86/kernel/smp.c: native_stop_other_cpus).
+	panicTime = 6 * time.Second
 	// answerIdle without a further line is the answer's end.
 	answerIdle = 500 * time.Millisecond
 )
@@ -35,7 +38,7 @@ func (vm *VM) askForStacks(ctx context.Context, b *boot) string {
 		if err := sysrq(m, b, byte(key)); err != nil {
 			return said + err.Error()
 		}
-		if !vm.console.answers(ctx) {
+		if !vm.console.answers(ctx, answerTime) {
 			break
 		}
 	}
@@ -46,7 +49,7 @@ func (vm *VM) askForStacks(ctx context.Context, b *boot) string {
 	if _, err := m.execute("inject-nmi", nil); err != nil {
 		return said + err.Error()
 	}
-	vm.console.answers(ctx)
+	vm.console.answers(ctx, panicTime)
 	if answer := vm.console.answer(); answer != "" {
 		return said + answer
 	}
@@ -100,10 +103,10 @@ func (c *console) answer() string {
 }
 
 // answers waits for something to be said, and then until nothing more is. It
-// returns false if nothing was.
-func (c *console) answers(ctx context.Context) bool {
+// returns false if nothing was within that time.
+func (c *console) answers(ctx context.Context, within time.Duration) bool {
 	said := len(c.answer())
-	begun, cancel := context.WithTimeout(ctx, answerTime)
+	begun, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	more := func() bool { return c.boot.asked.Len() > said }
 	if !c.await(begun, more) {

@@ -37,10 +37,6 @@ func (vm *VM) supervise(ctx context.Context, b *boot) (*Result, error) {
 	return r, nil
 }
 
-// bootGrace is how long the guest may take to switch itself off after the
-// program's end.
-const bootGrace = 5 * time.Second
-
 // follow follows one QEMU process to its end.
 func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 	r := &Result{Machine: b.machine}
@@ -75,6 +71,11 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 		case e, ok := <-events:
 			if !ok {
 				events, exited = nil, b.exited
+				if r.Exit != nil {
+					// The guest waits for it: were it to switch itself
+					// off, QEMU would discard what it has still queued.
+					b.kill()
+				}
 				break
 			}
 			silence.Reset(vm.cfg.Silence)
@@ -86,7 +87,6 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 				vm.cfg.Output.Write(e.Output)
 			case e.Exit != nil:
 				r.Exit = e.Exit
-				silence.Reset(bootGrace)
 			}
 		case <-exited:
 			exited = nil

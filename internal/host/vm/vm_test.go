@@ -90,7 +90,7 @@ func startGuest(ctx context.Context, t *testing.T, test string, change func(*Con
 	t.Cleanup(func() {
 		if t.Failed() {
 			console, _ := os.ReadFile(filepath.Join(g.dir, "console.log"))
-			t.Logf("progress:\n%s\noutput:\n%.3000s\nconsole:\n%s", g.log, g.out, console)
+			t.Logf("progress:\n%s\noutput:\n%.500s\nconsole:\n%s", g.log, g.out.String(), console)
 		}
 	})
 	return g
@@ -145,7 +145,7 @@ func TestProgramThatFails(t *testing.T) {
 	for test, want := range map[string]contract.Exit{
 		"TestFail":       {Code: 1},
 		"TestExitStatus": {Code: 3},
-		"TestSignal":     {Signal: "SIGABRT"},
+		"TestSignal":     {Signal: "SIGKILL"},
 		"TestOrphan":     {},
 	} {
 		t.Run(test, func(t *testing.T) {

@@ -47,7 +47,7 @@ func TestFail(t *testing.T) { t.Error("as asked") }
 
 func TestExitStatus(t *testing.T) { os.Exit(3) }
 
-func TestSignal(t *testing.T) { syscall.Kill(os.Getpid(), syscall.SIGABRT) }
+func TestSignal(t *testing.T) { syscall.Kill(os.Getpid(), syscall.SIGKILL) }
 
 func TestSleep(t *testing.T) {
 	mark(t)
@@ -130,6 +130,22 @@ func TestRefcount(t *testing.T) { mark(t); crash(t, "REFCOUNT_INC_OVERFLOW") }
 func TestOops(t *testing.T) { mark(t); crash(t, "ACCESS_NULL") }
 
 func TestBUG(t *testing.T) { mark(t); crash(t, "BUG") }
+
+// TestSoftLockup spins in the kernel on one CPU, until the watchdog and RCU
+// complain; nobody gets out of this.
+func TestSoftLockup(t *testing.T) {
+	mark(t)
+	write(t, "/proc/sys/kernel/watchdog_thresh", "2")
+	write(t, "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3")
+	crash(t, "SOFTLOCKUP")
+}
+
+// TestHungTask sleeps in the kernel for ever.
+func TestHungTask(t *testing.T) {
+	mark(t)
+	write(t, "/proc/sys/kernel/hung_task_timeout_secs", "2")
+	crash(t, "HUNG_TASK")
+}
 
 // TestInterruptsOff spins with interrupts off on every CPU.
 func TestInterruptsOff(t *testing.T) {
