@@ -1,10 +1,13 @@
 package tuntap
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // QdiscStats are the counters of one qdisc. They are 32 bits wide in the
@@ -22,37 +25,83 @@ type QdiscStats struct {
 }
 
 // QdiscStats reads the counters of each qdisc of the device, the root first.
+//
+// The request is our own: netlink.QdiscList lets the older TCA_STATS, which
+// comes last and has no requeues, overwrite what TCA_STATS2 says
+// (net/core/gen_stats.c: gnet_stats_finish_copy).
 func (d *Device) QdiscStats() ([]QdiscStats, error) {
-	qdiscs, err := netlink.QdiscList(d.link())
+	dump := func() ([][]byte, error) {
+		req := nl.NewNetlinkRequest(unix.RTM_GETQDISC, unix.NLM_F_DUMP)
+		req.AddData(&nl.TcMsg{Family: nl.FAMILY_ALL, Ifindex: int32(d.index)})
+		return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWQDISC)
+	}
+	messages, err := dump()
 	// The list changed while it was read; the next try sees it whole.
 	for range 10 {
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
 		}
-		qdiscs, err = netlink.QdiscList(d.link())
+		messages, err = dump()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the qdiscs of %s: %w", d.name, err)
 	}
 	var stats []QdiscStats
-	for _, q := range qdiscs {
-		s := QdiscStats{
-			Kind:   Kind(q.Type()),
-			Handle: netlink.HandleStr(q.Attrs().Handle),
-			Parent: netlink.HandleStr(q.Attrs().Parent),
+	for _, m := range messages {
+		tc := nl.DeserializeTcMsg(m)
+		if int(tc.Ifindex) != d.index {
+			continue // before Linux 4.20 the dump is of all devices
 		}
-		if kernel := q.Attrs().Statistics; kernel != nil {
-			s.Qlen, s.Backlog = kernel.Queue.Qlen, kernel.Queue.Backlog
-			s.Drops, s.Requeues, s.Overlimits = kernel.Queue.Drops, kernel.Queue.Requeues, kernel.Queue.Overlimits
-			s.Packets = kernel.Basic.Packets
+		s, err := parseQdisc(tc, m[tc.Len():])
+		if err != nil {
+			return nil, fmt.Errorf("list the qdiscs of %s: %w", d.name, err)
 		}
-		if q.Attrs().Parent == netlink.HANDLE_ROOT {
+		if tc.Parent == netlink.HANDLE_ROOT {
 			stats = append([]QdiscStats{s}, stats...)
 		} else {
 			stats = append(stats, s)
 		}
 	}
 	return stats, nil
+}
+
+func parseQdisc(tc *nl.TcMsg, attributes []byte) (QdiscStats, error) {
+	s := QdiscStats{Handle: netlink.HandleStr(tc.Handle), Parent: netlink.HandleStr(tc.Parent)}
+	attrs, err := nl.ParseRouteAttr(attributes)
+	if err != nil {
+		return s, err
+	}
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case nl.TCA_KIND:
+			s.Kind = Kind(unix.ByteSliceToString(a.Value))
+		case nl.TCA_STATS2:
+			if err := s.parseStats(a.Value); err != nil {
+				return s, err
+			}
+		}
+	}
+	return s, nil
+}
+
+// parseStats reads TCA_STATS2 (include/uapi/linux/gen_stats.h: struct
+// gnet_stats_basic {u64 bytes, u32 packets} and struct gnet_stats_queue).
+func (s *QdiscStats) parseStats(b []byte) error {
+	nested, err := nl.ParseRouteAttr(b)
+	if err != nil {
+		return err
+	}
+	native := binary.NativeEndian
+	for _, a := range nested {
+		switch {
+		case a.Attr.Type == nl.TCA_STATS_BASIC && len(a.Value) >= 12:
+			s.Packets = native.Uint32(a.Value[8:])
+		case a.Attr.Type == nl.TCA_STATS_QUEUE && len(a.Value) >= 20:
+			s.Qlen, s.Backlog = native.Uint32(a.Value), native.Uint32(a.Value[4:])
+			s.Drops, s.Requeues, s.Overlimits = native.Uint32(a.Value[8:]), native.Uint32(a.Value[12:]), native.Uint32(a.Value[16:])
+		}
+	}
+	return nil
 }
 
 // SumQdiscs adds the counters up. An mq is left out: its counters are the sums
