@@ -28,6 +28,7 @@ func main() {
 	for _, err := range mountAll() {
 		complain(err)
 	}
+	showAll()
 	boot, err := bootFromCmdline()
 	if err != nil {
 		complain(err)
@@ -58,6 +59,15 @@ func main() {
 	// The host ends QEMU once it has read all of this. A reset from here
 	// would lose what QEMU has not yet passed on.
 	time.Sleep(10 * time.Second)
+}
+
+// showAll shows the kernel's messages on the console from KERN_INFO on, now that
+// they do not delay the boot: the stacks in reports are among them
+// (kernel/sched/core.c: sched_show_task).
+func showAll() {
+	if err := os.WriteFile("/proc/sys/kernel/printk", []byte("7"), 0); err != nil {
+		fmt.Fprintf(os.Stderr, "init: show all messages: %v\n", err)
+	}
 }
 
 func bootFromCmdline() (contract.Boot, error) {

@@ -79,22 +79,24 @@ func TestKernelReportsBelongToTheirTest(t *testing.T) {
 
 // What goes on for ever is reported all the same.
 func TestReportsOfAStuckKernel(t *testing.T) {
-	for test, want := range map[string][]Kind{
-		"TestSoftLockup": {SoftLockup, RCUStall},
-		"TestHungTask":   {HungTask},
+	for test, want := range map[string]struct {
+		kind  Kind
+		stack string
+	}{
+		"TestSoftLockup": {SoftLockup, "Call Trace"},
+		"TestRCUStall":   {RCUStall, "lkdtm_SOFTLOCKUP"},
+		"TestHungTask":   {HungTask, "lkdtm_HUNG_TASK"},
 	} {
 		t.Run(test, func(t *testing.T) {
 			t.Parallel()
-			r := startGuest(t.Context(), t, test, func(c *Config) { c.Deadline = 30 * time.Second }).end(t, PastDeadline)
-			for _, kind := range want {
-				report := findReport(r.Reports, kind)
-				if report == nil {
-					t.Errorf("no %s in %v", kind, r.Reports)
-					continue
-				}
-				if report.Test != test || !strings.Contains(report.Text, "lkdtm") {
-					t.Errorf("%s of %q: %s", kind, report.Test, report.Text)
-				}
+			g := startGuest(t.Context(), t, test, func(c *Config) { c.Deadline, c.Silence = 20*time.Second, time.Minute })
+			r := g.end(t, PastDeadline)
+			report := findReport(r.Reports, want.kind)
+			if report == nil {
+				t.Fatalf("no %s in %v", want.kind, r.Reports)
+			}
+			if report.Test != test || !strings.Contains(report.Text, want.stack) {
+				t.Errorf("%s of %q: %s", want.kind, report.Test, report.Text)
 			}
 		})
 	}

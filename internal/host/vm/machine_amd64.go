@@ -76,6 +76,8 @@ func (m Machine) kernelArgs(accel Accel) string {
 		// An NMI from us is how to see a CPU that has interrupts off. On
 		// microvm it looks like a PCI error: nothing answers at port 0x61.
 		"unknown_nmi_panic", "sysctl.kernel.panic_on_unrecovered_nmi=1",
+		// It reaches CPU 0 alone; this lets a panic show all of them.
+		"panic_print=0x40",
 		// 256 devices that nobody uses take 0.3 s under TCG.
 		"pty.legacy_count=0",
 		"rcupdate.rcu_expedited=1",

@@ -123,7 +123,7 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 
 // conclude decides what the end of QEMU means.
 func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
-	panicked := findReport(r.Reports, Panic)
+	panicked := cause(r.Reports)
 	starved := findReport(r.Reports, OOM)
 	var status *exec.ExitError
 	failed := errors.As(b.err, &status)
@@ -164,6 +164,18 @@ func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
 	if r.Ending == NotBooted && vm.accel.Accel == KVM {
 		r.Why += "; to see whether KVM is to blame, try ACCEL=tcg"
 	}
+}
+
+// cause is the report of a panic, or that of what led to it at once: "Fatal
+// exception" follows every oops and says nothing more.
+func cause(reports []Report) *Report {
+	panicked := findReport(reports, Panic)
+	if panicked != nil && strings.Contains(panicked.Title, "Fatal exception") {
+		if oops := findReport(reports, Oops); oops != nil {
+			return oops
+		}
+	}
+	return panicked
 }
 
 func describeExit(e *contract.Exit) string {

@@ -131,11 +131,17 @@ func TestOops(t *testing.T) { mark(t); crash(t, "ACCESS_NULL") }
 
 func TestBUG(t *testing.T) { mark(t); crash(t, "BUG") }
 
-// TestSoftLockup spins in the kernel on one CPU, until the watchdog and RCU
-// complain; nobody gets out of this.
+// TestSoftLockup spins in the kernel on one CPU until the watchdog complains;
+// nobody gets out of this.
 func TestSoftLockup(t *testing.T) {
 	mark(t)
 	write(t, "/proc/sys/kernel/watchdog_thresh", "2")
+	crash(t, "SOFTLOCKUP")
+}
+
+// TestRCUStall does the same, but RCU is the first to complain.
+func TestRCUStall(t *testing.T) {
+	mark(t)
 	write(t, "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3")
 	crash(t, "SOFTLOCKUP")
 }
