@@ -139,18 +139,35 @@ func TestKilledMakeIsRepaired(t *testing.T) {
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for i, name := range []string{"base/before.o", "base.unfinished", "base/half.o"} {
-		files{name: ""}.write(t, dir)
-		at := time.Now().Add(time.Duration(i-3) * time.Minute)
-		if err := os.Chtimes(filepath.Join(dir, name), at, at); err != nil {
+	for _, f := range []struct {
+		name    string
+		minutes int // when it was written
+		kept    bool
+	}{
+		{"base/before.o", 0, true},
+		{"base.unfinished", 1, false},
+		{"base/whole.o", 2, true},
+		{"base/.whole.o.cmd", 3, true},
+		{"base/.half.o.cmd", 0, true},
+		{"base/half.o", 2, false},
+		{"base/autoconf.h", 2, true},
+		{"base/last.o", 9, false},
+		{"base/.last.o.cmd", 9, false},
+	} {
+		path := filepath.Join(dir, f.name)
+		at := time.Now().Add(time.Duration(f.minutes-60) * time.Minute)
+		files{f.name: ""}.write(t, dir)
+		if err := os.Chtimes(path, at, at); err != nil {
 			t.Fatal(err)
 		}
+		defer func() {
+			if exists(path) != f.kept {
+				t.Errorf("%s kept: %v, want %v", f.name, exists(path), f.kept)
+			}
+		}()
 	}
 	if err := o.open(); err != nil {
 		t.Fatal(err)
-	}
-	if !exists(filepath.Join(o.dir, "before.o")) || exists(filepath.Join(o.dir, "half.o")) || exists(o.unfinished()) {
-		t.Error("want before.o alone")
 	}
 }
 

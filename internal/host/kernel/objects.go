@@ -26,8 +26,7 @@ func (o *objects) config() string { return filepath.Join(o.dir, ".config") }
 func (o *objects) unfinished() string { return o.dir + ".unfinished" }
 
 // open makes the directory, and repairs one in which make was killed with no
-// chance to remove what it had half written: whatever was written since that
-// make began is removed, and will be built again.
+// chance to remove what it had half written.
 func (o *objects) open() error {
 	if !exists(o.dir) {
 		if err := requireRoom(o.tree.dir, objectRoom); err != nil {
@@ -41,20 +40,53 @@ func (o *objects) open() error {
 	if err != nil {
 		return nil
 	}
-	err = filepath.WalkDir(o.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		fi, err := d.Info()
-		if err == nil && !fi.ModTime().Before(mark.ModTime()) {
-			err = os.Remove(path)
-		}
-		return err
-	})
-	if err != nil {
+	if err := o.repair(mark.ModTime()); err != nil {
 		return fmt.Errorf("repair the build directory %s, where a build was killed: %w", o.dir, err)
 	}
 	return os.Remove(o.unfinished())
+}
+
+// lastWrites is how long before the last write of a killed make another may
+// have been cut short.
+const lastWrites = 5 * time.Second
+
+// repair removes what a make that began at start and was killed may have left
+// half written. Kbuild records the command of a target in .TARGET.cmd once it
+// has succeeded (scripts/Kbuild.include: if_changed), so a target that is
+// newer than its record is not to be trusted; nor is any file that was written
+// at the very end, a record among them.
+func (o *objects) repair(start time.Time) error {
+	written := make(map[string]time.Time)
+	var last time.Time
+	err := filepath.WalkDir(o.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		written[path] = fi.ModTime()
+		if fi.ModTime().After(last) {
+			last = fi.ModTime()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for path, at := range written {
+		if at.Before(start) {
+			continue
+		}
+		record, ok := written[filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".cmd")]
+		if ok && record.Before(at) || at.After(last.Add(-lastWrites)) {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // command prepares a make in the tree.
