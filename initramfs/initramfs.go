@@ -11,14 +11,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
 	"github.com/u-root/mkuimage/cpio"
-	"github.com/u-root/mkuimage/uimage"
-	"github.com/u-root/uio/llog"
+	"github.com/u-root/mkuimage/uimage/initramfs"
 )
 
 // Program is where the image has the guest test binary: the first element of
@@ -88,7 +86,7 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 // imageKey hashes what the image will hold. format changes when the way in
 // which it is put together does.
 func imageKey(work *build, mods []module) (string, error) {
-	const format = "1"
+	const format = "2"
 	h := sha256.New()
 	io.WriteString(h, format)
 	for _, program := range []string{work.init, work.guest} {
@@ -112,7 +110,17 @@ func imageKey(work *build, mods []module) (string, error) {
 // write puts the image together in dir. It is not compressed: under TCG the
 // guest takes longer to decompress it than QEMU takes to read it.
 func write(dir string, work *build, mods []module) error {
-	files := []string{work.init + ":init", work.guest + ":" + Program[1:]}
+	files := initramfs.NewFiles()
+	err := errors.Join(
+		files.AddFile(work.init, "init"),
+		files.AddFile(work.guest, Program[1:]),
+		// The kernel opens init's standard output before devtmpfs is
+		// mounted (init/main.c: console_on_rootfs).
+		files.AddRecord(cpio.CharDev("dev/console", 0o600, 5, 1)),
+	)
+	if err != nil {
+		return err
+	}
 	unpacked := filepath.Join(dir, "modules")
 	order, err := unpack(unpacked, mods)
 	if err != nil {
@@ -120,22 +128,12 @@ func write(dir string, work *build, mods []module) error {
 	}
 	defer os.RemoveAll(unpacked)
 	if len(order) > 0 {
-		files = append(files, unpacked+":lib/modules")
+		if err := files.AddFile(unpacked, "lib/modules"); err != nil {
+			return err
+		}
 	}
-	// The kernel opens init's standard output before devtmpfs is mounted
-	// (init/main.c: console_on_rootfs).
-	console, err := cpio.ArchiveFromRecords([]cpio.Record{
-		cpio.Directory("dev", 0o755),
-		cpio.CharDev("dev/console", 0o600, 5, 1),
+	return initramfs.Write(&initramfs.Opts{
+		Files:      files,
+		OutputFile: &initramfs.CPIOFile{Path: filepath.Join(dir, "initramfs.cpio")},
 	})
-	if err != nil {
-		return err
-	}
-	return uimage.Create(llog.New(slog.LevelError, func(string, ...any) {}),
-		uimage.WithTempDir(dir),
-		uimage.WithBaseArchive(console),
-		uimage.WithFiles(files...),
-		uimage.WithSkipLDD(),
-		uimage.WithCPIOOutput(filepath.Join(dir, "initramfs.cpio")),
-	)
 }

@@ -78,6 +78,8 @@ func (m Machine) kernelArgs(accel Accel) string {
 		"unknown_nmi_panic", "sysctl.kernel.panic_on_unrecovered_nmi=1",
 		// It reaches CPU 0 alone; this lets a panic show all of them.
 		"panic_print=0x40",
+		// Addresses are then those in vmlinux.
+		"nokaslr",
 		// 256 devices that nobody uses take 0.3 s under TCG.
 		"pty.legacy_count=0",
 		"rcupdate.rcu_expedited=1",

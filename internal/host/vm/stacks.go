@@ -4,18 +4,21 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
 
 const (
 	// stacksTime bounds all that is asked of a guest before it is killed.
-	stacksTime = 8 * time.Second
+	stacksTime = 15 * time.Second
 	// answerTime is how long a guest has to begin to answer.
 	answerTime = time.Second
-	// panicTime is the same for a panic, which first tries for a second to
-	// stop the other CPUs (arch/x86/kernel/smp.c: native_stop_other_cpus).
-	panicTime = 6 * time.Second
+	// panicTime is the same for a panic. In an NMI, it shows nothing before
+	// all CPUs have shown their stacks and have been stopped, for which it
+	// waits up to 11 s (lib/nmi_backtrace.c: nmi_trigger_cpumask_backtrace;
+	// arch/x86/kernel/smp.c: native_stop_other_cpus).
+	panicTime = 12 * time.Second
 	// answerIdle without a further line is the answer's end.
 	answerIdle = 500 * time.Millisecond
 )
@@ -32,7 +35,7 @@ func (vm *VM) askForStacks(ctx context.Context, b *boot) string {
 	if err != nil {
 		return err.Error()
 	}
-	said := cpusByQEMU(m)
+	said := cpusByQEMU(m, vm.cfg.Vmlinux)
 	// The level that lets all of the answer through, CPUs, blocked tasks.
 	for _, key := range "9lw" {
 		if err := sysrq(m, b, byte(key)); err != nil {
@@ -68,22 +71,27 @@ func sysrq(m *monitor, b *boot, key byte) error {
 	return nil
 }
 
-var whereExecuting = regexp.MustCompile(`(?m)^(CPU#\d+|RIP=.*)`)
+var whereExecuting = regexp.MustCompile(`(?m)^(CPU#\d+|[RE]IP=([0-9a-f]+).*)`)
 
 // cpusByQEMU is where each virtual CPU executes, one a line.
-func cpusByQEMU(m *monitor) string {
+func cpusByQEMU(m *monitor, vmlinux string) string {
 	registers, err := m.execute("human-monitor-command", map[string]any{"command-line": "info registers -a"})
 	if err != nil {
 		return err.Error() + "\n"
 	}
+	names, err := symbols(vmlinux)
 	var said strings.Builder
-	for _, line := range whereExecuting.FindAllString(registers, -1) {
-		said.WriteString(line)
-		if strings.HasPrefix(line, "CPU") {
-			said.WriteString(": ")
-		} else {
-			said.WriteString("\n")
+	if err != nil {
+		fmt.Fprintf(&said, "no names for addresses: %v\n", err)
+	}
+	for _, found := range whereExecuting.FindAllStringSubmatch(registers, -1) {
+		line, address := found[1], found[2]
+		if address == "" { // CPU#n
+			said.WriteString(line + ": ")
+			continue
 		}
+		pc, _ := strconv.ParseUint(address, 16, 64)
+		fmt.Fprintf(&said, "%s %s\n", line, name(names, pc))
 	}
 	return said.String()
 }

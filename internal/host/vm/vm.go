@@ -21,6 +21,9 @@ import (
 type Config struct {
 	// Kernel and Initramfs are the files to boot. Required.
 	Kernel, Initramfs string
+	// Vmlinux is the kernel's ELF file, which gives names to the addresses at
+	// which a hung guest's CPUs execute; "" if there is none.
+	Vmlinux string
 	// Boot is the program to run. Required.
 	Boot contract.Boot
 	// Accel is how QEMU executes the guest; "" is Auto.

@@ -207,6 +207,30 @@ func TestFloodOfTheConsole(t *testing.T) {
 	}
 }
 
+// MODULES are those of KERNEL.
+func TestModulesAreLoaded(t *testing.T) {
+	modules := os.Getenv("MODULES")
+	if modules == "" {
+		t.Skip("needs a kernel with its drivers as modules: set KERNEL and MODULES")
+	}
+	t.Parallel()
+	image, _, err := initramfs.Build(t.Context(), initramfs.Options{Package: "./testdata/guest", Modules: modules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hello contract.Hello
+	g := startGuest(t.Context(), t, "TestTUN", func(c *Config) {
+		c.Initramfs = image
+		c.OnHello = func(h contract.Hello) { hello = h }
+	})
+	if r := g.end(t, Exited); !r.Passed() {
+		t.Errorf("%v", r)
+	}
+	if len(hello.ModuleErrors) != 0 {
+		t.Errorf("modules that did not load: %v", hello.ModuleErrors)
+	}
+}
+
 func TestTwoAtOnce(t *testing.T) {
 	one := startGuest(t.Context(), t, "TestPass", nil)
 	other := startGuest(t.Context(), t, "TestFail", nil)

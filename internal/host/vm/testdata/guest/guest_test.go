@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"golang.org/x/sys/unix"
@@ -44,6 +47,15 @@ func write(t *testing.T, file, text string) {
 func TestPass(t *testing.T) { mark(t); fmt.Println("a line from the guest") }
 
 func TestFail(t *testing.T) { t.Error("as asked") }
+
+// TestTUN needs the driver, built in or loaded.
+func TestTUN(t *testing.T) {
+	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+}
 
 func TestExitStatus(t *testing.T) { os.Exit(3) }
 
@@ -116,12 +128,13 @@ func eat() {
 // crash asks the kernel's own crash test driver.
 func crash(t *testing.T, how string) {
 	t.Helper()
-	const file = "/sys/kernel/debug/provoke-crash/DIRECT"
-	if _, err := os.Stat(file); err != nil {
+	if _, err := os.Stat(provoke); err != nil {
 		t.Skip("needs CONFIG_LKDTM")
 	}
-	write(t, file, how)
+	write(t, provoke, how)
 }
+
+const provoke = "/sys/kernel/debug/provoke-crash/DIRECT"
 
 func TestWarning(t *testing.T) { mark(t); crash(t, "WARNING_MESSAGE") }
 
@@ -153,12 +166,21 @@ func TestHungTask(t *testing.T) {
 	crash(t, "HUNG_TASK")
 }
 
-// TestInterruptsOff spins with interrupts off on every CPU.
+// TestInterruptsOff spins with interrupts off on every CPU. They go at once: as
+// soon as one is gone, the Go runtime waits for it.
 func TestInterruptsOff(t *testing.T) {
 	mark(t)
+	if _, err := os.Stat(provoke); err != nil {
+		t.Skip("needs CONFIG_LKDTM")
+	}
 	fmt.Println("interrupts go off")
+	debug.SetGCPercent(-1)
+	how := []byte("HARDLOCKUP")
+	var ready atomic.Int32
+	cpus := runtime.NumCPU()
+	runtime.GOMAXPROCS(cpus + 1)
 	var all sync.WaitGroup
-	for cpu := range runtime.NumCPU() {
+	for cpu := range cpus {
 		all.Go(func() {
 			runtime.LockOSThread()
 			var set unix.CPUSet
@@ -166,7 +188,16 @@ func TestInterruptsOff(t *testing.T) {
 			if err := unix.SchedSetaffinity(0, &set); err != nil {
 				t.Error(err)
 			}
-			crash(t, "HARDLOCKUP")
+			// Each its own: writers to one file take turns (fs/file.c:
+			// fdget_pos).
+			fd, err := unix.Open(provoke, unix.O_WRONLY, 0)
+			if err != nil {
+				t.Error(err)
+			}
+			ready.Add(1)
+			for int(ready.Load()) < cpus {
+			}
+			syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&how[0])), uintptr(len(how)))
 		})
 	}
 	all.Wait()
