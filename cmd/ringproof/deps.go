@@ -16,8 +16,8 @@ import (
 // kernels needs and that are missing, after it has said which and why.
 func deps(ctx context.Context) error {
 	missing := kernel.MissingPackages(kernel.Spec{Fragments: []string{"modular"}})
-	if _, err := vm.FindQEMU(); err != nil {
-		missing = append(missing, kernel.Package{Name: vm.Package, Why: "runs the kernels"})
+	for _, name := range vm.MissingPackages() {
+		missing = append(missing, kernel.Package{Name: name, Why: "runs the kernels"})
 	}
 	if len(missing) == 0 {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/hugelgupf/vmtest/qemu"
@@ -51,13 +52,28 @@ func bind(o *qemu.Options) {
 	o.QEMUCommand = "setpriv --pdeathsig KILL -- setsid -- sh -c"
 }
 
+// tools are the programs that a VM needs, and the Debian packages that have
+// them.
+var tools = []struct{ command, pkg string }{
+	{qemuCommand, qemuPackage},
+	{"setpriv", "util-linux"},
+	{"setsid", "util-linux"},
+}
+
+// MissingPackages lists the Debian packages that Start needs and that are not
+// installed.
+func MissingPackages() (missing []string) {
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool.command); err != nil && !slices.Contains(missing, tool.pkg) {
+			missing = append(missing, tool.pkg)
+		}
+	}
+	return missing
+}
+
 // findQEMU returns the path of QEMU for the guest's architecture.
 func findQEMU() (string, error) {
-	for _, tool := range []struct{ command, pkg string }{
-		{qemuCommand, qemuPackage},
-		{"setpriv", "util-linux"},
-		{"setsid", "util-linux"},
-	} {
+	for _, tool := range tools {
 		if _, err := exec.LookPath(tool.command); err != nil {
 			return "", fmt.Errorf("%s is not installed, and no VM can run without it: %w\non Debian and Ubuntu: sudo apt-get install %s", tool.command, err, tool.pkg)
 		}
