@@ -7,10 +7,11 @@ import (
 
 // Arrival is a packet that a consumer shall watch out for.
 type Arrival struct {
-	packet  Packet
-	at      chan int // the queue
-	once    sync.Once
-	dismiss func()
+	consumer *Consumer
+	packet   Packet
+	at       chan int // the queue
+	once     sync.Once
+	dismiss  func()
 }
 
 // offer is called for each packet while the Arrival is awaited.
@@ -26,7 +27,7 @@ func (w *Arrival) offer(p Packet, queue int) {
 // Expect begins to watch out for a packet. Call it before the packet is sent,
 // and Wait for it after.
 func (c *Consumer) Expect(p Packet) *Arrival {
-	w := &Arrival{packet: p, at: make(chan int, 1)}
+	w := &Arrival{consumer: c, packet: p, at: make(chan int, 1)}
 	c.changeAwaited(func(awaited []*Arrival) []*Arrival { return append(awaited, w) })
 	w.dismiss = func() {
 		c.changeAwaited(func(awaited []*Arrival) []*Arrival {
@@ -46,11 +47,17 @@ func (c *Consumer) Expect(p Packet) *Arrival {
 // timeout. It ends the watch.
 func (w *Arrival) Wait(timeout time.Duration) (queue int, ok bool) {
 	defer w.once.Do(w.dismiss)
-	select {
-	case queue = <-w.at:
-		return queue, true
-	case <-time.After(timeout):
-		return 0, false
+	for deadline := time.Now().Add(timeout); ; time.Sleep(100 * time.Microsecond) {
+		late := time.Now().After(deadline)
+		w.consumer.check()
+		select {
+		case queue = <-w.at:
+			return queue, true
+		default:
+		}
+		if late {
+			return 0, false
+		}
 	}
 }
 

@@ -88,6 +88,7 @@ func (c *Consumer) start(link *Link) error {
 		for range c.cfg.Readers {
 			r := &reader{consumer: c, fd: fd, epoll: -1, event: -1}
 			r.sink = sink{ethernet: link.ethernet, queue: queue, awaited: &c.awaited}
+			r.spool.init(&r.sink, c.cfg.ReadBytes, c.cfg.HeaderBytes)
 			var cpu *int
 			if n := len(c.cfg.CPUs); n > 0 {
 				cpu = &c.cfg.CPUs[len(c.readers)%n]
@@ -98,6 +99,7 @@ func (c *Consumer) start(link *Link) error {
 			c.readers = append(c.readers, r)
 		}
 	}
+	go c.sweep()
 	return nil
 }
 
@@ -158,7 +160,7 @@ func (c *Consumer) ask(want int32) {
 func (c *Consumer) Received() uint64 {
 	var n uint64
 	for _, r := range c.readers {
-		n += r.sink.arrived.Load()
+		n += r.spool.in.Load()
 	}
 	return n
 }

@@ -15,6 +15,7 @@ type reader struct {
 	consumer *Consumer
 	fd       int
 	sink     sink
+	spool    spool
 
 	tid          atomic.Int32
 	epoll, event int // of an epoll reader, else -1; event kicks it
@@ -67,7 +68,6 @@ func (r *reader) run() {
 	r.tid.Store(int32(unix.Gettid()))
 	defer r.ended.Store(true)
 	c := r.consumer
-	buf := make([]byte, c.cfg.ReadBytes)
 	pace := pacer{interval: c.cfg.Interval}
 	for {
 		if c.want.Load() != reading {
@@ -75,10 +75,10 @@ func (r *reader) run() {
 				return
 			}
 		}
-		n, errno := r.read(buf)
+		n, errno := r.read(r.spool.free())
 		switch errno {
 		case 0:
-			r.sink.take(buf[min(n, c.cfg.HeaderBytes):n])
+			r.spool.put(n)
 			if pace.interval != 0 {
 				pace.wait(&c.want)
 			}

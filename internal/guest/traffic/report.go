@@ -41,9 +41,10 @@ func (c *Consumer) Report() *Report {
 		defer c.ask(reading)
 	}
 	report := &Report{Queues: make([]uint64, len(c.fds))}
+	c.check()
 	for _, r := range c.readers {
 		s := &r.sink
-		report.Queues[s.queue] += s.arrived.Load()
+		report.Queues[s.queue] += r.spool.in.Load()
 		report.Corrupted += s.corrupted
 		report.Foreign += s.foreign
 		report.Evidence = append(report.Evidence, s.evidence...)

@@ -9,10 +9,9 @@ import (
 // evidenceLimit is how many bad packets each reader keeps.
 const evidenceLimit = 4
 
-// sink is what one reader received. Only its reader writes to it; arrived may
-// be read by others at any time, the rest while the reader is parked.
+// sink is what one reader received. It is guarded by the mutex of the reader's
+// spool.
 type sink struct {
-	arrived  atomic.Uint64 // packets of any kind
 	ethernet bool
 	queue    int
 	awaited  *atomic.Pointer[[]*Arrival]
@@ -45,7 +44,6 @@ func (s *sink) take(b []byte) {
 			}
 		}
 	}
-	s.arrived.Store(s.arrived.Load() + 1)
 }
 
 func (s *sink) bad(a *arrival, b []byte) {
