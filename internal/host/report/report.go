@@ -107,7 +107,11 @@ func (r *Run) Promises() []Promise {
 // not, and what could not run.
 func (r *Run) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "kernel %s (%s)\ncontract %s, accelerator %s (%s), %.1f s\n\n", r.Release, r.Kernel, r.Contract, r.Accel, r.AccelReason, r.Seconds)
+	fmt.Fprintf(&b, "kernel    %s %s\ncontract  %s\n", r.Release, r.Kernel, r.Contract)
+	if r.Accel != "" {
+		fmt.Fprintf(&b, "run by    %s: %s\n", r.Accel, r.AccelReason)
+	}
+	fmt.Fprintf(&b, "time      %.1f s\n\n", r.Seconds)
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "PROMISE\tVERDICT\tKEPT\tBROKEN\tUNDECIDED\tNOT RUN")
 	promises := r.Promises()

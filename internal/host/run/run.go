@@ -149,6 +149,7 @@ func (r *Run) Test(name string, others []string) (*Stream, error) {
 	}
 	g, err := r.boot(&flags, skip)
 	if err != nil {
+		r.report.Errors = append(r.report.Errors, err.Error())
 		return nil, err
 	}
 	s := g.take(name)
