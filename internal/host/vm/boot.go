@@ -9,10 +9,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/hugelgupf/vmtest/qemu"
 	"github.com/hugelgupf/vmtest/qemu/qevent"
 	"github.com/ringproof/ringproof/internal/contract"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // boot is one QEMU process.
@@ -21,7 +23,7 @@ type boot struct {
 	began   time.Time
 	events  chan contract.Event
 	noPort  <-chan struct{} // closed when init says that it has none
-	console net.Conn        // to write to; vm.console reads it
+	console *os.File        // to write to; vm.console reads it
 	monitor net.Conn
 	qemu    *qemu.VM
 	kill    context.CancelFunc
@@ -44,11 +46,11 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 		said:    &tail{},
 		exited:  make(chan struct{}),
 	}
-	console, theirConsole, err := socketpair("console")
+	console, theirConsole, err := rawPTY()
 	if err != nil {
 		return nil, err
 	}
-	monitor, theirMonitor, err := socketpair("monitor")
+	monitor, theirMonitor, err := socketpair()
 	if err != nil {
 		console.Close()
 		theirConsole.Close()
@@ -62,8 +64,8 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 	o, err := qemu.OptionsFor(guestArch,
 		common,
 		machine.device(qevent.EventChannel(contract.PortName, b.events)),
-		socket("console", theirConsole, "-serial", "chardev:console"),
-		socket("monitor", theirMonitor, "-mon", "chardev=monitor,mode=control"),
+		withFile(theirConsole, "-chardev", "pipe,id=console,path=/proc/self/fd/%d", "-serial", "chardev:console"),
+		withFile(theirMonitor, "-chardev", "socket,id=monitor,fd=%d", "-mon", "chardev=monitor,mode=control"),
 		qemu.WithSerialOutput(b.said),
 	)
 	if err != nil {
@@ -114,13 +116,14 @@ func (c *Config) options(machine Machine, accel Accel) (qemu.Fn, error) {
 	), nil
 }
 
-// socket gives QEMU its end of a socket pair as the character device id.
-func socket(id string, theirs *os.File, args ...string) qemu.Fn {
+// withFile passes QEMU a file, whose number replaces %d in args.
+func withFile(theirs *os.File, args ...string) qemu.Fn {
 	return func(alloc *qemu.IDAllocator, o *qemu.Options) error {
-		fd := o.AddFile(theirs)
-		o.AppendQEMU("-chardev", fmt.Sprintf("socket,id=%s,fd=%d", id, fd))
-		o.AppendQEMU(args...)
-		// Ours alone has to be open, so that QEMU's death is an end of file.
+		fd := fmt.Sprint(o.AddFile(theirs))
+		for _, arg := range args {
+			o.AppendQEMU(strings.ReplaceAll(arg, "%d", fd))
+		}
+		// QEMU alone has to have it open, so that its death is an end of file.
 		o.Tasks = append(o.Tasks, qemu.WaitVMStarted(func(context.Context, *qemu.Notifications) error {
 			return theirs.Close()
 		}))
@@ -128,18 +131,37 @@ func socket(id string, theirs *os.File, args ...string) qemu.Fn {
 	}
 }
 
-func socketpair(name string) (ours net.Conn, theirs *os.File, err error) {
+// rawPTY makes a terminal that passes bytes on as they are.
+//
+// A socket would be simpler, but QEMU writes the console byte by byte, and in a
+// socket each takes the room of a packet: 300 of them block, and when that
+// lasts for 10 ms the guest's driver drops what it has to send
+// (drivers/tty/serial/8250/8250_port.c: wait_for_xmitr).
+func rawPTY() (ours, theirs *os.File, err error) {
+	ours, theirs, err = pty.Open()
+	if err != nil {
+		return nil, nil, fmt.Errorf("make QEMU's console: %w", err)
+	}
+	if _, err := term.MakeRaw(int(theirs.Fd())); err != nil {
+		ours.Close()
+		theirs.Close()
+		return nil, nil, fmt.Errorf("make QEMU's console: %w", err)
+	}
+	return ours, theirs, nil
+}
+
+func socketpair() (ours net.Conn, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make QEMU's %s: %w", name, err)
+		return nil, nil, fmt.Errorf("make QEMU's monitor: %w", err)
 	}
-	file := os.NewFile(uintptr(fds[0]), name)
+	file := os.NewFile(uintptr(fds[0]), "monitor")
 	defer file.Close()
-	theirs = os.NewFile(uintptr(fds[1]), name)
+	theirs = os.NewFile(uintptr(fds[1]), "QEMU's monitor")
 	ours, err = net.FileConn(file)
 	if err != nil {
 		theirs.Close()
-		return nil, nil, fmt.Errorf("make QEMU's %s: %w", name, err)
+		return nil, nil, fmt.Errorf("make QEMU's monitor: %w", err)
 	}
 	return ours, theirs, nil
 }

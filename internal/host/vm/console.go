@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,13 +74,13 @@ func (c *console) begin(heading string) (failed <-chan struct{}) {
 }
 
 // read reads until QEMU is dead.
-func (c *console) read(conn net.Conn) {
+func (c *console) read(console *os.File) {
 	buf := make([]byte, 32<<10)
 	var partial []byte
 	for {
 		// A deadline rather than a timer: reports are closed from here only.
-		conn.SetReadDeadline(time.Now().Add(reportIdle))
-		n, err := conn.Read(buf)
+		console.SetReadDeadline(time.Now().Add(reportIdle))
+		n, err := console.Read(buf)
 		c.mu.Lock()
 		c.save(buf[:n])
 		c.boot.bytes += int64(n)

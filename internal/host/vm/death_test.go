@@ -113,18 +113,23 @@ func TestInterruptsOff(t *testing.T) {
 	if _, err := os.Stat(vmlinux); err != nil {
 		t.Skip("needs KERNEL's vmlinux: set VMLINUX")
 	}
-	r := startGuest(t.Context(), t, "TestInterruptsOff", func(c *Config) {
-		c.Silence, c.Deadline, c.Vmlinux = 5*time.Second, 40*time.Second, vmlinux
-	}).end(t, Hung)
-	if r.Running != "TestInterruptsOff" {
-		t.Errorf("running %q", r.Running)
+	// On a busy host the guest may need longer than we wait.
+	for range 3 {
+		r := startGuest(t.Context(), t, "TestInterruptsOff", func(c *Config) {
+			c.Silence, c.Deadline, c.Vmlinux = 5*time.Second, 40*time.Second, vmlinux
+		}).end(t, Hung)
+		if r.Running != "TestInterruptsOff" {
+			t.Errorf("running %q", r.Running)
+		}
+		if !strings.Contains(r.Stacks, "RIP=") || !strings.Contains(r.Stacks, " lkdtm_HARDLOCKUP+0x") {
+			t.Errorf("QEMU does not show where the CPUs are:\n%s", r.Stacks)
+		}
+		if strings.Contains(r.Stacks, "Kernel panic - not syncing: NMI: Not continuing") {
+			return
+		}
+		t.Logf("the NMI was not answered:\n%s", r.Stacks)
 	}
-	if !strings.Contains(r.Stacks, "RIP=") || !strings.Contains(r.Stacks, " lkdtm_HARDLOCKUP+0x") {
-		t.Errorf("QEMU does not show where the CPUs are:\n%s", r.Stacks)
-	}
-	if !strings.Contains(r.Stacks, "Kernel panic - not syncing: NMI: Not continuing") {
-		t.Errorf("the NMI was not answered:\n%s", r.Stacks)
-	}
+	t.Error("an NMI was never answered")
 }
 
 // A stopped QEMU is a guest that has hung with everything around it: not even
