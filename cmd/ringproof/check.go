@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/meter"
 	"github.com/ringproof/ringproof/internal/host/report"
 )
 
@@ -89,7 +93,7 @@ func test(ctx context.Context, c column, k *kernel.Result, short bool) (*report.
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"test", "-count=1", "-timeout=20m", "./vmtests"}
+	args := []string{"test", "-json", "-count=1", "-timeout=20m", "./vmtests"}
 	if short {
 		args = append(args, "-short")
 	}
@@ -101,14 +105,40 @@ func test(ctx context.Context, c column, k *kernel.Result, short bool) (*report.
 	cmd.Env = append(os.Environ(),
 		"KERNEL="+k.Image, "VMLINUX="+k.Vmlinux, "MODULES="+k.Modules,
 		"CONTRACT="+string(c.contract), "ARTIFACTS="+dir, "RINGPROOF_LABEL="+c.label)
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	m := meter.New(os.Stdout, "testing "+c.label, 0)
+	said := follow(events, m)
+	err = cmd.Wait()
+	m.End(err == nil)
 	run, readErr := report.Read(dir)
 	if readErr != nil {
-		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), errors.Join(err, readErr), out.String())
+		return nil, fmt.Errorf("go %s: %w\n%s%s", strings.Join(args, " "), errors.Join(err, readErr), said, complaints.String())
 	}
 	return run, err
+}
+
+// follow counts the tests that end, and returns what was printed other than
+// by tests that passed.
+func follow(events io.Reader, m *meter.Meter) string {
+	var said strings.Builder
+	for lines := bufio.NewScanner(events); lines.Scan(); {
+		var e struct{ Action, Test, Output string }
+		switch json.Unmarshal(lines.Bytes(), &e); {
+		case e.Action == "output":
+			said.WriteString(e.Output)
+		case e.Test != "" && (e.Action == "pass" || e.Action == "fail" || e.Action == "skip"):
+			m.Step(e.Test + ": " + e.Action)
+		}
+	}
+	return said.String()
 }
 
 func compare(dirs []string) error {

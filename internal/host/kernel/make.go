@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+
+	"github.com/ringproof/ringproof/internal/host/meter"
 )
 
 // MakeError is a build that failed.
@@ -51,7 +53,7 @@ func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Wr
 	if err := os.WriteFile(o.unfinished(), nil, 0o644); err != nil {
 		return fmt.Errorf("build the kernel: %w", diskFull(err, o.tree.dir))
 	}
-	m := newMeter(progress, "building "+o.about, o.expect())
+	m := meter.New(progress, "building "+o.about, o.expect())
 	stdout, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("build the kernel: %w", err)
@@ -65,7 +67,7 @@ func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Wr
 	w.Close()
 	lines := <-done
 	stdout.Close()
-	m.end(err == nil)
+	m.End(err == nil)
 	// make has ended by itself, or was interrupted: either way it has
 	// removed what was half written.
 	os.Remove(o.unfinished())
@@ -105,7 +107,7 @@ var step = regexp.MustCompile(`^  [A-Z][A-Z0-9_+ ()]{0,10}[A-Z)] +\S`)
 
 // follow copies make's output to the log, counts its steps, and returns the
 // other lines.
-func follow(r io.Reader, log io.Writer, m *meter) []string {
+func follow(r io.Reader, log io.Writer, m *meter.Meter) []string {
 	var rest []string
 	scan := bufio.NewScanner(r)
 	scan.Buffer(nil, 1<<20)
@@ -113,7 +115,7 @@ func follow(r io.Reader, log io.Writer, m *meter) []string {
 		line := scan.Text()
 		fmt.Fprintln(log, line) // a log on a full disk is cut short
 		if step.MatchString(line) {
-			m.step(strings.Join(strings.Fields(line), " "))
+			m.Step(strings.Join(strings.Fields(line), " "))
 		} else {
 			rest = append(rest, line)
 		}

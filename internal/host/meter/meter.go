@@ -1,4 +1,6 @@
-package kernel
+// Package meter shows how far long work is: on a terminal one line in
+// place, elsewhere a plain line now and then.
+package meter
 
 import (
 	"fmt"
@@ -10,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// meter shows how far a build is: on a terminal one line in place, renewed
-// each second, elsewhere a line every ten seconds.
-type meter struct {
+// Meter shows how many steps of some work are done: on a terminal each second,
+// elsewhere every ten seconds.
+type Meter struct {
 	w        io.Writer
 	title    string
 	total    int // an estimate; 0 if there is none
@@ -26,8 +28,10 @@ type meter struct {
 	last string // guarded by mu
 }
 
-func newMeter(w io.Writer, title string, total int) *meter {
-	m := &meter{w: w, title: title, total: total, start: time.Now(), stop: make(chan struct{})}
+// New starts to show progress on w. total is an estimate of the number of
+// steps; 0 if there is none. The caller must End it.
+func New(w io.Writer, title string, total int) *Meter {
+	m := &Meter{w: w, title: title, total: total, start: time.Now(), stop: make(chan struct{})}
 	every := 10 * time.Second
 	if f, ok := w.(*os.File); ok {
 		if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
@@ -50,16 +54,16 @@ func newMeter(w io.Writer, title string, total int) *meter {
 	return m
 }
 
-// step counts a command that make announced.
-func (m *meter) step(what string) {
+// Step counts a step that is done, or under way.
+func (m *Meter) Step(what string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.done++
 	m.last = what
 }
 
-// end shows the outcome, on a line of its own.
-func (m *meter) end(ok bool) {
+// End shows the outcome, on a line of its own.
+func (m *Meter) End(ok bool) {
 	close(m.stop)
 	m.stopped.Wait()
 	outcome := "done"
@@ -74,7 +78,7 @@ func (m *meter) end(ok bool) {
 	}
 }
 
-func (m *meter) show() {
+func (m *Meter) show() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	count := fmt.Sprintf("%d steps", m.done)
@@ -84,10 +88,10 @@ func (m *meter) show() {
 	m.print(fmt.Sprintf("%s: %s, %s: %s", m.title, count, m.elapsed(), m.last))
 }
 
-func (m *meter) elapsed() time.Duration { return time.Since(m.start).Round(time.Second) }
+func (m *Meter) elapsed() time.Duration { return time.Since(m.start).Round(time.Second) }
 
 // print writes one line, on a terminal over the one before.
-func (m *meter) print(line string) {
+func (m *Meter) print(line string) {
 	if !m.terminal {
 		fmt.Fprintln(m.w, line)
 		return
