@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -24,7 +25,7 @@ func (e *ConfigError) Error() string {
 // tinyconfig, the fragments, and what Kconfig adds to them.
 func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writer) (*objects, error) {
 	o := &objects{tree: t, about: configName(frags)}
-	o.dir = filepath.Join(t.dir, "obj", o.about)
+	o.dir = filepath.Join(t.dir, "obj", objectsName(frags))
 	o.log = o.dir + ".log"
 	if err := o.open(); err != nil {
 		return nil, err
@@ -61,8 +62,25 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 	return o, nil
 }
 
-// configName is the directory of a configuration: one for each combination of
-// fragments, for going from one to another rebuilds most of a kernel.
+// everywhere are the options that change how every file is compiled.
+var everywhere = []string{"KASAN", "KCSAN", "KMSAN", "KCOV", "UBSAN", "PROVE_LOCKING", "DEBUG_INFO_NONE", "GCOV_KERNEL", "LTO_CLANG"}
+
+// objectsName is the build directory of a configuration. Most share one: going
+// from one to another, kbuild compiles again what looks at an option that
+// differs (scripts/basic/fixdep.c). What changes everything has one apart.
+func objectsName(frags []fragment) string {
+	name := "base"
+	for _, f := range frags {
+		for _, o := range f.options {
+			if o.value != "n" && slices.Contains(everywhere, o.name) {
+				name += "+" + strings.ToLower(o.name)
+			}
+		}
+	}
+	return name
+}
+
+// configName is what a configuration is called: the names of its fragments.
 func configName(frags []fragment) string {
 	var names []string
 	for _, f := range frags {
