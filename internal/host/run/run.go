@@ -142,6 +142,9 @@ func (r *Run) Test(name string, others []string) (*Stream, error) {
 	}
 	skip, flags := "", r.flags
 	if len(r.guests) > 0 {
+		if !flags.Deadline.IsZero() && time.Until(flags.Deadline) < guestMargin {
+			return nil, errors.New("go test's -timeout leaves no time for another VM: this test has not run")
+		}
 		flags.Count = 1
 		for _, other := range others {
 			skip = strings.TrimPrefix(skip+"|^"+other+"$", "|")
