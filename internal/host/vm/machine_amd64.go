@@ -33,9 +33,15 @@ func (m Machine) options(accel Accel, cpus, memoryMiB int) qemu.Fn {
 	if accel == TCG {
 		accelerator, cpu = "tcg,thread=multi", "Nehalem,+rdrand"
 	}
+	machine := string(m)
+	if m == Q35 {
+		// Or, with -nographic, SeaBIOS prints on the serial console, and
+		// resets the terminal.
+		machine += ",graphics=on"
+	}
 	return qemu.WithQEMUArgs(
 		"-nodefaults", "-no-reboot",
-		"-M", string(m),
+		"-M", machine,
 		"-accel", accelerator,
 		"-cpu", cpu,
 		"-smp", fmt.Sprint(cpus),

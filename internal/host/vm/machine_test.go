@@ -38,6 +38,9 @@ func TestKernelWithoutVirtioMMIO(t *testing.T) {
 	if !strings.Contains(first.log.String(), "CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES") || !strings.Contains(first.log.String(), "trying q35") {
 		t.Errorf("progress does not say why: %s", first.log)
 	}
+	if console, err := os.ReadFile(filepath.Join(first.dir, "console.log")); err != nil || strings.Contains(string(console), "\x1b") {
+		t.Errorf("console.log would reset a terminal: %v, %q", err, console)
+	}
 	again := startGuest(t.Context(), t, "TestPass", change)
 	if r := again.end(t, Exited); !r.Passed() || strings.Contains(again.log.String(), "trying") {
 		t.Errorf("q35 was not remembered: %v\n%s", r, again.log)
@@ -63,7 +66,7 @@ func TestKernelWithout9P(t *testing.T) {
 func TestKernelThatPanicsAtBoot(t *testing.T) {
 	t.Parallel()
 	r := startGuest(t.Context(), t, "TestPass", func(c *Config) { c.Append = append(c.Append, "rdinit=/nothing") }).end(t, NotBooted)
-	if r.Fatal == nil || !strings.Contains(r.Why, "Kernel panic - not syncing") {
+	if r.Machine != Q35 || r.Fatal == nil || !strings.HasPrefix(r.Why, "Kernel panic - not syncing") {
 		t.Errorf("why: %s, fatal %+v", r.Why, r.Fatal)
 	}
 }
