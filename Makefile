@@ -18,13 +18,14 @@ test: deps
 	$(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	$(MAKE) kernels
-	KERNEL="$$($(RINGPROOF) kernel -series patches/lossless)" $(GO) test -count=1 -timeout=30m -p=1 ./...
+	KERNEL="$$($(RINGPROOF) kernel -series patches/lossless -config crash)" $(GO) test -count=1 -timeout=30m -p=1 ./...
 
 # All kernels that the tests boot, with progress that go test would hide.
 kernels:
 	$(RINGPROOF) kernel
 	$(RINGPROOF) kernel -series patches/lossless
 	for bug in patches/planted/*.patch; do $(RINGPROOF) kernel -series patches/lossless -series $$bug || exit; done
+	$(RINGPROOF) kernel -series patches/lossless -config crash
 	$(RINGPROOF) kernel -series patches/lossless -config modular
 	for lack in internal/host/kernel/testdata/no-*.config; do $(RINGPROOF) kernel -series patches/lossless -config $$lack || exit; done
 

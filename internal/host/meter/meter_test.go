@@ -20,4 +20,3 @@ func TestProgressIsPlainLinesOffATerminal(t *testing.T) {
 		t.Errorf("got %q, want %q", progress.String(), want)
 	}
 }
-

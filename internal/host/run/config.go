@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Kernel    string
 	Modules   string
+	Vmlinux   string
 	Contract  contract.Contract
 	Accel     vm.Accel
 	CPUs      int
@@ -35,6 +36,7 @@ type Config struct {
 //	           been built
 //	MODULES    directory with the kernel's modules, as INSTALL_MOD_PATH of
 //	           "make modules_install", if tun is one
+//	VMLINUX    the vmlinux of that bzImage, to name functions
 //	CONTRACT   what to expect: auto (default), stock, lossless, rare-drop, opt-in
 //	ACCEL      auto (default), kvm, tcg
 //	CPUS       virtual CPUs (4)
@@ -46,6 +48,7 @@ func ConfigFromEnv() (Config, error) {
 	c := Config{
 		Kernel:  os.Getenv("KERNEL"),
 		Modules: os.Getenv("MODULES"),
+		Vmlinux: os.Getenv("VMLINUX"),
 		Accel:   vm.Accel(os.Getenv("ACCEL")),
 		Append:  strings.Fields(os.Getenv("APPEND")),
 		Dir:     os.Getenv("ARTIFACTS"),

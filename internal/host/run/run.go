@@ -96,14 +96,14 @@ func withDefaultKernel(cfg Config) (Config, error) {
 Give the bzImage of a patched kernel:    KERNEL=arch/x86/boot/bzImage go test ./vmtests
 or build the default and a stock kernel: make check`), err)
 	}
-	cfg.Kernel, cfg.Modules = k.Image, k.Modules
+	cfg.Kernel, cfg.Modules, cfg.Vmlinux = k.Image, k.Modules, k.Vmlinux
 	return cfg, nil
 }
 
 // command is what runs the same again, but for the flags of go test.
 func (c *Config) command() string {
 	words := []string{"KERNEL=" + c.Kernel}
-	for _, name := range []string{"MODULES", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND"} {
+	for _, name := range []string{"MODULES", "VMLINUX", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND"} {
 		if value := os.Getenv(name); value != "" {
 			words = append(words, fmt.Sprintf("%s='%s'", name, value))
 		}
@@ -173,7 +173,7 @@ func (r *Run) boot(flags *Flags, skip string) (*Guest, error) {
 	}
 	args, deadline := flags.args(skip)
 	g, err := start(r.ctx, vm.Config{
-		Kernel: r.cfg.Kernel, Initramfs: r.image,
+		Kernel: r.cfg.Kernel, Vmlinux: r.cfg.Vmlinux, Initramfs: r.image,
 		Boot: contract.Boot{
 			Argv: append([]string{initramfs.Program}, args...),
 			Env:  []string{"CONTRACT=" + string(r.cfg.Contract)},
