@@ -107,7 +107,7 @@ func TestTimeout(t *testing.T) {
 		t.Error("exit status 0")
 	}
 	h.cutShort()
-	h.says("deadline", "no time for another VM")
+	h.says("test timed out", "no time for another VM")
 }
 
 // TestFullDisk: the artifacts do not fit. The run says so and does not pass;

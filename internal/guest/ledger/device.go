@@ -170,6 +170,13 @@ func deviceAddress(ifindex int, inSkb, inDevice int16) (uint64, error) {
 
 // attach is undone by closing the link.
 func attach(tracepoint string, prog *ebpf.Program) (link.Link, error) {
+	if err := anchor(tracepoint); err != nil {
+		return nil, err
+	}
+	return attachOnce(tracepoint, prog)
+}
+
+func attachOnce(tracepoint string, prog *ebpf.Program) (link.Link, error) {
 	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: tracepoint, Program: prog})
 	if errors.Is(err, unix.ENOENT) {
 		return nil, &tuntap.MissingError{Option: "CONFIG_TRACEPOINTS", What: "tracepoint skb:" + tracepoint, Err: err}
