@@ -3,7 +3,6 @@ package vmtests
 import (
 	"encoding/json"
 	"io"
-	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -103,7 +102,7 @@ func (r *replay) attr(t *testing.T, e run.Event) {
 			return
 		}
 		r.run.Verdict(v)
-		t.Attr(path.Base(string(v.Promise)), string(v.Outcome))
+		t.Attr(string(v.Promise), string(v.Outcome))
 	default:
 		t.Attr(e.Key, e.Value)
 	}

@@ -13,47 +13,54 @@ import (
 // TestNoTailDrop fills the rings of a device with a qdisc while its consumer
 // sleeps, then lets producers and consumers race.
 func TestNoTailDrop(t *testing.T) {
+	promises := []contract.Promise{contract.NoTailDrop, contract.NoStall}
 	for _, c := range cells() {
-		if c.Qdisc == string(tuntap.Noqueue) {
-			continue
+		if c.Qdisc != string(tuntap.Noqueue) {
+			overrunCell(t, c, promises)
 		}
-		variants(t, c.String(), func(t *testing.T, flags uint16) {
-			r := newRig(t, fromCell(c, flags), contract.NoTailDrop, contract.NoStall)
-			r.produce(c.Producers, traffic.PacketSocket)
-			r.press()
-			r.race(enough(c))
-			r.decide()
-		})
 	}
 	for _, s := range senders {
-		variants(t, "sender/"+s.name, func(t *testing.T, flags uint16) {
-			r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 16, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags},
-				contract.NoTailDrop, contract.NoStall)
-			s.start(r, 2)
-			r.press()
-			r.race(2000)
-			r.decide()
-		})
+		overrunFrom(t, s, tuntap.FQCodel, promises)
 	}
 	for _, reader := range readers {
-		variants(t, "reader/"+reader.name, func(t *testing.T, flags uint16) {
-			r := newRig(t, rigConfig{mode: tuntap.TUN, txQueue: 16, qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, flags: flags, readers: reader.cfg},
-				contract.NoTailDrop, contract.NoStall)
-			r.produce(2, traffic.PacketSocket)
-			r.press()
-			r.race(reader.packets)
-			r.decide()
-		})
+		cfg := rigConfig{mode: tuntap.TUN, txQueue: 16, qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, readers: reader.cfg}
+		overrun(t, "reader/"+reader.name, cfg, promises, func(r *rig) { r.produce(2, traffic.PacketSocket) }, reader.packets)
 	}
+}
+
+// overrun starts sources against a consumer that sleeps, until a ring is full,
+// lets both race until so many packets have arrived, and decides the promises.
+func overrun(t *testing.T, name string, cfg rigConfig, promises []contract.Promise, sources func(*rig), packets uint64) {
+	variants(t, name, func(t *testing.T, flags uint16) {
+		cfg.flags = flags
+		r := newRig(t, cfg, promises...)
+		sources(r)
+		r.press()
+		r.race(packets)
+		r.decide()
+	})
+}
+
+// overrunCell does so with the device and the load of a cell of the matrix.
+func overrunCell(t *testing.T, c matrix.Cell, promises []contract.Promise) {
+	overrun(t, c.String(), fromCell(c), promises, func(r *rig) { r.produce(c.Producers, traffic.PacketSocket) }, enough(c))
+}
+
+// overrunFrom does so from two senders of a kind.
+func overrunFrom(t *testing.T, s sender, qdisc tuntap.Kind, promises []contract.Promise) {
+	cfg := rigConfig{mode: tuntap.TAP, txQueue: 16, qdisc: tuntap.Qdisc{Kind: qdisc}}
+	overrun(t, "sender/"+s.name, cfg, promises, func(r *rig) { s.start(r, 2) }, 2000)
+}
+
+type sender struct {
+	name  string
+	start func(r *rig, n int)
 }
 
 // senders are the other ways to a driver, than packet sockets through the
 // qdisc; on tap, because pktgen makes Ethernet frames only. Only those that go
 // around the root qdisc let two transmits on a txq overlap.
-var senders = []struct {
-	name  string
-	start func(r *rig, n int)
-}{
+var senders = []sender{
 	{"udp", func(r *rig, n int) { r.produce(n, traffic.UDPSocket) }},
 	{"bypass", func(r *rig, n int) { r.produce(n, traffic.PacketBypass) }},
 	{"pktgen-queue_xmit", func(r *rig, n int) { r.generate(n, true) }},
@@ -78,9 +85,9 @@ func cells() []matrix.Cell {
 	return matrix.All()
 }
 
-func fromCell(c matrix.Cell, flags uint16) rigConfig {
+func fromCell(c matrix.Cell) rigConfig {
 	cfg := rigConfig{
-		queues: c.Queues, txQueue: c.TxQueue, flags: flags,
+		queues: c.Queues, txQueue: c.TxQueue,
 		qdisc:   tuntap.Qdisc{Kind: tuntap.Kind(c.Qdisc)},
 		readers: traffic.ConsumerConfig{Readers: c.Consumers},
 	}
