@@ -2,7 +2,8 @@
 #              KSRC=tree SERIES=series.mbox for your own, SHORT=1 for seconds
 # make test    everything: static checks, unit tests, the contract in VMs, and
 #              that the harness itself behaves
-# make bench   the time to the first test in a VM, beside vmtest's own runner
+# make bench   the time to the first test in a VM, beside vmtest's own runner,
+#              and the guest's readers, beside a loop in C
 # make clean   forget the artifacts of past runs; kernels stay in the cache
 
 GO ?= go
@@ -18,19 +19,19 @@ test: deps
 	$(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	$(MAKE) kernels
-	KERNEL="$$($(RINGPROOF) kernel -series patches/lossless -config crash)" $(GO) test -count=1 -timeout=30m -p=1 ./...
+	KERNEL="$$($(RINGPROOF) kernel -series patches/lossless -config pc -config crash)" $(GO) test -count=1 -timeout=30m -p=1 ./...
 
 # All kernels that the tests boot, with progress that go test would hide.
 kernels:
 	$(RINGPROOF) kernel
 	$(RINGPROOF) kernel -series patches/lossless
 	for bug in patches/planted/*.patch; do $(RINGPROOF) kernel -series patches/lossless -series $$bug || exit; done
-	$(RINGPROOF) kernel -series patches/lossless -config crash
+	$(RINGPROOF) kernel -series patches/lossless -config pc -config crash
 	$(RINGPROOF) kernel -series patches/lossless -config modular
 	for lack in internal/host/kernel/testdata/no-*.config; do $(RINGPROOF) kernel -series patches/lossless -config $$lack || exit; done
 
 bench: deps
-	$(GO) test ./selftest -run='^$$' -bench=Start -benchtime=5x -timeout=30m
+	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m
 
 deps:
 	@$(RINGPROOF) deps

@@ -11,8 +11,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
 	"github.com/u-root/mkuimage/cpio"
@@ -34,6 +37,9 @@ type Options struct {
 	// modules_install" leaves it or a build tree; compressed ones too. ""
 	// means that everything is built in.
 	Modules string
+	// Files are further programs for the guest: where in the image, for
+	// example "/bin/readloop", to what file of the host.
+	Files map[string]string
 	// Progress is told when the image is not in the cache and has to be
 	// built; nil is io.Discard.
 	Progress io.Writer
@@ -61,7 +67,7 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 	}
 	defer work.lock.Release()
 
-	key, err := imageKey(work, mods)
+	key, err := imageKey(work, mods, o.Files)
 	if err != nil {
 		return "", false, fmt.Errorf("read what the image is made of: %w", err)
 	}
@@ -76,7 +82,7 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", false, fmt.Errorf("look for the image: %w", err)
 	}
-	err = cache.Publish(dir, func(tmp string) error { return write(tmp, work, mods) })
+	err = cache.Publish(dir, func(tmp string) error { return write(tmp, work, mods, o.Files) })
 	if err != nil {
 		return "", false, fmt.Errorf("build the image: %w", err)
 	}
@@ -85,12 +91,17 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 
 // imageKey hashes what the image will hold. format changes when the way in
 // which it is put together does.
-func imageKey(work *build, mods []module) (string, error) {
+func imageKey(work *build, mods []module, more map[string]string) (string, error) {
 	const format = "2"
 	h := sha256.New()
 	io.WriteString(h, format)
-	for _, program := range []string{work.init, work.guest} {
-		f, err := os.Open(program)
+	files := []string{work.init, work.guest}
+	for _, to := range slices.Sorted(maps.Keys(more)) {
+		io.WriteString(h, to)
+		files = append(files, more[to])
+	}
+	for _, file := range files {
+		f, err := os.Open(file)
 		if err != nil {
 			return "", err
 		}
@@ -109,7 +120,7 @@ func imageKey(work *build, mods []module) (string, error) {
 
 // write puts the image together in dir. It is not compressed: under TCG the
 // guest takes longer to decompress it than QEMU takes to read it.
-func write(dir string, work *build, mods []module) error {
+func write(dir string, work *build, mods []module, more map[string]string) error {
 	files := initramfs.NewFiles()
 	err := errors.Join(
 		files.AddFile(work.init, "init"),
@@ -118,6 +129,9 @@ func write(dir string, work *build, mods []module) error {
 		// mounted (init/main.c: console_on_rootfs).
 		files.AddRecord(cpio.CharDev("dev/console", 0o600, 5, 1)),
 	)
+	for to, from := range more {
+		err = errors.Join(err, files.AddFile(from, strings.TrimPrefix(to, "/")))
+	}
 	if err != nil {
 		return err
 	}

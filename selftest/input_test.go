@@ -118,11 +118,6 @@ func TestLackingKernels(t *testing.T) {
 		}
 		h.says("CONFIG_VIRTIO_CONSOLE")
 	})
-	t.Run("9p", func(t *testing.T) {
-		if h, code := run(t, on(without(t, "no-9p")), "-run=TestKernel"); code != 0 {
-			t.Errorf("exit status %d, but nothing here needs 9p:\n%s", code, h.out)
-		}
-	})
 	t.Run("modules", func(t *testing.T) {
 		k := kernelOf(t, kernel.Spec{Series: []string{"patches/lossless"}, Fragments: []string{"modular"}})
 		h, code := run(t, on(k), "-short")

@@ -13,9 +13,10 @@ import (
 
 // BenchmarkStart times a trivial test in a VM on the same kernel, from the
 // command until its first test has run, side by side with vmtest's own runner.
-// Both are warm, and neither uses KVM.
+// Both are warm, and neither uses KVM. The kernel is one with PCI and 9p, which
+// vmtest's runner needs.
 func BenchmarkStart(b *testing.B) {
-	k, err := kernel.Build(context.Background(), kernel.Spec{Series: []string{"../patches/lossless"}}, os.Stderr)
+	k, err := kernel.Build(context.Background(), kernel.Spec{Series: []string{"../patches/lossless"}, Fragments: []string{"pc"}}, os.Stderr)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,6 +17,7 @@ func TestKernel(t *testing.T)       { inGuest(t) }
 func TestNoqueueDrops(t *testing.T) { inGuest(t) }
 func TestNoStall(t *testing.T)      { inGuest(t) }
 func TestNoTailDrop(t *testing.T)   { inGuest(t) }
+func TestSchedules(t *testing.T)    { inGuest(t) }
 
 // TestNothingIsLeftOut holds the list above to what the guest has. A test that
 // is not in it would never run, and one that is out of order would seem to

@@ -120,6 +120,8 @@ func ParseMark(line string) (test string, begin, ok bool) {
 const (
 	// AttrVerdict carries a Verdict.
 	AttrVerdict = "ringproof.verdict"
+	// AttrFinding carries a Finding.
+	AttrFinding = "ringproof.finding"
 	// AttrMarked says that the test writes MarkBegin and MarkEnd.
 	AttrMarked = "ringproof.marked"
 )

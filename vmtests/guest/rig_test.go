@@ -339,20 +339,32 @@ func (r *rig) seen() *contract.Seen {
 // unless it was kept.
 func (r *rig) verdict(p contract.Promise, outcome contract.Outcome, why string, books *contract.Books) {
 	r.t.Helper()
-	v := contract.Verdict{Test: r.t.Name(), Promise: p, Contract: r.contract, Outcome: outcome, Why: why, Books: books}
-	data, err := json.Marshal(v)
-	if err != nil {
-		r.t.Fatal(err)
+	report(r.t, contract.Verdict{Promise: p, Contract: r.contract, Outcome: outcome, Why: why, Books: books})
+}
+
+// report reports what was found out about a promise, and fails the test unless
+// it was kept.
+func report(t *testing.T, v contract.Verdict) {
+	t.Helper()
+	v.Test = t.Name()
+	attribute(t, contract.AttrVerdict, v)
+	text := fmt.Sprintf("%s: %s (contract %s): %s", v.Promise, v.Outcome, v.Contract, v.Why)
+	if v.Books != nil {
+		text += "\n" + v.Books.String()
 	}
-	r.t.Attr(contract.AttrVerdict, string(data))
-	text := fmt.Sprintf("%s: %s (contract %s): %s", p, outcome, r.contract, why)
-	if books != nil {
-		text += "\n" + books.String()
-	}
-	switch outcome {
+	switch v.Outcome {
 	case contract.Kept, contract.NotRun:
-		r.t.Log(text)
+		t.Log(text)
 	default:
-		r.t.Error(text)
+		t.Error(text)
 	}
+}
+
+func attribute(t *testing.T, key string, value any) {
+	t.Helper()
+	data, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Attr(key, string(data))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/ringproof/ringproof/internal/guest/symbols"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
 
@@ -32,7 +33,7 @@ type Options struct {
 type Ledger struct {
 	dev     Device
 	format  *format
-	symbols symbols
+	symbols symbols.Table
 	freed   counter
 	// consumed.counts is nil without Options.Consumed.
 	consumed counter
@@ -68,7 +69,9 @@ func Open(dev Device, opts Options) (_ *Ledger, err error) {
 	if l.format, err = loadFormat(); err != nil {
 		return nil, err
 	}
-	if l.symbols, err = loadSymbols(); err != nil {
+	if l.symbols, err = symbols.Load(); errors.Is(err, symbols.ErrNoKallsyms) {
+		return nil, &tuntap.MissingError{Option: "CONFIG_KALLSYMS", What: "names of kernel functions", Err: err}
+	} else if err != nil {
 		return nil, err
 	}
 	found, err := findDevice(dev.Ifindex())
@@ -212,7 +215,7 @@ func (l *Ledger) Consumed() ([]Freed, error) {
 func (l *Ledger) named(counts map[freeKey]uint64, reason func(uint32) string) []Freed {
 	sums := make(map[Freed]uint64)
 	for key, n := range counts {
-		function := l.symbols.at(key.Location)
+		function := l.symbols.Caller(key.Location)
 		if key.Ours == 1 || deferredByQdisc(function) {
 			sums[Freed{Reason: reason(key.Reason), Function: function}] += n
 		}

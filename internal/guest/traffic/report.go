@@ -45,29 +45,31 @@ func (c *Consumer) Report() *Report {
 	for _, r := range c.readers {
 		s := &r.sink
 		report.Queues[s.queue] += r.spool.in.Load()
-		report.Corrupted += s.corrupted
-		report.Foreign += s.foreign
-		report.Evidence = append(report.Evidence, s.evidence...)
-		for source, t := range s.tallies {
-			if t == nil {
-				continue
-			}
-			if report.tallies[source] == nil {
-				report.tallies[source] = new(tally)
-			}
-			report.tallies[source].merge(t)
-		}
+		report.add(s)
 	}
-	report.Received = report.Corrupted
-	for _, t := range report.tallies {
+	return report
+}
+
+// add adds what one reader received.
+func (r *Report) add(s *sink) {
+	r.Corrupted += s.corrupted
+	r.Foreign += s.foreign
+	r.Evidence = append(r.Evidence, s.evidence...)
+	r.Received += s.corrupted
+	for source, t := range s.tallies {
 		if t == nil {
 			continue
 		}
-		report.Received += t.received
-		report.Duplicated += t.duplicated
-		report.Reordered += t.reordered
+		if r.tallies[source] == nil {
+			r.tallies[source] = new(tally)
+		}
+		sum := r.tallies[source]
+		before := *sum
+		sum.merge(t)
+		r.Received += sum.received - before.received
+		r.Duplicated += sum.duplicated - before.duplicated
+		r.Reordered += sum.reordered - before.reordered
 	}
-	return report
 }
 
 // Source returns how many packets arrived intact from a source, each counted

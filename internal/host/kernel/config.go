@@ -62,8 +62,8 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 	return o, nil
 }
 
-// everywhere are the options that change how every file is compiled.
-var everywhere = []string{"KASAN", "KCSAN", "KMSAN", "KCOV", "UBSAN", "PROVE_LOCKING", "DEBUG_INFO_NONE", "GCOV_KERNEL", "LTO_CLANG"}
+// everywhere are the options that change how every file is compiled, or most.
+var everywhere = []string{"PCI", "KASAN", "KCSAN", "KMSAN", "KCOV", "UBSAN", "PROVE_LOCKING", "DEBUG_INFO_NONE", "GCOV_KERNEL", "LTO_CLANG"}
 
 // objectsName is the build directory of a configuration. Most share one: going
 // from one to another, kbuild compiles again what looks at an option that

@@ -34,7 +34,12 @@ func (m Machine) options(accel Accel, cpus, memoryMiB int) qemu.Fn {
 		accelerator, cpu = "tcg,thread=multi", "Nehalem,+rdrand"
 	}
 	machine := string(m)
-	if m == Q35 {
+	switch m {
+	case Microvm:
+		// It then describes its devices on the kernel's command line and its
+		// CPUs in an MP table, which need less of a kernel than ACPI does.
+		machine += ",acpi=off"
+	case Q35:
 		// Or, with -nographic, SeaBIOS prints on the serial console, and
 		// resets the terminal.
 		machine += ",graphics=on"

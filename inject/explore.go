@@ -1,0 +1,72 @@
+package inject
+
+import (
+	"fmt"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// Nothing is the opponent that does nothing: with it, a schedule tells whether
+// its instruction is reached at all.
+var Nothing = &Opponent{Name: "nothing", Does: "nobody does anything", act: func(*Stage) error { return nil }}
+
+// NothingSent is Nothing against a consumer.
+var NothingSent = &Opponent{Name: "nothing-sent", Does: "nobody does anything", Producer: true, act: func(*Stage) error { return nil }}
+
+// Setting is where a function's instructions are tried.
+type Setting struct {
+	Ring  int
+	Qdisc tuntap.Kind
+	Left  int // as in Schedule
+}
+
+// Reached returns the points of the functions that the victim comes by, in the
+// setting, when nobody interferes.
+func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) ([]Point, error) {
+	var reached []Point
+	for _, f := range functions {
+		for _, p := range f.Points {
+			result, err := r.Run(Schedule{Point: p, Opponent: nobody, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left}, Suspicion)
+			if err != nil {
+				return nil, err
+			}
+			if result.Reached {
+				reached = append(reached, p)
+			}
+		}
+	}
+	return reached, nil
+}
+
+// Breach says which promise of the contract the result breaks; "" is none.
+// backpressure is whether the device has IFF_BACKPRESSURE.
+func (r *Result) Breach(c contract.Contract, s Schedule, backpressure bool) (contract.Promise, string) {
+	withQdisc := s.Qdisc != tuntap.Noqueue
+	tail := r.Books.DropsFor(contract.FullRing)
+	expect := c
+	if c == contract.OptIn {
+		expect = contract.Stock
+		if backpressure {
+			expect = contract.RareDrop
+		}
+	}
+	// With each of these opponents one transmit can overlap with the victim's.
+	allowed := uint64(0)
+	if expect == contract.RareDrop && (s.Opponent.Name == "second-fills" || s.Opponent.Name == "overrun") {
+		allowed = 1
+	}
+	switch {
+	case r.Stalled != "":
+		return contract.NoStall, r.Stalled
+	case !withQdisc && r.AsksToQueue > 0:
+		return contract.NoqueueDrops, fmt.Sprintf("a queue without a qdisc was stopped, and %d packets were freed for it", r.AsksToQueue)
+	case r.Wrong > 0 && withQdisc:
+		return contract.NoTailDrop, fmt.Sprintf("%d packets arrived twice, out of order or altered", r.Wrong)
+	case r.Wrong > 0:
+		return contract.NoqueueDrops, fmt.Sprintf("%d packets arrived twice, out of order or altered", r.Wrong)
+	case withQdisc && expect != contract.Stock && tail > allowed && !s.Opponent.tailDrops:
+		return contract.NoTailDrop, fmt.Sprintf("%d of %d packets tail-dropped with a qdisc attached", tail, r.Books.Offered)
+	}
+	return "", ""
+}

@@ -1,0 +1,91 @@
+package inject
+
+import (
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// Opponent is what the other side does while one is held up.
+type Opponent struct {
+	// Name is its part of a schedule's id, Does what it does, in words.
+	Name, Does string
+	// Producer: it sends, against a consumer that is held up. Else it reads
+	// or changes the device, against a producer.
+	Producer bool
+	// Control: it changes the device, and what is queued may be lost by it.
+	Control bool
+	// Waits: it may have to wait in the kernel for the one that is held up,
+	// for a lock or an RCU grace period.
+	Waits bool
+	// MinRing is the smallest ring that it makes sense with.
+	MinRing int
+
+	act func(*Stage) error
+	// undo brings the stage back to what it was.
+	undo func(*Stage) error
+	// tailDrops: by what it does a ring drops lawfully, with a qdisc too.
+	tailDrops bool
+}
+
+// Opponents returns all there are. A new one needs nothing but its entry here.
+func Opponents() []*Opponent {
+	resize := func(length func(*Stage) int) func(*Stage) error {
+		return func(s *Stage) error { return s.dev.SetTxQueueLen(length(s)) }
+	}
+	original := resize(func(s *Stage) int { return s.Ring })
+	return []*Opponent{
+		{Name: "drain-all", Does: "the consumer reads all that is there", act: func(s *Stage) error {
+			_, err := s.drain(all)
+			return err
+		}},
+		{Name: "drain-one", Does: "the consumer reads one packet", act: func(s *Stage) error {
+			_, err := s.drain(1)
+			return err
+		}},
+		{Name: "drain-half", Does: "the consumer reads half a ring", MinRing: 4, act: func(s *Stage) error {
+			_, err := s.drain(s.Ring / 2)
+			return err
+		}},
+		{Name: "second-fills", Does: "a second producer, past the qdisc, fills the ring", Waits: true, act: (*Stage).overrun},
+		{Name: "reattach", Does: "TUNSETQUEUE: the queue is detached and attached", Control: true, Waits: true, act: func(s *Stage) error {
+			if err := s.dev.Detach(0); err != nil {
+				return err
+			}
+			return s.dev.Attach(0)
+		}},
+		{Name: "grow", Does: "tx_queue_len is doubled", Control: true, Waits: true, act: resize(func(s *Stage) int { return 2 * s.Ring }), undo: original},
+		{Name: "shrink", Does: "tx_queue_len is halved", Control: true, Waits: true, MinRing: 2, act: resize(func(s *Stage) int { return s.Ring / 2 }), undo: original},
+		{Name: "zero", Does: "tx_queue_len is set to 0 and back", Control: true, Waits: true, tailDrops: true, act: func(s *Stage) error {
+			if err := s.dev.SetTxQueueLen(0); err != nil {
+				return err
+			}
+			return original(s)
+		}},
+		{Name: "replace-qdisc", Does: "the root qdisc is replaced by a pfifo", Control: true, Waits: true, act: func(s *Stage) error {
+			return s.dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000})
+		}, undo: func(s *Stage) error {
+			return s.dev.SetQdisc(tuntap.Qdisc{Kind: s.Qdisc})
+		}},
+		{Name: "link-cycle", Does: "the link goes down and up", Control: true, Waits: true, act: func(s *Stage) error {
+			if err := s.dev.SetUp(false); err != nil {
+				return err
+			}
+			return s.dev.SetUp(true)
+		}},
+
+		{Name: "send-one", Does: "a producer sends one packet", Producer: true, act: func(s *Stage) error { return s.fill(1) }},
+		{Name: "send-three", Does: "a producer sends three packets", Producer: true, act: func(s *Stage) error { return s.fill(3) }},
+		{Name: "fill", Does: "a producer fills the ring, and more", Producer: true, act: func(s *Stage) error { return s.fill(s.Ring + 2) }},
+		{Name: "overrun", Does: "a producer past the qdisc sends until it is refused or dropped", Producer: true, act: (*Stage).overrun},
+	}
+}
+
+// overrun sends two packets past the qdisc: into a ring that is one short of
+// full, one more than it holds.
+func (s *Stage) overrun() error {
+	for range 2 {
+		if _, err := s.second.Send(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The pause: runs when a CPU is about to execute the instruction that its
+ * breakpoint or kprobe is set on, and holds that CPU there until it is
+ * released. "go generate ./inject" compiles it.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+/* What a CPU is to do, and does; pause.go has the same. */
+enum {
+	IDLE,     /* let it pass */
+	ARMED,    /* hold it up the next time */
+	PAUSED,   /* it is held up */
+	RELEASED, /* let it go on */
+	EXPIRED,  /* it went on by itself, after limit */
+};
+
+/* One for each CPU, in memory that is shared with the
+ * program in user space. A cache line each: both sides spin on state.
+ */
+struct control {
+	__u32 state;
+	__u32 hits;     /* how often the instruction was reached while armed or paused */
+	__u64 limit;    /* ns for which a CPU is held up at most */
+	__u64 held;     /* ns for which it was held up last */
+	__u64 padding[5];
+};
+
+#define CPUS 64
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, CPUS);
+	__type(key, __u32);
+	__type(value, struct control);
+} controls SEC(".maps");
+
+struct wait {
+	volatile struct control *control;
+	__u64 since;
+};
+
+static long spin(__u32 i, struct wait *w)
+{
+	volatile struct control *c = w->control;
+
+	if (c->state == RELEASED)
+		return 1;
+	if (bpf_ktime_get_ns() - w->since < c->limit)
+		return 0;
+	/* Whoever releases it at this moment finds out that it was too late. */
+	__sync_val_compare_and_swap(&w->control->state, PAUSED, EXPIRED);
+	return 1;
+}
+
+static __always_inline int hold(void)
+{
+	__u32 key = bpf_get_smp_processor_id();
+	struct control *c = bpf_map_lookup_elem(&controls, &key);
+	struct wait w;
+
+	if (!c)
+		return 0;
+	/* Others that come by while it is idle, and it itself the second time,
+	 * pass: only the first to find it armed is held up.
+	 */
+	if (__sync_val_compare_and_swap(&c->state, ARMED, PAUSED) != ARMED)
+		return 0;
+	__sync_fetch_and_add(&c->hits, 1);
+	w.control = c;
+	w.since = bpf_ktime_get_ns();
+	/* More rounds than fit into any limit: the time is what ends it. */
+	bpf_loop(1 << 23, spin, &w, 0);
+	c->held = bpf_ktime_get_ns() - w.since;
+	return 0;
+}
+
+SEC("perf_event")
+int pause_at_breakpoint(void *ctx)
+{
+	return hold();
+}
+
+SEC("kprobe")
+int pause_at_kprobe(void *ctx)
+{
+	return hold();
+}
+
+char __license[] SEC("license") = "GPL";

@@ -1,0 +1,188 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+// state is what a CPU is to do at its trap, and does (pause.bpf.c).
+type state = uint32
+
+const (
+	idle state = iota
+	armed
+	paused
+	released
+	expired
+)
+
+// Pauser can hold up each CPU at one instruction. There is one for a process.
+type Pauser struct {
+	objects pauseObjects
+	memory  []byte // of objects.Controls
+}
+
+// NewPauser loads the program. What the kernel lacks is a
+// *tuntap.MissingError.
+func NewPauser() (*Pauser, error) {
+	p := &Pauser{}
+	if err := loadPauseObjects(&p.objects, nil); err != nil {
+		return nil, pauseError(err)
+	}
+	controls := p.objects.Controls
+	var err error
+	p.memory, err = unix.Mmap(controls.FD(), 0, int(controls.MaxEntries()*controls.ValueSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("map the control block of the pause: %w", err), p.objects.Close())
+	}
+	// A breakpoint that is passed by others' packets fires often; throttled,
+	// it would miss the packet that counts (kernel/events/core.c:
+	// __perf_event_account_interrupt).
+	for name, value := range map[string]string{"perf_event_max_sample_rate": "100000000", "perf_cpu_time_max_percent": "0"} {
+		if err := os.WriteFile("/proc/sys/kernel/"+name, []byte(value), 0); err != nil {
+			return nil, errors.Join(fmt.Errorf("keep the kernel from throttling breakpoints: %w", err), p.Close())
+		}
+	}
+	return p, nil
+}
+
+func pauseError(err error) error {
+	const what = "eBPF program that holds a CPU up"
+	missing := func(option string) error { return &tuntap.MissingError{Option: option, What: what, Err: err} }
+	switch {
+	case errors.Is(features.HaveProgramType(ebpf.SocketFilter), ebpf.ErrNotSupported):
+		return missing("CONFIG_BPF_SYSCALL")
+	case errors.Is(features.HaveProgramType(ebpf.PerfEvent), ebpf.ErrNotSupported):
+		return missing("CONFIG_BPF_EVENTS")
+	case errors.Is(features.HaveProgramHelper(ebpf.PerfEvent, asm.FnLoop), ebpf.ErrNotSupported):
+		return missing("bpf_loop (Linux 5.17)")
+	}
+	return fmt.Errorf("load the eBPF program that holds a CPU up: %w", err)
+}
+
+// Close sets nobody free: close the traps before.
+func (p *Pauser) Close() error {
+	return errors.Join(unix.Munmap(p.memory), p.objects.Close())
+}
+
+// Trap holds up one CPU when it is about to execute one instruction.
+type Trap struct {
+	pauser  *Pauser
+	cpu     int
+	control *pauseControl
+	event   int // of perf_event_open(2), -1 until Set
+	attr    unix.PerfEventAttr
+}
+
+// Trap returns the trap of a CPU, not set on any instruction yet. A CPU has
+// one at a time.
+func (p *Pauser) Trap(cpu int) (*Trap, error) {
+	controls := p.objects.Controls
+	if cpu < 0 || cpu >= int(controls.MaxEntries()) {
+		return nil, fmt.Errorf("hold up CPU %d: only the first %d can be", cpu, controls.MaxEntries())
+	}
+	t := &Trap{pauser: p, cpu: cpu, event: -1}
+	t.control = (*pauseControl)(unsafe.Pointer(&p.memory[cpu*int(controls.ValueSize())]))
+	return t, nil
+}
+
+// breakpointX is HW_BREAKPOINT_X (include/uapi/linux/hw_breakpoint.h).
+const breakpointX = 4
+
+// Set moves the trap to the instruction at addr, which must be the first byte
+// of one. It is fastest on the trap's own CPU, for no other has to be
+// interrupted then.
+func (t *Trap) Set(addr uint64) error {
+	if t.event >= 0 && t.attr.Ext1 == addr {
+		return nil
+	}
+	t.Disarm()
+	t.attr = unix.PerfEventAttr{
+		Type:    unix.PERF_TYPE_BREAKPOINT,
+		Size:    uint32(unsafe.Sizeof(t.attr)),
+		Sample:  1,
+		Bp_type: breakpointX,
+		Ext1:    addr,
+		Ext2:    uint64(unsafe.Sizeof(uintptr(0))), // len; any other is refused for X
+		Bits:    unix.PerfBitExcludeHv,
+	}
+	if t.event >= 0 {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(t.event), unix.PERF_EVENT_IOC_MODIFY_ATTRIBUTES, uintptr(unsafe.Pointer(&t.attr)))
+		if errno == 0 {
+			return nil
+		}
+		// Before 4.17 there is no way to move one.
+		if err := t.Close(); err != nil {
+			return err
+		}
+	}
+	event, err := unix.PerfEventOpen(&t.attr, -1, t.cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
+		return &tuntap.MissingError{Option: "CONFIG_HAVE_HW_BREAKPOINT and CONFIG_PERF_EVENTS", What: "execution breakpoints", Err: err}
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("set a breakpoint on CPU %d: all of its breakpoints are taken: %w", t.cpu, err)
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("set a breakpoint on CPU %d: it is offline: %w", t.cpu, err)
+	case err != nil:
+		return fmt.Errorf("set a breakpoint on CPU %d at %#x: %w", t.cpu, addr, err)
+	}
+	t.event = event
+	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, t.pauser.objects.PauseAtBreakpoint.FD()); err != nil {
+		return errors.Join(fmt.Errorf("attach the pause to a breakpoint: %w", err), t.Close())
+	}
+	return nil
+}
+
+// Arm makes the trap hold its CPU up the next time, for at most limit.
+func (t *Trap) Arm(limit time.Duration) {
+	t.control.Limit = uint64(limit)
+	atomic.StoreUint32(&t.control.State, armed)
+}
+
+func (t *Trap) state() state { return atomic.LoadUint32(&t.control.State) }
+
+// Paused says whether the CPU is held up at this moment.
+func (t *Trap) Paused() bool { return t.state() == paused }
+
+// Expired says whether the CPU went on by itself, before it was released.
+func (t *Trap) Expired() bool { return t.state() == expired }
+
+// Release lets the CPU go on, and says whether it had waited for that.
+func (t *Trap) Release() bool {
+	return atomic.CompareAndSwapUint32(&t.control.State, paused, released)
+}
+
+// Disarm lets the CPU pass from now on, and go on if it is held up. It says
+// whether the trap has caught it since it was armed.
+func (t *Trap) Disarm() bool {
+	if atomic.CompareAndSwapUint32(&t.control.State, armed, idle) {
+		return false
+	}
+	was := t.state()
+	if !t.Release() {
+		atomic.CompareAndSwapUint32(&t.control.State, expired, idle)
+	}
+	return was != idle
+}
+
+// Close lets the CPU go on and removes the breakpoint.
+func (t *Trap) Close() error {
+	t.Disarm()
+	if t.event < 0 {
+		return nil
+	}
+	event := t.event
+	t.event = -1
+	return unix.Close(event)
+}

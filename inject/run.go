@@ -1,0 +1,326 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/rcu"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// Which CPU is whose. The controller is the thread that calls Run.
+const (
+	controllerCPU = iota
+	victimCPU
+	operatorCPU
+)
+
+const (
+	// hold is how long a CPU is held up at most. Opponents are done in a
+	// fraction of it unless they wait for the one that is held up.
+	hold = 200 * time.Millisecond
+	// blocked is for how long an opponent sleeps that is believed to wait for
+	// the one that is held up, and spun for how long one spins.
+	blocked = 2 * time.Millisecond
+	spun    = 20 * time.Millisecond
+	// Suspicion is for how long nothing may move before a schedule is
+	// suspected to have stalled the queue, and Patience before it is believed.
+	Suspicion = 50 * time.Millisecond
+	Patience  = time.Second
+)
+
+// Runner runs schedules on one stage after the other.
+type Runner struct {
+	flags    uint16
+	pauser   *Pauser
+	trap     *Trap
+	victim   *thread
+	operator *thread // for opponents that change the device
+	stage    *Stage
+	patience time.Duration // of the run that is under way
+}
+
+// NewRunner starts the threads, on CPUs of their own. flags are further
+// TUNSETIFF flags of the devices.
+func NewRunner(flags uint16) (_ *Runner, err error) {
+	r := &Runner{flags: flags}
+	if r.pauser, err = NewPauser(); err != nil {
+		return nil, err
+	}
+	if r.trap, err = r.pauser.Trap(victimCPU); err != nil {
+		return nil, errors.Join(err, r.pauser.Close())
+	}
+	if r.victim, err = startThread(victimCPU); err != nil {
+		return nil, errors.Join(err, r.pauser.Close())
+	}
+	if r.operator, err = startThread(operatorCPU); err != nil {
+		return nil, errors.Join(err, r.pauser.Close())
+	}
+	return r, nil
+}
+
+// Close ends the threads and removes the device.
+func (r *Runner) Close() error {
+	err := r.trap.Close()
+	r.victim.stop()
+	r.operator.stop()
+	return errors.Join(err, r.closeStage(), r.pauser.Close())
+}
+
+func (r *Runner) closeStage() error {
+	if r.stage == nil {
+		return nil
+	}
+	s := r.stage
+	r.stage = nil
+	return s.Close()
+}
+
+// on makes sure that there is a stage with that ring and qdisc.
+func (r *Runner) on(ringSize int, qdisc tuntap.Kind) error {
+	if s := r.stage; s != nil && s.Ring == ringSize && s.Qdisc == qdisc {
+		return nil
+	}
+	if err := r.closeStage(); err != nil {
+		return err
+	}
+	s, err := NewStage(ringSize, qdisc, r.flags)
+	if err != nil {
+		return err
+	}
+	r.stage = s
+	return nil
+}
+
+// Result is what one run of a schedule came to.
+type Result struct {
+	// Reached: the instruction was reached, and its CPU held up.
+	Reached bool
+	// Late: the hold ended before the opponent was done, so this was not the
+	// schedule that it says. Nothing is decided by it.
+	Late bool
+	// Waited: the opponent could not end before the held-up side went on.
+	Waited bool
+	// Stalled says how the queue is stalled; "" if it moves.
+	Stalled string
+	// Wrong packets arrived twice, out of order, or altered.
+	Wrong uint64
+	Books *contract.Books
+	// Unbalanced says what is wrong with the books.
+	Unbalanced error
+	// AsksToQueue is how many packets were freed because a queue without a
+	// qdisc was stopped or refused them.
+	AsksToQueue uint64
+}
+
+// Decisive says whether the run was the schedule that it was to be.
+func (r *Result) Decisive() bool { return r.Reached && !r.Late }
+
+// Pin makes the calling goroutine the controller, for as long as it lives: Run
+// must be called from it.
+func (r *Runner) Pin() error {
+	runtime.LockOSThread()
+	return pin(controllerCPU)
+}
+
+// Run runs the schedule once, and leaves the stage as it found it. For so long
+// nothing may move before the queue is said to be stalled: Suspicion or
+// Patience.
+func (r *Runner) Run(s Schedule, patience time.Duration) (*Result, error) {
+	r.patience = patience
+	result, err := r.run(s)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("schedule %v: %w", s, err), r.closeStage())
+	}
+	if result.Stalled != "" || result.Unbalanced != nil {
+		// What a broken queue still holds is nobody else's.
+		err = r.closeStage()
+	}
+	return result, err
+}
+
+func (r *Runner) run(s Schedule) (*Result, error) {
+	if err := r.on(s.Ring, s.Qdisc); err != nil {
+		return nil, err
+	}
+	stage := r.stage
+	before := stage.account()
+	var victim func() error
+	if s.Opponent.Producer {
+		room := stage.ring.room()
+		if err := stage.fill(room); err != nil {
+			return nil, err
+		}
+		if _, err := stage.drain(max(room-s.Left, 0)); err != nil {
+			return nil, err
+		}
+		victim = func() error { _, err := stage.read(); return err }
+	} else {
+		if err := stage.fill(stage.ring.room() - 1); err != nil {
+			return nil, err
+		}
+		victim = func() error { _, err := stage.victim.Send(); return err }
+	}
+	result := &Result{}
+	if err := r.hold(s, victim, result); err != nil {
+		return nil, err
+	}
+	if err := r.judge(before, result); err != nil {
+		return nil, err
+	}
+	if s.Opponent.undo != nil {
+		if err := s.Opponent.undo(stage); err != nil {
+			return nil, err
+		}
+	}
+	if s.Opponent.Control && result.Reached && result.Stalled == "" {
+		if _, err := stage.drain(all); err != nil {
+			return nil, err
+		}
+		if _, err := stage.freed(); err != nil {
+			return nil, err
+		}
+		return result, stage.realign()
+	}
+	return result, nil
+}
+
+// hold has the victim's thread do what it does, holds it up at the point, and
+// lets the opponent act.
+func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
+	var set, done error
+	r.victim.call(func() { set = r.trap.Set(s.Point.Addr) })
+	if set != nil {
+		return set
+	}
+	r.trap.Arm(hold)
+	r.victim.start(func() { done = do() })
+	await(func() bool { return r.trap.state() != armed || r.victim.idle() })
+	var acted error
+	if r.trap.state() != armed {
+		result.Reached = true
+		acted = r.act(s.Opponent, result)
+	}
+	r.victim.wait()
+	r.trap.Disarm()
+	r.operator.wait()
+	return errors.Join(done, acted)
+}
+
+func (r *Runner) act(o *Opponent, result *Result) error {
+	if !o.Waits {
+		err := o.act(r.stage)
+		result.Late = !r.trap.Release()
+		return err
+	}
+	var err error
+	r.operator.start(func() { err = o.act(r.stage) })
+	result.Waited = !r.acted()
+	result.Late = !r.trap.Release()
+	r.operator.wait()
+	return err
+}
+
+// acted returns true when the operator's thread is done, and false when it
+// waits for the one that is held up: it cannot get further.
+func (r *Runner) acted() bool {
+	began := time.Now()
+	awake := began
+	for !r.operator.idle() {
+		time.Sleep(200 * time.Microsecond)
+		if !r.operator.sleeps() {
+			awake = time.Now()
+		}
+		if time.Since(awake) > blocked || time.Since(began) > spun {
+			return r.operator.idle()
+		}
+	}
+	return true
+}
+
+// judge reads what is there, closes the books, and sees whether a fresh packet
+// arrives.
+func (r *Runner) judge(before account, result *Result) error {
+	s := r.stage
+	drops := make(map[string]uint64)
+	left, err := r.settle(before, drops)
+	if err != nil {
+		return err
+	}
+	sum := s.account().since(before)
+	result.Books = sum.books(drops, left)
+	if left > 0 {
+		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, r.patience)
+		result.Unbalanced = result.Books.Balance()
+		return nil
+	}
+	fresh := s.account()
+	if _, err := s.fresh.Send(); err != nil {
+		result.Stalled = fmt.Sprintf("a fresh packet could not be sent: %v", err)
+		return nil
+	}
+	stuck, err := r.settle(fresh, drops)
+	if err != nil {
+		return err
+	}
+	sum = s.account().since(before)
+	result.Books, result.Wrong = sum.books(drops, stuck), sum.wrong
+	result.AsksToQueue = drops["NOT_SPECIFIED@__dev_queue_xmit"]
+	switch {
+	case stuck > 0:
+		result.Stalled = fmt.Sprintf("a fresh packet stayed in the qdisc for %v although the ring is empty", r.patience)
+	case s.account().since(fresh).received == 0:
+		result.Stalled = "a fresh packet did not arrive, and the qdisc does not hold it"
+	}
+	result.Unbalanced = result.Books.Balance()
+	return nil
+}
+
+// settle reads until every packet since then is accounted for, or nothing has
+// moved for all the patience there is. It adds to drops, and returns what the
+// qdisc still holds.
+func (r *Runner) settle(since account, drops map[string]uint64) (left int, err error) {
+	s := r.stage
+	var dropped uint64
+	moved := time.Now()
+	// With a qdisc most of what is missing is on its way, and costs less to
+	// wait for than the ledger costs to ask.
+	asked := s.Qdisc != tuntap.Noqueue
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		n, err := s.drain(all)
+		if err != nil {
+			return 0, err
+		}
+		if n > 0 {
+			moved = time.Now()
+		}
+		a := s.account().since(since)
+		if a.received+dropped >= a.born() {
+			return 0, nil
+		}
+		if !asked {
+			freed, err := s.freed()
+			if err != nil {
+				return 0, err
+			}
+			for key, n := range freed {
+				drops[key] += n
+				dropped += n
+				moved = time.Now()
+			}
+			if a.received+dropped >= a.born() {
+				return 0, nil
+			}
+		}
+		if time.Since(moved) > r.patience {
+			break
+		}
+		asked = s.readable(wait)
+	}
+	// One that is on its way is in neither.
+	rcu.Synchronize()
+	return s.qlen()
+}

@@ -1,0 +1,214 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/ledger"
+	"github.com/ringproof/ringproof/internal/guest/traffic"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+// Stage is what schedules run on: one device with one txq, its senders, its
+// reader, and its ledger.
+type Stage struct {
+	Ring  int // tx_queue_len
+	Qdisc tuntap.Kind
+
+	dev      *tuntap.Device
+	link     *traffic.Link
+	ledger   *ledger.Ledger
+	receiver *traffic.Receiver
+	ring     *ring
+	// victim is the producer that is held up; filler, second and fresh are
+	// the controller's. second goes past the qdisc.
+	victim, filler, second, fresh *traffic.Sender
+	// drops is what the ledger had seen when it was last asked.
+	drops map[string]uint64
+}
+
+// Sources of a stage's packets.
+const (
+	victimSource = iota + 1
+	fillerSource
+	secondSource
+	freshStageSource
+)
+
+// NewStage makes the device. flags are further TUNSETIFF flags.
+func NewStage(ringSize int, qdisc tuntap.Kind, flags uint16) (_ *Stage, err error) {
+	s := &Stage{Ring: ringSize, Qdisc: qdisc, ring: newRing(ringSize)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	// With IFF_MULTI_QUEUE a queue can be detached.
+	s.dev, err = tuntap.Open(tuntap.Config{
+		Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: &ringSize, Qdisc: tuntap.Qdisc{Kind: qdisc}, Flags: flags,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.link, err = traffic.LinkByName(s.dev.Name()); err != nil {
+		return nil, err
+	}
+	if s.ledger, err = ledger.Open(s.dev, ledger.Options{}); err != nil {
+		return nil, err
+	}
+	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0])
+	for _, sender := range []struct {
+		to     **traffic.Sender
+		source uint8
+		path   traffic.Path
+	}{
+		{&s.victim, victimSource, traffic.PacketSocket},
+		{&s.filler, fillerSource, traffic.PacketSocket},
+		{&s.second, secondSource, traffic.PacketBypass},
+		{&s.fresh, freshStageSource, traffic.PacketSocket},
+	} {
+		cfg := traffic.SenderConfig{Path: sender.path, Source: sender.source, MinBytes: 64, MaxBytes: 64, SendBuffer: 64 << 20}
+		if *sender.to, err = traffic.NewSender(s.link, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Stage) senders() []*traffic.Sender {
+	return []*traffic.Sender{s.victim, s.filler, s.second, s.fresh}
+}
+
+// Close removes the device.
+func (s *Stage) Close() error {
+	var errs []error
+	for _, sender := range s.senders() {
+		if sender != nil {
+			errs = append(errs, sender.Close())
+		}
+	}
+	if s.ledger != nil {
+		errs = append(errs, s.ledger.Close())
+	}
+	if s.dev != nil {
+		errs = append(errs, s.dev.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// fill sends so many packets through the qdisc.
+func (s *Stage) fill(packets int) error {
+	for range packets {
+		if outcome, err := s.filler.Send(); err != nil {
+			return err
+		} else if outcome == traffic.Full {
+			return fmt.Errorf("fill the ring of %s: the send buffer is full", s.link.Name)
+		}
+	}
+	return nil
+}
+
+// read takes one packet, if there is one.
+func (s *Stage) read() (bool, error) {
+	ok, err := s.receiver.Read()
+	if ok {
+		s.ring.consume()
+	}
+	return ok, err
+}
+
+// drain takes up to max packets, and says how many there were.
+func (s *Stage) drain(max int) (int, error) {
+	for n := range max {
+		if ok, err := s.read(); !ok || err != nil {
+			return n, err
+		}
+	}
+	return max, nil
+}
+
+// all is more than any ring or qdisc holds.
+const all = 1 << 20
+
+// readable waits until there is something to read, or for the time.
+func (s *Stage) readable(wait time.Duration) bool {
+	fds := []unix.PollFd{{Fd: int32(s.dev.Queues()[0]), Events: unix.POLLIN}}
+	n, _ := unix.Poll(fds, int(wait.Milliseconds()))
+	return n > 0
+}
+
+// realign brings the ring's positions back to its start, after something has
+// moved them that s.ring could not follow. The ring must be empty.
+func (s *Stage) realign() error {
+	for _, length := range []int{s.Ring + 1, s.Ring} {
+		if err := s.dev.SetTxQueueLen(length); err != nil {
+			return err
+		}
+	}
+	s.ring = newRing(s.Ring)
+	return nil
+}
+
+// account is how the counts of a stage stand.
+type account struct {
+	offered, unborn, refused, received, wrong uint64
+}
+
+func (s *Stage) account() account {
+	a := account{received: s.receiver.Received(), wrong: s.receiver.Wrong()}
+	for _, sender := range s.senders() {
+		c := sender.Counts()
+		a.offered += c.Offered
+		a.unborn += c.Unborn
+		a.refused += c.Refused
+	}
+	return a
+}
+
+func (a account) since(b account) account {
+	return account{
+		offered: a.offered - b.offered, unborn: a.unborn - b.unborn, refused: a.refused - b.refused,
+		received: a.received - b.received, wrong: a.wrong - b.wrong,
+	}
+}
+
+// born is how many packets became an skb.
+func (a account) born() uint64 { return a.offered - a.unborn }
+
+// freed returns what was dropped since it was last called, by "REASON@function".
+func (s *Stage) freed() (map[string]uint64, error) {
+	freed, err := s.ledger.Freed()
+	if err != nil {
+		return nil, err
+	}
+	now := make(map[string]uint64)
+	for _, f := range freed {
+		now[f.Reason+"@"+f.Function] += f.Count
+	}
+	since := maps.Clone(now)
+	for key, n := range s.drops {
+		if since[key] -= n; since[key] == 0 {
+			delete(since, key)
+		}
+	}
+	s.drops = now
+	return since, nil
+}
+
+// qlen is how many packets the qdiscs hold.
+func (s *Stage) qlen() (int, error) {
+	stats, err := s.dev.QdiscStats()
+	return int(tuntap.SumQdiscs(stats).Qlen), err
+}
+
+// books is the account of one schedule.
+func (a account) books(drops map[string]uint64, left int) *contract.Books {
+	return &contract.Books{
+		Offered: a.offered, Unborn: a.unborn, Refused: a.refused, Received: a.received,
+		Drops: drops, LeftQdisc: uint64(left),
+	}
+}

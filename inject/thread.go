@@ -1,0 +1,140 @@
+package inject
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// thread runs one function after the other on a CPU of its own. For a while it
+// spins when it has nothing to do: being woken takes longer than most of what
+// it is asked.
+type thread struct {
+	tid         int
+	asked, done atomic.Uint64
+	asleep      atomic.Bool
+	wake        chan struct{}
+	do          func()
+	quit        bool
+}
+
+// spinning is how long a thread spins before it sleeps, and leaves its CPU to
+// the kernel's own threads and, without KVM, to other CPUs.
+const spinning = time.Millisecond
+
+func startThread(cpu int) (*thread, error) {
+	t := &thread{wake: make(chan struct{}, 1)}
+	ready := make(chan error)
+	go func() {
+		// Not unlocked: the thread ends with the goroutine.
+		runtime.LockOSThread()
+		t.tid = unix.Gettid()
+		err := pin(cpu)
+		ready <- err
+		if err == nil {
+			t.run()
+		}
+	}()
+	if err := <-ready; err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// pin keeps the calling thread on a CPU.
+func pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin a thread to CPU %d: %w", cpu, err)
+	}
+	return nil
+}
+
+func (t *thread) run() {
+	for n := uint64(1); ; n++ {
+		t.next(n)
+		if t.quit {
+			t.done.Store(n)
+			return
+		}
+		t.do()
+		t.done.Store(n)
+	}
+}
+
+// next returns when the thread has been asked for the nth time.
+func (t *thread) next(n uint64) {
+	since := time.Now()
+	await(func() bool { return t.asked.Load() >= n || time.Since(since) > spinning })
+	for t.asked.Load() < n {
+		t.asleep.Store(true)
+		if t.asked.Load() < n {
+			<-t.wake
+		}
+		t.asleep.Store(false)
+	}
+}
+
+// start hands the thread what to do next; it must have finished before.
+func (t *thread) start(do func()) {
+	t.do = do
+	t.ask()
+}
+
+func (t *thread) ask() {
+	t.asked.Add(1)
+	if t.asleep.Load() {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (t *thread) idle() bool { return t.done.Load() == t.asked.Load() }
+
+// wait returns when the thread has done what it was asked.
+func (t *thread) wait() { await(t.idle) }
+
+// call has the thread do something and waits.
+func (t *thread) call(do func()) {
+	t.start(do)
+	t.wait()
+}
+
+func (t *thread) stop() {
+	t.wait()
+	t.quit = true
+	t.ask()
+	t.wait()
+}
+
+// sleeps says whether the thread waits inside the kernel for something other
+// than a spinlock.
+func (t *thread) sleeps() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", t.tid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(state, "D") || strings.HasPrefix(state, "S")
+}
+
+// await spins until the condition holds. Now and then it lets others have the
+// CPU: softirqs that the kernel has put off, above all.
+func await(cond func() bool) {
+	for {
+		for range 64 {
+			if cond() {
+				return
+			}
+		}
+		unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	}
+}

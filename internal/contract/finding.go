@@ -1,0 +1,65 @@
+package contract
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Finding is an interleaving that breaks a promise.
+type Finding struct {
+	Promise  Promise
+	Contract Contract
+	// From and To are the first and the last of neighbouring instructions at
+	// any of which it breaks when the CPU is held up there.
+	From, To Place
+	// Points is how many instructions that are, of so many that are Reached.
+	Points, Reached int
+	// Opponent is what the other side did meanwhile, in words.
+	Opponent string
+	// Schedule is the id of one of the schedules, which was run again Tries
+	// times and broke the promise Failed times.
+	Schedule      string
+	Failed, Tries int
+	// Why are the figures that decide, Books the counts behind them, and
+	// Evidence what else there is to see.
+	Why      string
+	Books    *Books
+	Evidence string `json:",omitempty"`
+}
+
+// Place is one instruction of the kernel's.
+type Place struct {
+	Addr uint64
+	// Name is the place in a symbol: "tun_net_xmit+0x1cb".
+	Name string
+	// Text is the instruction.
+	Text string
+}
+
+// Replay is the command that runs the finding's schedule alone.
+func (f *Finding) Replay() string {
+	return fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", f.Schedule)
+}
+
+// String is the finding for people; source lines are the host's to add.
+func (f *Finding) String() string {
+	var b strings.Builder
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(&b, "\n  %-9s %s", what, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "%s broken (contract %s): %s", f.Promise, f.Contract, f.Why)
+	if f.Points == 1 {
+		line("held up", "at %s: %s", f.From.Name, f.From.Text)
+	} else {
+		line("held up", "at any of %d neighbouring instructions (%d are reached), from %s: %s", f.Points, f.Reached, f.From.Name, f.From.Text)
+		line("", "to %s: %s", f.To.Name, f.To.Text)
+	}
+	line("meanwhile", "%s", f.Opponent)
+	line("books", "%v", f.Books)
+	line("again", "%d of %d times", f.Failed, f.Tries)
+	line("replay", "%s", f.Replay())
+	if f.Evidence != "" {
+		b.WriteString("\n" + f.Evidence)
+	}
+	return b.String()
+}

@@ -1,0 +1,63 @@
+package traffic
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Receiver reads the packets of one queue when it is told to, on the thread
+// that calls it, and keeps account of them as a Consumer does. It is not safe
+// for concurrent use.
+type Receiver struct {
+	fd       int
+	buf      [2048]byte
+	sink     sink
+	awaited  atomic.Pointer[[]*Arrival] // by nobody
+	received uint64
+}
+
+// NewReceiver reads from a non-blocking descriptor of the device.
+func NewReceiver(link *Link, fd int) *Receiver {
+	r := &Receiver{fd: fd}
+	r.sink = sink{ethernet: link.ethernet, awaited: &r.awaited}
+	return r
+}
+
+// Read takes one packet. It returns false if there is none.
+func (r *Receiver) Read() (bool, error) {
+	n, err := unix.Read(r.fd, r.buf[:])
+	switch {
+	case err == nil:
+		r.received++
+		r.sink.take(r.buf[:n])
+		return true, nil
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return false, nil
+	}
+	return false, fmt.Errorf("read: %w", err)
+}
+
+// Received is how many packets have arrived, good and bad.
+func (r *Receiver) Received() uint64 { return r.received }
+
+// Report is what has arrived so far.
+func (r *Receiver) Report() *Report {
+	report := &Report{Queues: []uint64{r.received}}
+	report.add(&r.sink)
+	return report
+}
+
+// Wrong is how many packets arrived twice, out of order, altered, or from no
+// source.
+func (r *Receiver) Wrong() uint64 {
+	wrong := r.sink.corrupted + r.sink.foreign
+	for _, t := range r.sink.tallies {
+		if t != nil {
+			wrong += t.duplicated + t.reordered
+		}
+	}
+	return wrong
+}

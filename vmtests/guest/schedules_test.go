@@ -1,0 +1,317 @@
+package guest
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// TestSchedules holds the driver's functions up at each of their instructions,
+// lets the other side act, and sees whether the promises still hold. Each
+// subtest is one function, opponent, ring and qdisc; one schedule alone runs if
+// -run names it, for example
+//
+//	-run 'Schedules/tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel'
+func TestSchedules(t *testing.T) {
+	x := &exploration{reached: make(map[string][]inject.Point)}
+	if ids := requested(flag.Lookup("test.run").Value.String()); ids != nil {
+		for _, id := range ids {
+			t.Run(id, func(t *testing.T) { x.replay(t, id) })
+		}
+		x.close(t)
+		return
+	}
+	rings := []int{1, 2, 16, 500}
+	qdiscs := []tuntap.Kind{tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue}
+	if testing.Short() {
+		rings, qdiscs = []int{2}, []tuntap.Kind{tuntap.FQCodel, tuntap.Noqueue}
+	}
+	for _, target := range inject.Targets() {
+		for _, qdisc := range qdiscs {
+			for _, ring := range rings {
+				for _, opponent := range inject.Opponents() {
+					if opponent.Producer != target.Consumer || ring < opponent.MinRing {
+						continue
+					}
+					name := fmt.Sprintf("%s/%s/ring=%d/%s", target.Root, opponent.Name, ring, qdisc)
+					if !target.Consumer {
+						t.Run(name, func(t *testing.T) { x.explore(t, target, opponent, inject.Setting{Ring: ring, Qdisc: qdisc}) })
+						continue
+					}
+					for _, left := range inject.Lefts(ring) {
+						t.Run(fmt.Sprintf("%s/left=%d", name, left), func(t *testing.T) {
+							x.explore(t, target, opponent, inject.Setting{Ring: ring, Qdisc: qdisc, Left: left})
+						})
+					}
+				}
+			}
+		}
+	}
+	x.close(t)
+}
+
+// requested returns the ids of schedules in a -run pattern; the host quotes
+// what is special in them.
+func requested(pattern string) []string {
+	ids := regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+/[\w=/-]+`).FindAllString(strings.NewReplacer(`\`, "", "^", "", "$", "").Replace(pattern), -1)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// exploration is what all subtests share.
+type exploration struct {
+	runner *inject.Runner
+	// reached are the points that a target comes by, by target and setting.
+	reached map[string][]inject.Point
+}
+
+func (x *exploration) close(t *testing.T) {
+	if x.runner != nil {
+		if err := x.runner.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// begin makes the test the one that runs schedules. What the kernel lacks
+// skips it.
+func (x *exploration) begin(t *testing.T, qdisc tuntap.Kind) (contract.Contract, []contract.Promise) {
+	t.Helper()
+	begin(t)
+	promises := []contract.Promise{contract.NoTailDrop, contract.NoStall}
+	if qdisc == tuntap.Noqueue {
+		promises[0] = contract.NoqueueDrops
+	}
+	c := contractOf(t)
+	var err error
+	if x.runner == nil {
+		x.runner, err = inject.NewRunner(0)
+	}
+	if err == nil {
+		err = x.runner.Pin()
+	}
+	x.check(t, c, promises, err)
+	runtime.GC()
+	return c, promises
+}
+
+// check ends the test if err is not nil: as not run if that is for something
+// that the kernel lacks.
+func (x *exploration) check(t *testing.T, c contract.Contract, promises []contract.Promise, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	var why string
+	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
+		why = fmt.Sprintf("%s: %s", missing.Option, missing.What)
+	} else if none := (*inject.NoFunctionError)(nil); errors.As(err, &none) {
+		why = none.Error()
+	} else {
+		t.Fatal(err)
+	}
+	for _, p := range promises {
+		report(t, contract.Verdict{Promise: p, Contract: c, Outcome: contract.NotRun, Why: "this kernel lacks " + why})
+	}
+	t.Skip("not run: this kernel lacks " + why)
+}
+
+// attempts is how often a schedule is run until one is decisive.
+const attempts = 4
+
+// decide runs a schedule until it was what it says, and returns nil if it
+// never was.
+func (x *exploration) decide(s inject.Schedule, patience time.Duration) (*inject.Result, error) {
+	for range attempts {
+		result, err := x.runner.Run(s, patience)
+		if err != nil || result.Decisive() {
+			return result, err
+		}
+	}
+	return nil, nil
+}
+
+// breach is one schedule that broke a promise.
+type breach struct {
+	index    int // of its point among those reached
+	schedule inject.Schedule
+	promise  contract.Promise
+	why      string
+	books    *contract.Books
+}
+
+func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inject.Opponent, at inject.Setting) {
+	c, promises := x.begin(t, at.Qdisc)
+	began := time.Now()
+	points, total, err := x.points(t, target, at)
+	x.check(t, c, promises, err)
+	found := time.Since(began)
+
+	began = time.Now()
+	var breaches []breach
+	inconclusive := 0
+	for i, p := range points {
+		s := inject.Schedule{Point: p, Opponent: opponent, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left}
+		result, err := x.decide(s, inject.Suspicion)
+		x.check(t, c, promises, err)
+		if result == nil {
+			inconclusive++
+			continue
+		}
+		if promise, why := result.Breach(c, s, false); promise != "" {
+			breaches = append(breaches, breach{i, s, promise, why, result.Books})
+		} else if result.Unbalanced != nil {
+			t.Errorf("schedule %v: %v", s, result.Unbalanced)
+		}
+	}
+	took := time.Since(began)
+	coverage := fmt.Sprintf("%d of %d instructions are reached, %d schedules were run", len(points), total, len(points)-inconclusive)
+	t.Logf("%s in %v (%.0f/s; to find those that are reached: %v), %d inconclusive", coverage, took.Round(time.Millisecond), float64(len(points))/took.Seconds(), found.Round(time.Millisecond), inconclusive)
+
+	broken := make(map[contract.Promise]string)
+	for _, window := range windows(breaches) {
+		f, err := x.confirm(c, window, len(points))
+		x.check(t, c, promises, err)
+		if f == nil {
+			inconclusive++
+			t.Logf("schedule %v seemed to break %s, and did not do so again", window[0].schedule, window[0].promise)
+			continue
+		}
+		attribute(t, contract.AttrFinding, f)
+		t.Error(f)
+		broken[f.Promise] = f.Why
+	}
+	for _, p := range promises {
+		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: coverage}
+		switch {
+		case broken[p] != "":
+			v.Outcome, v.Why = contract.Broken, broken[p]
+		case len(points) == 0:
+			v.Outcome, v.Why = contract.Undecided, "no instruction of "+target.Root+" was reached"
+		case inconclusive > len(points)/20:
+			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("%d of %d schedules were not what they say, %d times each", inconclusive, len(points), attempts)
+		}
+		report(t, v)
+	}
+}
+
+// points returns the target's points that are reached in the setting, and how
+// many it has.
+func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setting) ([]inject.Point, int, error) {
+	functions, err := inject.Reach(target.Root)
+	if err != nil {
+		return nil, 0, err
+	}
+	total := 0
+	for _, f := range functions {
+		total += len(f.Points)
+		for _, skipped := range f.Skipped {
+			t.Log("not tried: ", skipped)
+		}
+	}
+	key := fmt.Sprint(target.Root, at)
+	if x.reached[key] == nil {
+		nobody := inject.Nothing
+		if target.Consumer {
+			nobody = inject.NothingSent
+		}
+		x.reached[key], err = x.runner.Reached(functions, nobody, at)
+	}
+	return x.reached[key], total, err
+}
+
+// windows groups breaches of the same promise at neighbouring points.
+func windows(breaches []breach) (groups [][]breach) {
+	for _, b := range breaches {
+		if n := len(groups); n > 0 {
+			last := groups[n-1][len(groups[n-1])-1]
+			if last.promise == b.promise && last.index == b.index-1 && last.schedule.Point.Symbol == b.schedule.Point.Symbol {
+				groups[n-1] = append(groups[n-1], b)
+				continue
+			}
+		}
+		groups = append(groups, []breach{b})
+	}
+	return groups
+}
+
+// confirm runs the first schedule of a window again, and returns nil if it
+// never breaks the promise again.
+func (x *exploration) confirm(c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
+	const tries = 10
+	first, last := window[0], window[len(window)-1]
+	f := &contract.Finding{
+		Promise: first.promise, Contract: c, Points: len(window), Reached: reached,
+		From: place(first.schedule.Point), To: place(last.schedule.Point),
+		Opponent: first.schedule.Opponent.Does, Schedule: first.schedule.String(),
+		Why: first.why, Books: first.books, Tries: tries,
+	}
+	for range tries {
+		result, err := x.decide(first.schedule, inject.Patience)
+		if err != nil {
+			return nil, err
+		}
+		if result == nil {
+			continue
+		}
+		if promise, why := result.Breach(c, first.schedule, false); promise == first.promise {
+			f.Failed++
+			f.Why, f.Books = why, result.Books
+		}
+	}
+	if f.Failed == 0 {
+		return nil, nil
+	}
+	return f, nil
+}
+
+func place(p inject.Point) contract.Place {
+	return contract.Place{Addr: p.Addr, Name: p.String(), Text: p.Text}
+}
+
+// replay runs one schedule alone.
+func (x *exploration) replay(t *testing.T, id string) {
+	s, err := inject.Parse(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, promises := x.begin(t, s.Qdisc)
+	result, err := x.decide(s, inject.Patience)
+	x.check(t, c, promises, err)
+	if result == nil {
+		for _, p := range promises {
+			report(t, contract.Verdict{Promise: p, Contract: c, Outcome: contract.Undecided, Why: fmt.Sprintf("the instruction was not reached, or its CPU went on too early, %d times", attempts)})
+		}
+		return
+	}
+	t.Logf("held up at %v: %s\nmeanwhile: %s; it had to wait: %v\n%v", s.Point, s.Point.Text, s.Opponent.Does, result.Waited, result.Books)
+	if result.Unbalanced != nil {
+		t.Error(result.Unbalanced)
+	}
+	promise, why := result.Breach(c, s, false)
+	if promise != "" {
+		f, err := x.confirm(c, []breach{{0, s, promise, why, result.Books}}, 1)
+		x.check(t, c, promises, err)
+		if f != nil {
+			attribute(t, contract.AttrFinding, f)
+			t.Error(f)
+		}
+	}
+	for _, p := range promises {
+		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: "the schedule was run", Books: result.Books}
+		if p == promise {
+			v.Outcome, v.Why = contract.Broken, why
+		}
+		report(t, v)
+	}
+}
