@@ -15,12 +15,12 @@ import (
 // spins when it has nothing to do: being woken takes longer than most of what
 // it is asked.
 type thread struct {
-	tid         int
-	asked, done atomic.Uint64
-	asleep      atomic.Bool
-	wake        chan struct{}
-	do          func()
-	quit        bool
+	tid                int
+	asked, begun, done atomic.Uint64
+	asleep             atomic.Bool
+	wake               chan struct{}
+	do                 func()
+	quit               bool
 }
 
 // spinning is how long a thread spins before it sleeps, and leaves its CPU to
@@ -63,6 +63,7 @@ func (t *thread) run() {
 			t.done.Store(n)
 			return
 		}
+		t.begun.Store(n)
 		t.do()
 		t.done.Store(n)
 	}
@@ -115,9 +116,12 @@ func (t *thread) stop() {
 	t.wait()
 }
 
-// sleeps says whether the thread waits inside the kernel for something other
-// than a spinlock.
+// sleeps says whether the thread, in the midst of what it was asked, waits
+// inside the kernel for something other than a spinlock.
 func (t *thread) sleeps() bool {
+	if t.begun.Load() != t.asked.Load() {
+		return false
+	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", t.tid))
 	if err != nil {
 		return false

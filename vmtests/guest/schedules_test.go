@@ -245,26 +245,26 @@ func windows(breaches []breach) (groups [][]breach) {
 	return groups
 }
 
-// confirm runs the first schedule of a window again, and returns nil if it
-// never breaks the promise again.
+// confirm runs a schedule from the middle of a window again, and returns nil if
+// it never breaks the promise again.
 func (x *exploration) confirm(c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
 	const tries = 10
-	first, last := window[0], window[len(window)-1]
+	first, middle, last := window[0], window[len(window)/2], window[len(window)-1]
 	f := &contract.Finding{
-		Promise: first.promise, Contract: c, Points: len(window), Reached: reached,
+		Promise: middle.promise, Contract: c, Points: len(window), Reached: reached,
 		From: place(first.schedule.Point), To: place(last.schedule.Point),
-		Opponent: first.schedule.Opponent.Does, Schedule: first.schedule.String(),
-		Why: first.why, Books: first.books, Tries: tries,
+		Opponent: middle.schedule.Opponent.Does, Schedule: middle.schedule.String(),
+		Why: middle.why, Books: middle.books, Tries: tries,
 	}
 	for range tries {
-		result, err := x.decide(first.schedule, inject.Patience)
+		result, err := x.decide(middle.schedule, inject.Patience)
 		if err != nil {
 			return nil, err
 		}
 		if result == nil {
 			continue
 		}
-		if promise, why := result.Breach(c, first.schedule, false); promise == first.promise {
+		if promise, why := result.Breach(c, middle.schedule, false); promise == middle.promise {
 			f.Failed++
 			f.Why, f.Books = why, result.Books
 		}
