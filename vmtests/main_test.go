@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -52,7 +53,17 @@ func openRun(t *testing.T) (*run.Run, error) {
 	return run.Start(cfg, flags)
 }
 
+// schedulePattern matches the first part of a schedule's id, whose "+" means
+// something else in a regular expression.
+var schedulePattern = regexp.MustCompile(`([\w.]+)\+(0x[0-9a-f]+)`)
+
 func runTests(m *testing.M) int {
+	flag.Parse()
+	run := flag.Lookup("test.run").Value
+	if err := run.Set(schedulePattern.ReplaceAllStringFunc(run.String(), func(place string) string { return "^" + regexp.QuoteMeta(place) + "$" })); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
 	code := m.Run()
 	if theRun.Run == nil {
 		return code

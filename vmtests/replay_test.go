@@ -103,6 +103,13 @@ func (r *replay) attr(t *testing.T, e run.Event) {
 		}
 		r.run.Verdict(v)
 		t.Attr(string(v.Promise), string(v.Outcome))
+	case contract.AttrFinding:
+		var f contract.Finding
+		if err := json.Unmarshal([]byte(e.Value), &f); err != nil {
+			t.Errorf("the guest's finding %q: %v", e.Value, err)
+			return
+		}
+		t.Log(r.run.Finding(f))
 	default:
 		t.Attr(e.Key, e.Value)
 	}

@@ -187,8 +187,8 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 			t.Logf("schedule %v seemed to break %s, and did not do so again", window[0].schedule, window[0].promise)
 			continue
 		}
-		attribute(t, contract.AttrFinding, f)
 		t.Error(f)
+		attribute(t, contract.AttrFinding, f)
 		broken[f.Promise] = f.Why
 	}
 	for _, p := range promises {
@@ -303,8 +303,8 @@ func (x *exploration) replay(t *testing.T, id string) {
 		f, err := x.confirm(c, []breach{{0, s, promise, why, result.Books}}, 1)
 		x.check(t, c, promises, err)
 		if f != nil {
-			attribute(t, contract.AttrFinding, f)
 			t.Error(f)
+			attribute(t, contract.AttrFinding, f)
 		}
 	}
 	for _, p := range promises {

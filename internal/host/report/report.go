@@ -36,6 +36,8 @@ type Run struct {
 	Seconds float64 `json:"seconds"`
 	// Verdicts are in the order in which the tests gave them.
 	Verdicts []contract.Verdict `json:"verdicts"`
+	// Findings are the interleavings that broke a promise.
+	Findings []contract.Finding `json:"findings,omitempty"`
 	// Tests counts the leaves of the test tree by how they ended.
 	Tests Tests `json:"tests"`
 	// Errors are what went wrong other than a broken promise: a guest that

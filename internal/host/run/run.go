@@ -29,6 +29,7 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/report"
+	"github.com/ringproof/ringproof/internal/host/source"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -195,6 +196,48 @@ func (r *Run) Verdict(v contract.Verdict) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.report.Verdicts = append(r.report.Verdicts, v)
+}
+
+// Finding records an interleaving that breaks a promise, and returns where in
+// the source that is, as far as VMLINUX tells.
+func (r *Run) Finding(f contract.Finding) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Findings = append(r.report.Findings, f)
+	if r.cfg.Vmlinux == "" {
+		return "source lines: give the kernel's ELF file as VMLINUX="
+	}
+	lines, err := source.Open(r.cfg.Vmlinux)
+	if err != nil {
+		return err.Error()
+	}
+	defer lines.Close()
+	var b strings.Builder
+	for _, place := range []contract.Place{f.From, f.To} {
+		frames, err := lines.At(place.Addr)
+		if err != nil {
+			return err.Error()
+		}
+		fmt.Fprintf(&b, "%s is in", place.Name)
+		for i, frame := range frames {
+			if i > 0 {
+				b.WriteString(", inlined in")
+			}
+			fmt.Fprintf(&b, " %v", frame)
+		}
+		b.WriteString("\n")
+		// Of the chain, a header's inline function says least.
+		for _, frame := range frames {
+			if !strings.HasSuffix(frame.File, ".h") {
+				b.WriteString(lines.Context(frame, 2))
+				break
+			}
+		}
+		if f.Points == 1 {
+			break
+		}
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // Error records what is wrong with the run, other than a broken promise.

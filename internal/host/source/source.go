@@ -1,0 +1,192 @@
+// Package source finds where in the source an instruction of the kernel comes
+// from, by the line tables of its vmlinux.
+package source
+
+import (
+	"debug/dwarf"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Lines reads a vmlinux. It is not safe for concurrent use.
+type Lines struct {
+	file *elf.File
+	data *dwarf.Data
+	top  string // of the kernel's tree when it was built, with a "/"
+	of   time.Time
+}
+
+// Open opens a vmlinux that has line tables (CONFIG_DEBUG_INFO). Close it.
+func Open(vmlinux string) (*Lines, error) {
+	file, err := elf.Open(vmlinux)
+	if err != nil {
+		return nil, fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
+	}
+	data, err := file.DWARF()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("VMLINUX: %s has no line tables; CONFIG_DEBUG_INFO makes them: %w", vmlinux, err), file.Close())
+	}
+	info, err := os.Stat(vmlinux)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("VMLINUX: %w", err), file.Close())
+	}
+	l := &Lines{file: file, data: data, of: info.ModTime()}
+	l.findTop()
+	return l, nil
+}
+
+// findTop learns from a file that every kernel has where its tree was.
+func (l *Lines) findTop() {
+	r := l.data.Reader()
+	for {
+		e, err := r.Next()
+		if err != nil || e == nil {
+			return
+		}
+		if name, ok := e.Val(dwarf.AttrName).(string); ok && e.Tag == dwarf.TagCompileUnit {
+			if top, ok := strings.CutSuffix(name, "init/main.c"); ok {
+				l.top = top
+				return
+			}
+		}
+		r.SkipChildren()
+	}
+}
+
+func (l *Lines) Close() error { return l.file.Close() }
+
+// Frame is a place in the source.
+type Frame struct {
+	Function string
+	File     string // from the top of the kernel's tree on
+	Line     int
+	path     string
+}
+
+func (f Frame) String() string { return fmt.Sprintf("%s (%s:%d)", f.Function, f.File, f.Line) }
+
+// At returns where the instruction at addr comes from: the innermost function
+// that was inlined there first, and then what called it, to the function that
+// has a symbol. The error says that the vmlinux does not know.
+func (l *Lines) At(addr uint64) ([]Frame, error) {
+	r := l.data.Reader()
+	unit, err := r.SeekPC(addr)
+	if err != nil {
+		return nil, fmt.Errorf("VMLINUX has no line for %#x: %w", addr, err)
+	}
+	lines, err := l.data.LineReader(unit)
+	if err != nil || lines == nil {
+		return nil, fmt.Errorf("VMLINUX has no line for %#x: %w", addr, err)
+	}
+	var entry dwarf.LineEntry
+	if err := lines.SeekPC(addr, &entry); err != nil {
+		return nil, fmt.Errorf("VMLINUX has no line for %#x: %w", addr, err)
+	}
+	chain, err := l.chain(r, addr)
+	if err != nil {
+		return nil, err
+	}
+	file, line := entry.File.Name, entry.Line
+	var frames []Frame
+	for _, e := range slices.Backward(chain) {
+		frames = append(frames, Frame{Function: l.name(e), File: strings.TrimPrefix(file, l.top), Line: line, path: file})
+		if call, ok := e.Val(dwarf.AttrCallFile).(int64); ok && int(call) < len(lines.Files()) && lines.Files()[call] != nil {
+			file = lines.Files()[call].Name
+		}
+		if call, ok := e.Val(dwarf.AttrCallLine).(int64); ok {
+			line = int(call)
+		}
+	}
+	return frames, nil
+}
+
+// chain returns the function that holds addr, and the functions inlined into
+// it that do, the outermost first. r stands behind a unit's own entry.
+func (l *Lines) chain(r *dwarf.Reader, addr uint64) (chain []*dwarf.Entry, err error) {
+	for depth := 0; ; {
+		e, err := r.Next()
+		if err != nil {
+			return nil, err
+		}
+		if e == nil || e.Tag == 0 && depth == 0 {
+			return chain, nil
+		}
+		if e.Tag == 0 {
+			depth--
+			continue
+		}
+		holds := false
+		switch e.Tag {
+		case dwarf.TagSubprogram, dwarf.TagInlinedSubroutine, dwarf.TagLexDwarfBlock:
+			ranges, err := l.data.Ranges(e)
+			if err != nil {
+				return nil, err
+			}
+			holds = slices.ContainsFunc(ranges, func(r [2]uint64) bool { return r[0] <= addr && addr < r[1] })
+			if holds && e.Tag != dwarf.TagLexDwarfBlock {
+				chain = append(chain, e)
+			}
+		}
+		// A block without addresses of its own may hold some that have.
+		look := holds || e.Tag == dwarf.TagLexDwarfBlock && e.AttrField(dwarf.AttrLowpc) == nil && e.AttrField(dwarf.AttrRanges) == nil
+		switch {
+		case e.Children && look:
+			depth++
+		case e.Children:
+			r.SkipChildren()
+		}
+	}
+}
+
+// name is the function's, which stands with its declaration.
+func (l *Lines) name(e *dwarf.Entry) string {
+	for range 4 {
+		if name, ok := e.Val(dwarf.AttrName).(string); ok {
+			return name
+		}
+		to, ok := e.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)
+		if !ok {
+			if to, ok = e.Val(dwarf.AttrSpecification).(dwarf.Offset); !ok {
+				break
+			}
+		}
+		r := l.data.Reader()
+		r.Seek(to)
+		next, err := r.Next()
+		if err != nil || next == nil {
+			break
+		}
+		e = next
+	}
+	return "?"
+}
+
+// Context returns the lines of the source around the frame's, so many on each
+// side, with their numbers; "" if the file is not there any more, or was
+// changed since the kernel was built.
+func (l *Lines) Context(f Frame, around int) string {
+	info, err := os.Stat(f.path)
+	if err != nil || info.ModTime().After(l.of) {
+		return ""
+	}
+	text, err := os.ReadFile(f.path)
+	if err != nil {
+		return ""
+	}
+	var b strings.Builder
+	for i, line := range strings.Split(string(text), "\n") {
+		if n := i + 1; n >= f.Line-around && n <= f.Line+around {
+			mark := " "
+			if n == f.Line {
+				mark = ">"
+			}
+			fmt.Fprintf(&b, "%s %5d %s\n", mark, n, line)
+		}
+	}
+	return b.String()
+}
