@@ -27,6 +27,8 @@ const (
 	// the one that is held up, and spun for how long one spins.
 	blocked = 2 * time.Millisecond
 	spun    = 20 * time.Millisecond
+	// quick opponents are done before it is worth to look what they do.
+	quick = 500 * time.Microsecond
 	// Suspicion is for how long nothing may move before a schedule is
 	// suspected to have stalled the queue, and Patience before it is believed.
 	Suspicion = 50 * time.Millisecond
@@ -230,6 +232,7 @@ func (r *Runner) act(o *Opponent, result *Result) error {
 func (r *Runner) acted() bool {
 	await(func() bool { return r.operator.begun.Load() == r.operator.asked.Load() })
 	began := time.Now()
+	await(func() bool { return r.operator.idle() || time.Since(began) > quick })
 	awake := began
 	for !r.operator.idle() {
 		nap()

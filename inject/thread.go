@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +18,7 @@ import (
 type thread struct {
 	tid                int
 	asked, begun, done atomic.Uint64
-	asleep             atomic.Bool
-	wake               chan struct{}
+	asleep             atomic.Uint32 // a futex: 1 while it sleeps
 	do                 func()
 	quit               bool
 }
@@ -28,7 +28,7 @@ type thread struct {
 const spinning = time.Millisecond
 
 func startThread(cpu int) (*thread, error) {
-	t := &thread{wake: make(chan struct{}, 1)}
+	t := &thread{}
 	ready := make(chan error)
 	go func() {
 		// Not unlocked: the thread ends with the goroutine.
@@ -74,13 +74,21 @@ func (t *thread) next(n uint64) {
 	since := time.Now()
 	await(func() bool { return t.asked.Load() >= n || time.Since(since) > spinning })
 	for t.asked.Load() < n {
-		t.asleep.Store(true)
+		t.asleep.Store(1)
 		if t.asked.Load() < n {
-			<-t.wake
+			// Not a channel: Go's scheduler takes its time to find a thread
+			// that a goroutine is locked to.
+			unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.asleep)), futexWait, 1, 0, 0, 0)
 		}
-		t.asleep.Store(false)
+		t.asleep.Store(0)
 	}
 }
+
+// Operations of futex(2) (include/uapi/linux/futex.h), private to the process.
+const (
+	futexWait = 0 | 128
+	futexWake = 1 | 128
+)
 
 // start hands the thread what to do next; it must have finished before.
 func (t *thread) start(do func()) {
@@ -90,11 +98,8 @@ func (t *thread) start(do func()) {
 
 func (t *thread) ask() {
 	t.asked.Add(1)
-	if t.asleep.Load() {
-		select {
-		case t.wake <- struct{}{}:
-		default:
-		}
+	if t.asleep.CompareAndSwap(1, 0) {
+		unix.RawSyscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.asleep)), futexWake, 1)
 	}
 }
 

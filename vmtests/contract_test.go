@@ -13,11 +13,12 @@ import (
 // The tests of vmtests/guest, by the same names and in the order in which they
 // run there: by file, and within a file as they stand.
 
-func TestKernel(t *testing.T)       { inGuest(t) }
-func TestNoqueueDrops(t *testing.T) { inGuest(t) }
-func TestNoStall(t *testing.T)      { inGuest(t) }
-func TestNoTailDrop(t *testing.T)   { inGuest(t) }
-func TestSchedules(t *testing.T)    { inGuest(t) }
+func TestKernel(t *testing.T)           { inGuest(t) }
+func TestNoqueueDrops(t *testing.T)     { inGuest(t) }
+func TestNoStall(t *testing.T)          { inGuest(t) }
+func TestNoTailDrop(t *testing.T)       { inGuest(t) }
+func TestSchedules(t *testing.T)        { inGuest(t) }
+func TestControlSchedules(t *testing.T) { inGuest(t) }
 
 // TestNothingIsLeftOut holds the list above to what the guest has. A test that
 // is not in it would never run, and one that is out of order would seem to

@@ -17,30 +17,53 @@ import (
 )
 
 // TestSchedules holds the driver's functions up at each of their instructions,
-// lets the other side act, and sees whether the promises still hold. Each
-// subtest is one function, opponent, ring and qdisc; one schedule alone runs if
-// -run names it, for example
+// lets the other side read or send, and sees whether the promises still hold.
+// Each subtest is one function, opponent, ring and qdisc; one schedule alone
+// runs if -run names it, for example
 //
 //	-run 'Schedules/tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel'
+//
+// What the ring does depends on its size, and on whether there is a qdisc. That
+// all qdiscs are alike is tried with the rings that cost little.
 func TestSchedules(t *testing.T) {
 	x := &exploration{reached: make(map[string][]inject.Point)}
-	if ids := requested(flag.Lookup("test.run").Value.String()); ids != nil {
+	defer x.close(t)
+	if ids := requested(); ids != nil {
 		for _, id := range ids {
 			t.Run(id, func(t *testing.T) { x.replay(t, id) })
 		}
-		x.close(t)
 		return
 	}
-	rings := []int{1, 2, 16, 500}
-	qdiscs := []tuntap.Kind{tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue}
 	if testing.Short() {
-		rings, qdiscs = []int{2}, []tuntap.Kind{tuntap.FQCodel, tuntap.Noqueue}
+		x.settings(t, false, []int{2}, tuntap.FQCodel)
+		return
 	}
+	x.settings(t, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
+	x.settings(t, false, []int{500}, tuntap.FQCodel, tuntap.Noqueue)
+}
+
+// TestControlSchedules does the same with opponents that change the device:
+// its queues, its ring, its qdisc and its link. They take a hundred times as
+// long, so there are fewer settings.
+func TestControlSchedules(t *testing.T) {
+	if requested() != nil {
+		return // TestSchedules replays them all
+	}
+	x := &exploration{reached: make(map[string][]inject.Point)}
+	defer x.close(t)
+	if testing.Short() {
+		t.Skip("left out: -short")
+	}
+	x.settings(t, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
+}
+
+// settings explores all targets with these opponents.
+func (x *exploration) settings(t *testing.T, control bool, rings []int, qdiscs ...tuntap.Kind) {
 	for _, target := range inject.Targets() {
 		for _, qdisc := range qdiscs {
 			for _, ring := range rings {
 				for _, opponent := range inject.Opponents() {
-					if opponent.Producer != target.Consumer || ring < opponent.MinRing {
+					if opponent.Control != control || opponent.Producer != target.Consumer || ring < opponent.MinRing {
 						continue
 					}
 					name := fmt.Sprintf("%s/%s/ring=%d/%s", target.Root, opponent.Name, ring, qdisc)
@@ -57,12 +80,12 @@ func TestSchedules(t *testing.T) {
 			}
 		}
 	}
-	x.close(t)
 }
 
-// requested returns the ids of schedules in a -run pattern; the host quotes
-// what is special in them.
-func requested(pattern string) []string {
+// requested returns the ids of schedules that -run names; the host quotes what
+// is special in them.
+func requested() []string {
+	pattern := flag.Lookup("test.run").Value.String()
 	ids := regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+/[\w=/-]+`).FindAllString(strings.NewReplacer(`\`, "", "^", "", "$", "").Replace(pattern), -1)
 	slices.Sort(ids)
 	return slices.Compact(ids)

@@ -1,0 +1,60 @@
+package selftest
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+)
+
+// TestFindings: what review found, and what stress does not find, comes out
+// unaided, and replays by the command that is printed with it.
+func TestFindings(t *testing.T) {
+	replay := regexp.MustCompile(`go test ./vmtests -run '([^']+)'`)
+	for _, tt := range []struct {
+		name     string
+		bug      string // on top of patches/lossless
+		run      string
+		contract contract.Contract
+		says     []string // none: nothing is to be found
+	}{
+		{
+			"a lost wakeup at the default tx_queue_len", "no-recheck", "Schedules/tun_net_xmit/drain-all/ring=500/fq_codel", contract.Lossless,
+			[]string{"lock orb", "10 of 10 times", "tun_ring_produce (drivers/net/tun.c:", "netif_tx_stop_queue"},
+		},
+		{
+			"a queue that stays stopped when it is attached again", "", "ControlSchedules/tun_net_xmit/reattach/ring=2/fq_codel", contract.Lossless,
+			[]string{"TUNSETQUEUE", "a fresh packet stayed in the qdisc"},
+		},
+		{
+			"nothing in the ring protocol", "", "Schedules/tun_net_xmit/drain-all/ring=500/fq_codel", contract.Lossless, nil,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			series := []string{"patches/lossless"}
+			if tt.bug != "" {
+				series = append(series, "patches/planted/"+tt.bug+".patch")
+			}
+			k := kernelOf(t, kernel.Spec{Series: series})
+			env := on(k, "CONTRACT="+string(tt.contract))
+			h, code := run(t, env, "-run="+tt.run)
+			if broken := tt.says != nil; broken != (code != 0) {
+				t.Fatalf("exit status %d, want a finding: %v\n%s", code, broken, h.out)
+			}
+			if tt.says == nil {
+				return
+			}
+			h.says(tt.says...)
+			command := replay.FindStringSubmatch(h.out.String())
+			if command == nil {
+				t.Fatalf("no command replays it:\n%s", h.out)
+			}
+			again, code := run(t, env, "-run="+command[1])
+			if code == 0 {
+				t.Errorf("%s does not show it again:\n%s", command[0], again.out)
+			}
+			again.says("no-stall broken", "10 of 10 times")
+		})
+	}
+}
