@@ -47,9 +47,10 @@ func NewPauser() (*Pauser, error) {
 	}
 	// A breakpoint that is passed by others' packets fires often; throttled,
 	// it would miss the packet that counts (kernel/events/core.c:
-	// __perf_event_account_interrupt).
-	for name, value := range map[string]string{"perf_event_max_sample_rate": "100000000", "perf_cpu_time_max_percent": "0"} {
-		if err := os.WriteFile("/proc/sys/kernel/"+name, []byte(value), 0); err != nil {
+	// __perf_event_account_interrupt). The rate can be set only while the
+	// other is neither 0 nor 100 (perf_event_max_sample_rate_handler).
+	for _, set := range [][2]string{{"perf_cpu_time_max_percent", "25"}, {"perf_event_max_sample_rate", "100000000"}, {"perf_cpu_time_max_percent", "0"}} {
+		if err := os.WriteFile("/proc/sys/kernel/"+set[0], []byte(set[1]), 0); err != nil {
 			return nil, errors.Join(fmt.Errorf("keep the kernel from throttling breakpoints: %w", err), p.Close())
 		}
 	}

@@ -315,10 +315,8 @@ func (r *Runner) settle(since account, drops map[string]uint64) (left int, err e
 	s := r.stage
 	var dropped uint64
 	moved := time.Now()
-	// With a qdisc most of what is missing is on its way, and costs less to
-	// wait for than the ledger costs to ask.
-	asked := s.Qdisc != tuntap.Noqueue
-	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+	quiet := false
+	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
 		n, err := s.drain(all)
 		if err != nil {
 			return 0, err
@@ -330,7 +328,9 @@ func (r *Runner) settle(since account, drops map[string]uint64) (left int, err e
 		if a.received+dropped >= a.born() {
 			return 0, nil
 		}
-		if !asked {
+		// To ask the ledger costs more than a whole schedule. So only if the
+		// rest was dropped for sure, or does not come of itself.
+		if quiet || s.Qdisc == tuntap.Noqueue || a.received+a.refused >= a.born() {
 			freed, err := s.freed()
 			if err != nil {
 				return 0, err
@@ -347,7 +347,7 @@ func (r *Runner) settle(since account, drops map[string]uint64) (left int, err e
 		if time.Since(moved) > r.patience {
 			break
 		}
-		asked = s.readable(wait)
+		quiet = !s.readable(wait)
 	}
 	// One that is on its way is in neither.
 	rcu.Synchronize()

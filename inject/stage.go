@@ -137,7 +137,8 @@ const all = 1 << 20
 // readable waits until there is something to read, or for the time.
 func (s *Stage) readable(wait time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(s.dev.Queues()[0]), Events: unix.POLLIN}}
-	n, _ := unix.Poll(fds, int(wait.Milliseconds()))
+	timeout := unix.NsecToTimespec(wait.Nanoseconds())
+	n, _ := unix.Ppoll(fds, &timeout, nil)
 	return n > 0
 }
 

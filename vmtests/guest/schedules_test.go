@@ -39,7 +39,7 @@ func TestSchedules(t *testing.T) {
 		return
 	}
 	x.settings(t, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
-	x.settings(t, false, []int{500}, tuntap.FQCodel, tuntap.Noqueue)
+	x.settings(t, false, []int{500}, tuntap.FQCodel)
 }
 
 // TestControlSchedules does the same with opponents that change the device:
