@@ -2,6 +2,9 @@ package inject
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
@@ -19,6 +22,12 @@ type Setting struct {
 	Ring  int
 	Qdisc tuntap.Kind
 	Left  int // as in Schedule
+	Trim  int // as in Schedule
+}
+
+// Schedule is the schedule in the setting.
+func (at Setting) Schedule(p Point, o *Opponent) Schedule {
+	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim}
 }
 
 // Reached returns the points of the functions that the victim comes by, in the
@@ -27,7 +36,7 @@ func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) ([
 	var reached []Point
 	for _, f := range functions {
 		for _, p := range f.Points {
-			result, err := r.Run(Schedule{Point: p, Opponent: nobody, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left}, Suspicion)
+			result, err := r.Run(at.Schedule(p, nobody), Suspicion)
 			if err != nil {
 				return nil, err
 			}
@@ -57,6 +66,8 @@ func (r *Result) Breach(c contract.Contract, s Schedule, backpressure bool) (con
 		allowed = 1
 	}
 	switch {
+	case len(r.Odd) > 0:
+		return contract.RequeueIntact, fmt.Sprintf("packets went through the device's filter more than once: %s", r.odd())
 	case r.Stalled != "":
 		return contract.NoStall, r.Stalled
 	case !withQdisc && r.AsksToQueue > 0:
@@ -69,4 +80,13 @@ func (r *Result) Breach(c contract.Contract, s Schedule, backpressure bool) (con
 		return contract.NoTailDrop, fmt.Sprintf("%d of %d packets tail-dropped with a qdisc attached", tail, r.Books.Offered)
 	}
 	return "", ""
+}
+
+// odd shows Odd.
+func (r *Result) odd() string {
+	var parts []string
+	for _, length := range slices.Sorted(maps.Keys(r.Odd)) {
+		parts = append(parts, fmt.Sprintf("%d of %d bytes", r.Odd[length], length))
+	}
+	return strings.Join(parts, ", ")
 }

@@ -82,15 +82,15 @@ func (r *Runner) closeStage() error {
 	return s.Close()
 }
 
-// on makes sure that there is a stage with that ring and qdisc.
-func (r *Runner) on(ringSize int, qdisc tuntap.Kind) error {
-	if s := r.stage; s != nil && s.Ring == ringSize && s.Qdisc == qdisc {
+// on makes sure that there is the stage that the schedule needs.
+func (r *Runner) on(want Schedule) error {
+	if s := r.stage; s != nil && s.Ring == want.Ring && s.Qdisc == want.Qdisc && s.Trim == want.Trim {
 		return nil
 	}
 	if err := r.closeStage(); err != nil {
 		return err
 	}
-	s, err := NewStage(ringSize, qdisc, r.flags)
+	s, err := NewStage(want.Ring, want.Qdisc, want.Trim, r.flags)
 	if err != nil {
 		return err
 	}
@@ -109,6 +109,11 @@ type Result struct {
 	Waited bool
 	// Stalled says how the queue is stalled; "" if it moves.
 	Stalled string
+	// Odd counts packets whose length, which is the key, is not what one run
+	// of the filter makes it.
+	Odd map[int]uint64
+	// Requeued is how often a packet that the driver refused was queued again.
+	Requeued uint64
 	// Wrong packets arrived twice, out of order, or altered.
 	Wrong uint64
 	Books *contract.Books
@@ -146,11 +151,19 @@ func (r *Runner) Run(s Schedule, patience time.Duration) (*Result, error) {
 }
 
 func (r *Runner) run(s Schedule) (*Result, error) {
-	if err := r.on(s.Ring, s.Qdisc); err != nil {
+	if err := r.on(s); err != nil {
 		return nil, err
 	}
 	stage := r.stage
-	before := stage.account()
+	before, odd := stage.account(), stage.receiver.Odd()
+	var requeues uint64
+	var err error
+	if s.Trim > 0 {
+		// It costs too much for schedules that do not care.
+		if requeues, err = stage.requeues(); err != nil {
+			return nil, err
+		}
+	}
 	var victim func() error
 	if s.Opponent.Producer {
 		room := stage.ring.room()
@@ -173,6 +186,19 @@ func (r *Runner) run(s Schedule) (*Result, error) {
 	}
 	if err := r.judge(before, result); err != nil {
 		return nil, err
+	}
+	if s.Trim > 0 {
+		now, err := stage.requeues()
+		if err != nil {
+			return nil, err
+		}
+		result.Requeued = now - requeues
+		result.Odd = stage.receiver.Odd()
+		for length, n := range odd {
+			if result.Odd[length] -= n; result.Odd[length] == 0 {
+				delete(result.Odd, length)
+			}
+		}
 	}
 	if s.Opponent.undo != nil {
 		if err := s.Opponent.undo(stage); err != nil {

@@ -19,19 +19,25 @@ type Schedule struct {
 	// Left, with a consumer held up, is how many packets the ring holds when
 	// it reads: a full ring was read down to that before.
 	Left int
+	// Trim is how many bytes the device's filter cuts from each packet.
+	Trim int
 }
 
 // String is the schedule's id: "tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel",
-// with "/left=1" behind it if it is a consumer that is held up.
+// with "/left=1" behind it if it is a consumer that is held up, and "/trim=4"
+// if the device has a filter.
 func (s Schedule) String() string {
 	id := fmt.Sprintf("%v/%s/ring=%d/%s", s.Point, s.Opponent.Name, s.Ring, s.Qdisc)
 	if s.Opponent.Producer {
 		id += fmt.Sprintf("/left=%d", s.Left)
 	}
+	if s.Trim > 0 {
+		id += fmt.Sprintf("/trim=%d", s.Trim)
+	}
 	return id
 }
 
-var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?$`)
+var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(?:/trim=(\d+))?$`)
 
 // Parse returns the schedule of that id; the instruction must be one of the
 // running kernel's.
@@ -51,6 +57,7 @@ func Parse(id string) (Schedule, error) {
 	}
 	s.Ring, _ = strconv.Atoi(m[4])
 	s.Left, _ = strconv.Atoi(m[6])
+	s.Trim, _ = strconv.Atoi(m[7])
 	s.Qdisc = tuntap.Kind(m[5])
 	f, err := Disassemble(m[1])
 	if err != nil {

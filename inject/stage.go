@@ -6,6 +6,8 @@ import (
 	"maps"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
@@ -18,6 +20,9 @@ import (
 type Stage struct {
 	Ring  int // tx_queue_len
 	Qdisc tuntap.Kind
+	// Trim is how many bytes the device's filter (TUNSETFILTEREBPF) cuts from
+	// each packet; 0 is no filter.
+	Trim int
 
 	dev      *tuntap.Device
 	link     *traffic.Link
@@ -39,9 +44,12 @@ const (
 	freshStageSource
 )
 
+// packetBytes is the length of all packets of a stage, from the IP header on.
+const packetBytes = 64
+
 // NewStage makes the device. flags are further TUNSETIFF flags.
-func NewStage(ringSize int, qdisc tuntap.Kind, flags uint16) (_ *Stage, err error) {
-	s := &Stage{Ring: ringSize, Qdisc: qdisc, ring: newRing(ringSize)}
+func NewStage(ringSize int, qdisc tuntap.Kind, trim int, flags uint16) (_ *Stage, err error) {
+	s := &Stage{Ring: ringSize, Qdisc: qdisc, Trim: trim, ring: newRing(ringSize)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -60,7 +68,13 @@ func NewStage(ringSize int, qdisc tuntap.Kind, flags uint16) (_ *Stage, err erro
 	if s.ledger, err = ledger.Open(s.dev, ledger.Options{}); err != nil {
 		return nil, err
 	}
-	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0])
+	length := 0
+	if trim > 0 {
+		if length, err = s.trim(); err != nil {
+			return nil, err
+		}
+	}
+	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0], length)
 	for _, sender := range []struct {
 		to     **traffic.Sender
 		source uint8
@@ -71,12 +85,33 @@ func NewStage(ringSize int, qdisc tuntap.Kind, flags uint16) (_ *Stage, err erro
 		{&s.second, secondSource, traffic.PacketBypass},
 		{&s.fresh, freshStageSource, traffic.PacketSocket},
 	} {
-		cfg := traffic.SenderConfig{Path: sender.path, Source: sender.source, MinBytes: 64, MaxBytes: 64, SendBuffer: 64 << 20}
+		cfg := traffic.SenderConfig{Path: sender.path, Source: sender.source, MinBytes: packetBytes, MaxBytes: packetBytes, SendBuffer: 64 << 20}
 		if *sender.to, err = traffic.NewSender(s.link, cfg); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// trim attaches the filter, and returns how long packets are behind it.
+func (s *Stage) trim() (length int, err error) {
+	filter, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "trim", Type: ebpf.SocketFilter, License: "GPL",
+		Instructions: asm.Instructions{
+			asm.LoadMem(asm.R0, asm.R1, 0, asm.Word), // struct __sk_buff: len
+			asm.Sub.Imm(asm.R0, int32(s.Trim)),
+			asm.Return(),
+		},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("load a filter that trims: %w", err)
+	}
+	defer filter.Close()
+	if err := s.dev.SetFilter(filter.FD()); err != nil {
+		return 0, err
+	}
+	const ethernet = 14
+	return ethernet + packetBytes - s.Trim, nil
 }
 
 func (s *Stage) senders() []*traffic.Sender {
@@ -207,6 +242,12 @@ func (s *Stage) freed() (map[string]uint64, error) {
 func (s *Stage) qlen() (int, error) {
 	stats, err := s.dev.QdiscStats()
 	return int(tuntap.SumQdiscs(stats).Qlen), err
+}
+
+// requeues is how often the qdiscs took a packet back.
+func (s *Stage) requeues() (uint64, error) {
+	stats, err := s.dev.QdiscStats()
+	return uint64(tuntap.SumQdiscs(stats).Requeues), err
 }
 
 // books is the account of one schedule.

@@ -23,11 +23,14 @@ const (
 	NoqueueDrops Promise = "noqueue-drops"
 	// NoStall: no queue stays stopped once its consumer has drained it.
 	NoStall Promise = "no-stall"
+	// RequeueIntact: a packet that the driver refused, and that is queued
+	// again, is not altered by that.
+	RequeueIntact Promise = "requeue-intact"
 )
 
 // Promises lists every promise in the order in which reports show them.
 func Promises() []Promise {
-	return []Promise{NoTailDrop, NoqueueDrops, NoStall}
+	return []Promise{NoTailDrop, NoqueueDrops, NoStall, RequeueIntact}
 }
 
 // Contract names a set of expectations, one for each promise.

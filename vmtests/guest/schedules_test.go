@@ -57,6 +57,31 @@ func TestControlSchedules(t *testing.T) {
 	x.settings(t, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
 }
 
+// TestRequeueSchedules lets a second producer fill the ring while the first is
+// held up on its way there, on a device whose filter trims each packet: one
+// that is refused, and queued again, must not be trimmed again.
+func TestRequeueSchedules(t *testing.T) {
+	if requested() != nil {
+		return // TestSchedules replays them all
+	}
+	if testing.Short() {
+		t.Skip("left out: -short")
+	}
+	x := &exploration{reached: make(map[string][]inject.Point)}
+	defer x.close(t)
+	for _, target := range inject.Targets() {
+		for _, opponent := range inject.Opponents() {
+			if target.Consumer || opponent.Name != "second-fills" {
+				continue
+			}
+			at := inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4}
+			t.Run(fmt.Sprintf("%s/%s/ring=%d/%s/trim=%d", target.Root, opponent.Name, at.Ring, at.Qdisc, at.Trim), func(t *testing.T) {
+				x.explore(t, target, opponent, at)
+			})
+		}
+	}
+}
+
 // settings explores all targets with these opponents.
 func (x *exploration) settings(t *testing.T, control bool, rings []int, qdiscs ...tuntap.Kind) {
 	for _, target := range inject.Targets() {
@@ -108,11 +133,14 @@ func (x *exploration) close(t *testing.T) {
 
 // begin makes the test the one that runs schedules. What the kernel lacks
 // skips it.
-func (x *exploration) begin(t *testing.T, qdisc tuntap.Kind) (contract.Contract, []contract.Promise) {
+func (x *exploration) begin(t *testing.T, at inject.Setting) (contract.Contract, []contract.Promise) {
 	t.Helper()
 	begin(t)
 	promises := []contract.Promise{contract.NoTailDrop, contract.NoStall}
-	if qdisc == tuntap.Noqueue {
+	switch {
+	case at.Trim > 0:
+		promises = append(promises, contract.RequeueIntact)
+	case at.Qdisc == tuntap.Noqueue:
 		promises[0] = contract.NoqueueDrops
 	}
 	c := contractOf(t)
@@ -174,7 +202,7 @@ type breach struct {
 }
 
 func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inject.Opponent, at inject.Setting) {
-	c, promises := x.begin(t, at.Qdisc)
+	c, promises := x.begin(t, at)
 	began := time.Now()
 	points, total, err := x.points(t, target, at)
 	x.check(t, c, promises, err)
@@ -183,14 +211,17 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	began = time.Now()
 	var breaches []breach
 	inconclusive := 0
+	var requeued, tailDropped uint64
 	for i, p := range points {
-		s := inject.Schedule{Point: p, Opponent: opponent, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left}
+		s := at.Schedule(p, opponent)
 		result, err := x.decide(s, inject.Suspicion)
 		x.check(t, c, promises, err)
 		if result == nil {
 			inconclusive++
 			continue
 		}
+		requeued += result.Requeued
+		tailDropped += result.Books.DropsFor(contract.FullRing)
 		if promise, why := result.Breach(c, s, false); promise != "" {
 			breaches = append(breaches, breach{i, s, promise, why, result.Books})
 		} else if result.Unbalanced != nil {
@@ -221,7 +252,12 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 			v.Outcome, v.Why = contract.Broken, broken[p]
 		case len(points) == 0:
 			v.Outcome, v.Why = contract.Undecided, "no instruction of "+target.Root+" was reached"
-		case inconclusive > len(points)/20:
+		case p == contract.RequeueIntact && requeued+tailDropped == 0:
+			v.Outcome, v.Why = contract.Undecided, "no packet found the ring full, so none was refused"
+		case p == contract.RequeueIntact:
+			v.Why = fmt.Sprintf("%d packets found the ring full, %d of them were queued again, each was trimmed once", requeued+tailDropped, requeued)
+		}
+		if v.Outcome == contract.Kept && inconclusive > len(points)/20 {
 			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("%d of %d schedules were not what they say, %d times each", inconclusive, len(points), attempts)
 		}
 		report(t, v)
@@ -308,7 +344,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, promises := x.begin(t, s.Qdisc)
+	c, promises := x.begin(t, inject.Setting{Qdisc: s.Qdisc, Trim: s.Trim})
 	result, err := x.decide(s, inject.Patience)
 	x.check(t, c, promises, err)
 	if result == nil {

@@ -3,6 +3,7 @@ package traffic
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -17,11 +18,15 @@ type Receiver struct {
 	sink     sink
 	awaited  atomic.Pointer[[]*Arrival] // by nobody
 	received uint64
+	length   int
+	odd      map[int]uint64
 }
 
-// NewReceiver reads from a non-blocking descriptor of the device.
-func NewReceiver(link *Link, fd int) *Receiver {
-	r := &Receiver{fd: fd}
+// NewReceiver reads from a non-blocking descriptor of the device. If length is
+// not 0, the device's filter cuts all packets to so many bytes, and that is all
+// that is looked at.
+func NewReceiver(link *Link, fd, length int) *Receiver {
+	r := &Receiver{fd: fd, length: length, odd: make(map[int]uint64)}
 	r.sink = sink{ethernet: link.ethernet, awaited: &r.awaited}
 	return r
 }
@@ -32,7 +37,12 @@ func (r *Receiver) Read() (bool, error) {
 	switch {
 	case err == nil:
 		r.received++
-		r.sink.take(r.buf[:n])
+		switch {
+		case r.length == 0:
+			r.sink.take(r.buf[:n])
+		case n != r.length:
+			r.odd[n]++
+		}
 		return true, nil
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		return false, nil
@@ -42,6 +52,10 @@ func (r *Receiver) Read() (bool, error) {
 
 // Received is how many packets have arrived, good and bad.
 func (r *Receiver) Received() uint64 { return r.received }
+
+// Odd counts packets by their length in bytes that are not cut to the length
+// that they should have.
+func (r *Receiver) Odd() map[int]uint64 { return maps.Clone(r.odd) }
 
 // Report is what has arrived so far.
 func (r *Receiver) Report() *Report {

@@ -102,6 +102,22 @@ func (d *Device) setQueue(i int, flag uint16, verb string) error {
 	return nil
 }
 
+// SetFilter gives each packet that is sent through the device to an eBPF socket
+// filter, which returns how much of it is kept (drivers/net/tun.c:
+// run_ebpf_filter). The device keeps the program.
+func (d *Device) SetFilter(program int) error {
+	for _, fd := range d.fds {
+		if fd < 0 {
+			continue
+		}
+		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETFILTEREBPF, program); err != nil {
+			return fmt.Errorf("attach a filter to %s: TUNSETFILTEREBPF: %w", d.name, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("attach a filter to %s: all its queues are closed", d.name)
+}
+
 // SetPersist says whether the device outlives its queues. Close removes it in
 // any case.
 func (d *Device) SetPersist(on bool) error {
