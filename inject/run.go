@@ -43,7 +43,6 @@ type Runner struct {
 	victim   *thread
 	operator *thread // for opponents that change the device
 	stage    *Stage
-	patience time.Duration // of the run that is under way
 }
 
 // NewRunner starts the threads, on CPUs of their own. flags are further
@@ -138,8 +137,7 @@ func (r *Runner) Pin() error {
 // nothing may move before the queue is said to be stalled: Suspicion or
 // Patience.
 func (r *Runner) Run(s Schedule, patience time.Duration) (*Result, error) {
-	r.patience = patience
-	result, err := r.run(s)
+	result, err := r.run(s, patience)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("schedule %v: %w", s, err), r.closeStage())
 	}
@@ -150,7 +148,7 @@ func (r *Runner) Run(s Schedule, patience time.Duration) (*Result, error) {
 	return result, err
 }
 
-func (r *Runner) run(s Schedule) (*Result, error) {
+func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 	if err := r.on(s); err != nil {
 		return nil, err
 	}
@@ -184,7 +182,7 @@ func (r *Runner) run(s Schedule) (*Result, error) {
 	if err := r.hold(s, victim, result); err != nil {
 		return nil, err
 	}
-	if err := r.judge(before, result); err != nil {
+	if err := stage.judge(before, result, patience); err != nil {
 		return nil, err
 	}
 	if s.Trim > 0 {
@@ -298,17 +296,16 @@ func nap() { unix.Nanosleep(&unix.Timespec{Nsec: 100_000}, nil) }
 
 // judge reads what is there, closes the books, and sees whether a fresh packet
 // arrives.
-func (r *Runner) judge(before account, result *Result) error {
-	s := r.stage
+func (s *Stage) judge(before account, result *Result, patience time.Duration) error {
 	drops := make(map[string]uint64)
-	left, err := r.settle(before, drops)
+	left, err := s.settle(before, drops, patience)
 	if err != nil {
 		return err
 	}
 	sum := s.account().since(before)
 	result.Books = sum.books(drops, left)
 	if left > 0 {
-		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, r.patience)
+		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, patience)
 		result.Unbalanced = result.Books.Balance()
 		return nil
 	}
@@ -317,7 +314,7 @@ func (r *Runner) judge(before account, result *Result) error {
 		result.Stalled = fmt.Sprintf("a fresh packet could not be sent: %v", err)
 		return nil
 	}
-	stuck, err := r.settle(fresh, drops)
+	stuck, err := s.settle(fresh, drops, patience)
 	if err != nil {
 		return err
 	}
@@ -326,7 +323,7 @@ func (r *Runner) judge(before account, result *Result) error {
 	result.AsksToQueue = drops["NOT_SPECIFIED@__dev_queue_xmit"]
 	switch {
 	case stuck > 0:
-		result.Stalled = fmt.Sprintf("a fresh packet stayed in the qdisc for %v although the ring is empty", r.patience)
+		result.Stalled = fmt.Sprintf("a fresh packet stayed in the qdisc for %v although the ring is empty", patience)
 	case s.account().since(fresh).received == 0:
 		result.Stalled = "a fresh packet did not arrive, and the qdisc does not hold it"
 	}
@@ -337,8 +334,7 @@ func (r *Runner) judge(before account, result *Result) error {
 // settle reads until every packet since then is accounted for, or nothing has
 // moved for all the patience there is. It adds to drops, and returns what the
 // qdisc still holds.
-func (r *Runner) settle(since account, drops map[string]uint64) (left int, err error) {
-	s := r.stage
+func (s *Stage) settle(since account, drops map[string]uint64, patience time.Duration) (left int, err error) {
 	var dropped uint64
 	moved := time.Now()
 	quiet := false
@@ -370,7 +366,7 @@ func (r *Runner) settle(since account, drops map[string]uint64) (left int, err e
 				return 0, nil
 			}
 		}
-		if time.Since(moved) > r.patience {
+		if time.Since(moved) > patience {
 			break
 		}
 		quiet = !s.readable(wait)

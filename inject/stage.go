@@ -29,6 +29,11 @@ type Stage struct {
 	ledger   *ledger.Ledger
 	receiver *traffic.Receiver
 	ring     *ring
+	// queue is the index of the device's queue, which changes when it is
+	// closed and opened again.
+	queue int
+	// truncated packets were read into a buffer that was too short.
+	truncated uint64
 	// victim is the producer that is held up; filler, second and fresh are
 	// the controller's. second goes past the qdisc.
 	victim, filler, second, fresh *traffic.Sender
@@ -171,7 +176,7 @@ const all = 1 << 20
 
 // readable waits until there is something to read, or for the time.
 func (s *Stage) readable(wait time.Duration) bool {
-	fds := []unix.PollFd{{Fd: int32(s.dev.Queues()[0]), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(s.dev.Queues()[s.queue]), Events: unix.POLLIN}}
 	timeout := unix.NsecToTimespec(wait.Nanoseconds())
 	n, _ := unix.Ppoll(fds, &timeout, nil)
 	return n > 0
@@ -198,7 +203,7 @@ type account struct {
 }
 
 func (s *Stage) account() account {
-	a := account{received: s.receiver.Received(), wrong: s.receiver.Wrong()}
+	a := account{received: s.receiver.Received() + s.truncated, wrong: s.receiver.Wrong()}
 	for _, sender := range s.senders() {
 		c := sender.Counts()
 		a.offered += c.Offered

@@ -11,7 +11,7 @@ import (
 // TestFindings: what review found, and what stress does not find, comes out
 // unaided, and replays by the command that is printed with it.
 func TestFindings(t *testing.T) {
-	replay := regexp.MustCompile(`go test ./vmtests -run '([^']+)'`)
+	replay := regexp.MustCompile(`(SEED=\d+)? ?go test ./vmtests -run '([^']+)'`)
 	for _, tt := range []struct {
 		name     string
 		bug      string // on top of patches/lossless
@@ -28,6 +28,10 @@ func TestFindings(t *testing.T) {
 			[]string{"TUNSETQUEUE", "a fresh packet stayed in the qdisc"},
 		},
 		{
+			"the same by random faults, in three steps", "", "Faults", contract.Lossless,
+			[]string{"2. detach the queue", "3. attach the queue"},
+		},
+		{
 			"a packet that is trimmed twice", "", "RequeueSchedules", contract.Lossless,
 			[]string{"requeue-intact broken", "1 of 70 bytes"},
 		},
@@ -41,7 +45,7 @@ func TestFindings(t *testing.T) {
 				series = append(series, "patches/planted/"+tt.bug+".patch")
 			}
 			k := kernelOf(t, kernel.Spec{Series: series})
-			env := on(k, "CONTRACT="+string(tt.contract))
+			env := on(k, "CONTRACT="+string(tt.contract), "FAULTS=5m")
 			h, code := run(t, env, "-run="+tt.run)
 			if broken := tt.says != nil; broken != (code != 0) {
 				t.Fatalf("exit status %d, want a finding: %v\n%s", code, broken, h.out)
@@ -54,7 +58,7 @@ func TestFindings(t *testing.T) {
 			if command == nil {
 				t.Fatalf("no command replays it:\n%s", h.out)
 			}
-			again, code := run(t, env, "-run="+command[1])
+			again, code := run(t, append(env, command[1]), "-run="+command[2])
 			if code == 0 {
 				t.Errorf("%s does not show it again:\n%s", command[0], again.out)
 			}

@@ -109,7 +109,9 @@ func (r *replay) attr(t *testing.T, e run.Event) {
 			t.Errorf("the guest's finding %q: %v", e.Value, err)
 			return
 		}
-		t.Log(r.run.Finding(f))
+		if where := r.run.Finding(f); where != "" {
+			t.Log(where)
+		}
 	default:
 		t.Attr(e.Key, e.Value)
 	}

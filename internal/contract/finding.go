@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Finding is an interleaving that breaks a promise.
+// Finding is an interleaving, or a sequence of faults, that breaks a promise.
 type Finding struct {
 	Promise  Promise
 	Contract Contract
@@ -20,6 +20,10 @@ type Finding struct {
 	// times and broke the promise Failed times.
 	Schedule      string
 	Failed, Tries int
+	// Script, instead of all that, is a sequence of faults, a line each, and
+	// Seed what the random sequences that led to it were made from.
+	Script string `json:",omitempty"`
+	Seed   uint64 `json:",omitempty"`
 	// Why are the figures that decide, Books the counts behind them, and
 	// Evidence what else there is to see.
 	Why      string
@@ -36,8 +40,11 @@ type Place struct {
 	Text string
 }
 
-// Replay is the command that runs the finding's schedule alone.
+// Replay is the command that runs the finding's schedule or sequence alone.
 func (f *Finding) Replay() string {
+	if f.Script != "" {
+		return fmt.Sprintf("SEED=%d go test ./vmtests -run '^TestFaults$'", f.Seed)
+	}
 	return fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", f.Schedule)
 }
 
@@ -48,13 +55,20 @@ func (f *Finding) String() string {
 		fmt.Fprintf(&b, "\n  %-9s %s", what, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintf(&b, "%s broken (contract %s): %s", f.Promise, f.Contract, f.Why)
-	if f.Points == 1 {
+	switch {
+	case f.Script != "":
+		for i, step := range strings.Split(f.Script, "\n") {
+			line([]string{"sequence", ""}[min(i, 1)], "%s", step)
+		}
+	case f.Points == 1:
 		line("held up", "at %s: %s", f.From.Name, f.From.Text)
-	} else {
+	default:
 		line("held up", "at any of %d neighbouring instructions (%d are reached), from %s: %s", f.Points, f.Reached, f.From.Name, f.From.Text)
 		line("", "to %s: %s", f.To.Name, f.To.Text)
 	}
-	line("meanwhile", "%s", f.Opponent)
+	if f.Opponent != "" {
+		line("meanwhile", "%s", f.Opponent)
+	}
 	line("books", "%v", f.Books)
 	line("again", "%d of %d times", f.Failed, f.Tries)
 	line("replay", "%s", f.Replay())

@@ -50,6 +50,9 @@ func (r *Receiver) Read() (bool, error) {
 	return false, fmt.Errorf("read: %w", err)
 }
 
+// Reopen reads from another descriptor from now on.
+func (r *Receiver) Reopen(fd int) { r.fd = fd }
+
 // Received is how many packets have arrived, good and bad.
 func (r *Receiver) Received() uint64 { return r.received }
 

@@ -24,6 +24,8 @@ type Config struct {
 	Append    []string
 	Dir       string
 	Label     string
+	Seed      uint64
+	Faults    time.Duration
 
 	// Package is the Go package with the guest's tests, and Module the
 	// directory of the module that it is looked up in.
@@ -42,6 +44,8 @@ type Config struct {
 //	CPUS       virtual CPUs (4)
 //	MEM        the guest's memory in MiB (1024)
 //	APPEND     further kernel arguments, separated by spaces
+//	SEED       what random sequences of faults are made from (the time of day)
+//	FAULTS     for how long there are new ones, for example 1h (5s)
 //	ARTIFACTS  directory for this run's artifacts; it must be empty or not
 //	           exist (artifacts/DATE-TIME-PID in the module's root)
 func ConfigFromEnv() (Config, error) {
@@ -63,6 +67,18 @@ func ConfigFromEnv() (Config, error) {
 	}
 	if c.MemoryMiB, err = positive("MEM"); err != nil {
 		return c, err
+	}
+	c.Seed = uint64(time.Now().UnixNano())
+	if text := os.Getenv("SEED"); text != "" {
+		if c.Seed, err = strconv.ParseUint(text, 0, 64); err != nil || c.Seed == 0 {
+			return c, fmt.Errorf("SEED=%q: must be a number from 1 on", text)
+		}
+	}
+	c.Faults = 5 * time.Second
+	if text := os.Getenv("FAULTS"); text != "" {
+		if c.Faults, err = time.ParseDuration(text); err != nil || c.Faults <= 0 {
+			return c, fmt.Errorf("FAULTS=%q: must be a duration, for example 1h", text)
+		}
 	}
 	return c, nil
 }

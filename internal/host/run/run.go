@@ -104,7 +104,7 @@ or build the default and a stock kernel: make check`), err)
 // command is what runs the same again, but for the flags of go test.
 func (c *Config) command() string {
 	words := []string{"KERNEL=" + c.Kernel}
-	for _, name := range []string{"MODULES", "VMLINUX", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND"} {
+	for _, name := range []string{"MODULES", "VMLINUX", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "SEED", "FAULTS"} {
 		if value := os.Getenv(name); value != "" {
 			words = append(words, fmt.Sprintf("%s='%s'", name, value))
 		}
@@ -177,7 +177,10 @@ func (r *Run) boot(flags *Flags, skip string) (*Guest, error) {
 		Kernel: r.cfg.Kernel, Vmlinux: r.cfg.Vmlinux, Initramfs: r.image,
 		Boot: contract.Boot{
 			Argv: append([]string{initramfs.Program}, args...),
-			Env:  []string{"CONTRACT=" + string(r.cfg.Contract)},
+			Env: []string{
+				"CONTRACT=" + string(r.cfg.Contract),
+				fmt.Sprintf("SEED=%d", r.cfg.Seed), fmt.Sprintf("FAULTS=%v", r.cfg.Faults),
+			},
 		},
 		Accel: r.cfg.Accel, CPUs: r.cfg.CPUs, MemoryMiB: r.cfg.MemoryMiB, Append: r.cfg.Append,
 		Deadline: deadline,
@@ -198,12 +201,15 @@ func (r *Run) Verdict(v contract.Verdict) {
 	r.report.Verdicts = append(r.report.Verdicts, v)
 }
 
-// Finding records an interleaving that breaks a promise, and returns where in
-// the source that is, as far as VMLINUX tells.
+// Finding records what breaks a promise, and returns where in the source that
+// is, as far as VMLINUX tells; "" if it is at no place in particular.
 func (r *Run) Finding(f contract.Finding) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.report.Findings = append(r.report.Findings, f)
+	if f.From.Addr == 0 {
+		return ""
+	}
 	if r.cfg.Vmlinux == "" {
 		return "source lines: give the kernel's ELF file as VMLINUX="
 	}

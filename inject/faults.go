@@ -1,0 +1,255 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/rcu"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+// Fault is something that happens to a device, by itself. A test can inject
+// one with Sequence.Inject; random sequences are made of all of them.
+type Fault struct {
+	Name string
+	// Arguments are what the fault's number may be, for faults that have one:
+	// packets, or slots.
+	Arguments []int
+	do        func(s *Sequence, n int) error
+}
+
+// Qdiscs are the kinds that faults of that name choose from.
+var faultQdiscs = []tuntap.Kind{tuntap.FQCodel, tuntap.PfifoFast, tuntap.Pfifo, tuntap.FQ, tuntap.MQ, tuntap.Noqueue}
+
+// Faults returns all there are. A new one needs nothing but its entry here.
+func Faults() []*Fault {
+	return []*Fault{
+		{Name: "fill the ring", do: func(s *Sequence, _ int) error { return s.stage.send(s.slots + 1) }},
+		{Name: "send", Arguments: []int{1, 2, 3, 20}, do: func(s *Sequence, n int) error { return s.stage.send(n) }},
+		{Name: "send past the qdisc", Arguments: []int{1, 3}, do: func(s *Sequence, n int) error { return s.stage.bypass(n) }},
+		{Name: "read", Arguments: []int{1, 2, 100}, do: func(s *Sequence, n int) error {
+			if !s.attached {
+				return nil
+			}
+			_, err := s.stage.drain(n)
+			return err
+		}},
+		{Name: "read into a bad buffer", do: func(s *Sequence, _ int) error { return s.stage.readBad() }},
+		{Name: "read into a buffer that is too short", do: func(s *Sequence, _ int) error { return s.stage.readShort() }},
+		{Name: "detach the queue", do: func(s *Sequence, _ int) error {
+			if !s.attached {
+				return nil
+			}
+			s.attached = false
+			return s.stage.dev.Detach(s.stage.queue)
+		}},
+		{Name: "attach the queue", do: func(s *Sequence, _ int) error { return s.attach() }},
+		{Name: "close the queue of a persistent device, and open it again", do: func(s *Sequence, _ int) error { return s.reopen() }},
+		{Name: "set tx_queue_len to", Arguments: []int{0, 1, 2, 16, 500}, do: func(s *Sequence, n int) error {
+			s.slots = n
+			return s.stage.dev.SetTxQueueLen(n)
+		}},
+		{Name: "replace the qdisc", Arguments: []int{0, 1, 2, 3, 4, 5}, do: func(s *Sequence, n int) error {
+			s.stage.Qdisc = faultQdiscs[n]
+			return s.stage.dev.SetQdisc(tuntap.Qdisc{Kind: faultQdiscs[n]})
+		}},
+		{Name: "take the link down", do: func(s *Sequence, _ int) error { s.up = false; return s.stage.dev.SetUp(false) }},
+		{Name: "take the link up", do: func(s *Sequence, _ int) error { s.up = true; return s.stage.dev.SetUp(true) }},
+		{Name: "take a CPU offline and online", do: func(*Sequence, int) error {
+			const cpu = "/sys/devices/system/cpu/cpu3/online"
+			for _, state := range []string{"0", "1"} {
+				// A kernel without CONFIG_HOTPLUG_CPU, or with fewer CPUs, has none.
+				if err := os.WriteFile(cpu, []byte(state), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+					return err
+				}
+			}
+			return nil
+		}},
+	}
+}
+
+// Sequence is a device to which one fault after the other happens.
+type Sequence struct {
+	stage *Stage
+	// What the faults have done to it.
+	attached, up bool
+	slots        int // of the ring
+	before       account
+	steps        []string
+}
+
+// NewSequence makes the device, with a ring of two slots under fq_codel. flags
+// are further TUNSETIFF flags.
+func NewSequence(flags uint16) (*Sequence, error) {
+	stage, err := NewStage(2, tuntap.FQCodel, 0, flags)
+	if err != nil {
+		return nil, err
+	}
+	return &Sequence{stage: stage, attached: true, up: true, slots: 2, before: stage.account()}, nil
+}
+
+// Close removes the device.
+func (q *Sequence) Close() error { return q.stage.Close() }
+
+// Inject lets one fault happen; n is its number, if it has one.
+func (q *Sequence) Inject(f *Fault, n int) error {
+	step := f.Name
+	switch {
+	case f.Name == "replace the qdisc":
+		step = fmt.Sprintf("replace the qdisc by %s", faultQdiscs[n])
+	case len(f.Arguments) > 0:
+		step = fmt.Sprintf("%s %d", f.Name, n)
+	}
+	q.steps = append(q.steps, step)
+	if err := f.do(q, n); err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	return nil
+}
+
+// Script is what has happened so far, a line each.
+func (q *Sequence) Script() string {
+	var b strings.Builder
+	for i, step := range q.steps {
+		fmt.Fprintf(&b, "%d. %s\n", i+1, step)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func (q *Sequence) attach() error {
+	if q.attached {
+		return nil
+	}
+	q.attached = true
+	return q.stage.dev.Attach(q.stage.queue)
+}
+
+func (q *Sequence) reopen() error {
+	s := q.stage
+	if err := s.dev.SetPersist(true); err != nil {
+		return err
+	}
+	if err := s.dev.CloseQueue(s.queue); err != nil {
+		return err
+	}
+	queue, err := s.dev.AddQueue()
+	if err != nil {
+		return err
+	}
+	q.attached = true
+	s.queue = queue
+	s.receiver.Reopen(s.dev.Queues()[queue])
+	return nil
+}
+
+// Settle undoes what keeps the device from working at all: it attaches the
+// queue, gives the ring a slot and takes the link up. Then everything is read,
+// and what is left must be accounted for, and a fresh packet must arrive.
+func (q *Sequence) Settle(patience time.Duration) (*Result, error) {
+	s := q.stage
+	var undo []string
+	if !q.attached {
+		undo = append(undo, "attach the queue")
+	}
+	if q.slots == 0 {
+		undo = append(undo, "set tx_queue_len to")
+	}
+	if !q.up {
+		undo = append(undo, "take the link up")
+	}
+	for _, f := range Faults() {
+		if slices.Contains(undo, f.Name) {
+			if err := q.Inject(f, 2); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// What was on its way to a qdisc that is gone is being freed.
+	rcu.Synchronize()
+	result := &Result{Reached: true}
+	if err := s.judge(q.before, result, patience); err != nil {
+		return nil, err
+	}
+	q.before = s.account()
+	return result, nil
+}
+
+// Broken says which promise the result of Settle breaks, whatever the contract;
+// "" is none.
+func (r *Result) Broken() (contract.Promise, string) {
+	switch {
+	case r.Stalled != "":
+		return contract.NoStall, r.Stalled
+	case r.Wrong > 0:
+		return contract.NoTailDrop, fmt.Sprintf("%d packets arrived twice, out of order or altered", r.Wrong)
+	}
+	return "", ""
+}
+
+// send sends through the qdisc. A device that is down refuses, which is
+// counted and no error.
+func (s *Stage) send(packets int) error {
+	for range packets {
+		s.filler.Send()
+	}
+	return nil
+}
+
+func (s *Stage) bypass(packets int) error {
+	for range packets {
+		s.second.Send()
+	}
+	return nil
+}
+
+// readBad reads into memory that is not there. The driver has taken the packet
+// from the ring by then. It frees it and returns EFAULT, or says that all is
+// well: tun_put_user does not heed what its last copy returns
+// (drivers/net/tun.c).
+func (s *Stage) readBad() error {
+	switch _, _, errno := unix.Syscall(unix.SYS_READ, uintptr(s.dev.Queues()[s.queue]), 8, 2048); errno {
+	case 0:
+		s.truncated++
+		return nil
+	case unix.EFAULT, unix.EAGAIN, unix.EBADFD:
+		return nil
+	default:
+		return fmt.Errorf("read into a bad buffer: %w, want EFAULT", errno)
+	}
+}
+
+// readShort reads less than a packet, and throws it away.
+func (s *Stage) readShort() error {
+	var buf [20]byte
+	_, err := unix.Read(s.dev.Queues()[s.queue], buf[:])
+	switch {
+	case err == nil:
+		s.truncated++
+		return nil
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EBADFD):
+		return nil
+	}
+	return err
+}
+
+// Restart begins a new sequence on a device that Settle has found in order: its
+// ring has two slots again, and its qdisc is fq_codel.
+func (q *Sequence) Restart() error {
+	q.steps, q.slots = nil, 2
+	if err := q.stage.dev.SetTxQueueLen(2); err != nil {
+		return err
+	}
+	q.stage.Qdisc = tuntap.FQCodel
+	if err := q.stage.dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.FQCodel}); err != nil {
+		return err
+	}
+	_, err := q.stage.freed()
+	q.before = q.stage.account()
+	return err
+}

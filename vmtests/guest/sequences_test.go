@@ -1,0 +1,203 @@
+package guest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/internal/contract"
+	"pgregory.net/rapid"
+)
+
+// TestFaults lets random faults happen to a device, one after the other, and
+// then sees whether it still moves. A sequence that breaks a promise is shrunk
+// to the shortest that does. FAULTS says for how long there are new ones, and
+// SEED repeats those that were made from it.
+func TestFaults(t *testing.T) {
+	if requested() != nil {
+		return
+	}
+	if testing.Short() {
+		t.Skip("left out: -short")
+	}
+	begin(t)
+	c := contractOf(t)
+	seed, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	duration, err := time.ParseDuration(os.Getenv("FAULTS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sequences{}
+	defer s.close(t)
+	began := time.Now()
+	rounds := uint64(0)
+	for ; rounds == 0 || time.Since(began) < duration; rounds++ {
+		if f := s.round(t, seed+rounds); f != nil {
+			f.Contract = c
+			if !s.again(t, f) {
+				t.Logf("a sequence seemed to break %s, and did not do so again:\n%s", f.Promise, f.Script)
+				continue
+			}
+			t.Error(f)
+			attribute(t, contract.AttrFinding, f)
+			report(t, contract.Verdict{Promise: f.Promise, Contract: c, Outcome: contract.Broken, Why: f.Why + ", after a sequence of faults", Books: f.Books})
+			return
+		}
+	}
+	report(t, contract.Verdict{Promise: contract.NoStall, Contract: c, Outcome: contract.Kept, Why: fmt.Sprintf("%d sequences of %d faults, from seed %d on", s.run, s.injected, seed)})
+}
+
+// sequences runs one sequence after the other, on one device for as long as it
+// moves.
+type sequences struct {
+	device        *inject.Sequence
+	run, injected int
+	// last is what the sequence that ran last broke; nil is nothing. chosen
+	// is that sequence.
+	last   *contract.Finding
+	chosen [][2]int
+}
+
+// again runs the sequence that ran last on a device of its own, ten times and
+// with more patience, and says whether it ever broke its promise again.
+func (s *sequences) again(t *testing.T, f *contract.Finding) bool {
+	t.Helper()
+	f.Tries = 10
+	for range f.Tries {
+		device, err := inject.NewSequence(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range s.chosen {
+			if err := device.Inject(inject.Faults()[c[0]], c[1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		result, err := device.Settle(inject.Patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if promise, why := result.Broken(); promise == f.Promise {
+			f.Failed++
+			f.Why, f.Books = why, result.Books
+		}
+		if err := device.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	return f.Failed > 0
+}
+
+func (s *sequences) close(t *testing.T) {
+	if s.device != nil {
+		if err := s.device.Close(); err != nil {
+			t.Error(err)
+		}
+		s.device = nil
+	}
+}
+
+// round tries a few sequences that are made from a seed, and returns the
+// shortest that breaks a promise, or nil.
+func (s *sequences) round(t *testing.T, seed uint64) *contract.Finding {
+	t.Helper()
+	for name, value := range map[string]string{"checks": "5", "steps": "12", "seed": fmt.Sprint(seed), "nofailfile": "true", "shrinktime": "20s"} {
+		if err := flag.Set("rapid."+name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quiet := &quiet{T: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		rapid.Check(quiet, func(rt *rapid.T) { s.sequence(t, rt) })
+	}()
+	<-done
+	if !quiet.failed {
+		return nil
+	}
+	if s.last == nil {
+		t.Fatalf("sequences of faults from seed %d: %s", seed, strings.Join(quiet.said, "\n"))
+	}
+	s.last.Seed = seed
+	return s.last
+}
+
+// sequence is one: rapid draws its faults, and draws fewer and smaller ones
+// once it has failed.
+func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
+	var err error
+	if s.device == nil {
+		if s.device, err = inject.NewSequence(0); err != nil {
+			rt.Fatal(err)
+		}
+	}
+	s.run++
+	s.last = nil
+	if err := s.device.Restart(); err != nil {
+		rt.Fatal(err)
+	}
+	faults := inject.Faults()
+	chosen := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) [2]int {
+		fault := rapid.IntRange(0, len(faults)-1).Draw(rt, "fault")
+		n := 0
+		if arguments := faults[fault].Arguments; len(arguments) > 0 {
+			n = rapid.SampledFrom(arguments).Draw(rt, "n")
+		}
+		return [2]int{fault, n}
+	}), 1, 12).Draw(rt, "faults")
+	s.chosen = chosen
+	for _, c := range chosen {
+		s.injected++
+		if err := s.device.Inject(faults[c[0]], c[1]); err != nil {
+			script := s.device.Script()
+			s.close(t)
+			rt.Fatalf("%v\n%s", err, script)
+		}
+	}
+	result, err := s.device.Settle(2 * inject.Suspicion)
+	if err != nil {
+		script := s.device.Script()
+		s.close(t)
+		rt.Fatalf("%v\n%s", err, script)
+	}
+	promise, why := result.Broken()
+	switch {
+	case promise != "":
+		s.last = &contract.Finding{Promise: promise, Why: why, Books: result.Books, Script: s.device.Script()}
+		s.close(t)
+		rt.Fatal(why)
+	case result.Unbalanced != nil:
+		script := s.device.Script()
+		s.close(t)
+		rt.Fatalf("%v\n%s", result.Unbalanced, script)
+	}
+}
+
+// quiet keeps to itself what rapid says, for a finding says it better.
+type quiet struct {
+	*testing.T
+	failed bool
+	said   []string
+}
+
+func (q *quiet) Logf(format string, args ...any) {
+	q.said = append(q.said, fmt.Sprintf(format, args...))
+}
+func (q *quiet) Log(args ...any)              { q.said = append(q.said, fmt.Sprint(args...)) }
+func (q *quiet) Fail()                        { q.failed = true }
+func (q *quiet) Failed() bool                 { return q.failed }
+func (q *quiet) Error(args ...any)            { q.Log(args...); q.Fail() }
+func (q *quiet) Errorf(f string, args ...any) { q.Logf(f, args...); q.Fail() }
+func (q *quiet) FailNow()                     { q.Fail(); runtime.Goexit() }
+func (q *quiet) Fatal(args ...any)            { q.Log(args...); q.FailNow() }
+func (q *quiet) Fatalf(f string, args ...any) { q.Logf(f, args...); q.FailNow() }
