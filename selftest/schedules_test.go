@@ -58,7 +58,10 @@ func TestFindings(t *testing.T) {
 			if command == nil {
 				t.Fatalf("no command replays it:\n%s", h.out)
 			}
-			again, code := run(t, append(env, command[1]), "-run="+command[2])
+			if command[1] != "" {
+				env = append(env, command[1])
+			}
+			again, code := run(t, env, "-run="+command[2])
 			if code == 0 {
 				t.Errorf("%s does not show it again:\n%s", command[0], again.out)
 			}
