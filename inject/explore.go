@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,12 +32,17 @@ func (at Setting) Schedule(p Point, o *Opponent) Schedule {
 }
 
 // Reached returns the points of the functions that the victim comes by, in the
-// setting, when nobody interferes.
+// setting, when nobody interferes. What cannot be a point is added to its
+// function's Skipped.
 func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) ([]Point, error) {
 	var reached []Point
 	for _, f := range functions {
 		for _, p := range f.Points {
 			result, err := r.Run(at.Schedule(p, nobody), Suspicion)
+			if cannot := (*CannotHoldError)(nil); errors.As(err, &cannot) {
+				f.Skipped = append(f.Skipped, cannot.Error())
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}

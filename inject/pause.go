@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
 )
@@ -81,9 +82,24 @@ type Trap struct {
 	pauser  *Pauser
 	cpu     int
 	control *pauseControl
-	event   int // of perf_event_open(2), -1 until Set
+	event   int // of perf_event_open(2), -1 while there is none
 	attr    unix.PerfEventAttr
+	// probe is a kprobe, where there are no breakpoints to be had.
+	probe link.Link
+	at    Point
 }
+
+// CannotHoldError says that no CPU can be held up at an instruction.
+type CannotHoldError struct {
+	Point Point
+	Err   error
+}
+
+func (e *CannotHoldError) Error() string {
+	return fmt.Sprintf("a CPU cannot be held up at %v (%s): there is no free breakpoint, and no kprobe: %v", e.Point, e.Point.Text, e.Err)
+}
+
+func (e *CannotHoldError) Unwrap() error { return e.Err }
 
 // Trap returns the trap of a CPU, not set on any instruction yet. A CPU has
 // one at a time.
@@ -100,20 +116,37 @@ func (p *Pauser) Trap(cpu int) (*Trap, error) {
 // breakpointX is HW_BREAKPOINT_X (include/uapi/linux/hw_breakpoint.h).
 const breakpointX = 4
 
-// Set moves the trap to the instruction at addr, which must be the first byte
-// of one. It is fastest on the trap's own CPU, for no other has to be
-// interrupted then.
-func (t *Trap) Set(addr uint64) error {
-	if t.event >= 0 && t.attr.Ext1 == addr {
+// Set moves the trap to an instruction: a breakpoint, or a kprobe if the kernel
+// or the CPU has no breakpoint for us. It is fastest on the trap's own CPU, for
+// no other has to be interrupted then.
+func (t *Trap) Set(p Point) error {
+	if t.at == p && (t.event >= 0 || t.probe != nil) {
 		return nil
 	}
 	t.Disarm()
+	t.at = p
+	if t.probe == nil {
+		err := t.setBreakpoint(p)
+		switch {
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSPC):
+		case errors.Is(err, unix.ENODEV):
+			return fmt.Errorf("hold up CPU %d: it is offline: %w", t.cpu, err)
+		case err != nil:
+			return fmt.Errorf("set a breakpoint on CPU %d at %v: %w", t.cpu, p, err)
+		default:
+			return nil
+		}
+	}
+	return t.setProbe(p)
+}
+
+func (t *Trap) setBreakpoint(p Point) error {
 	t.attr = unix.PerfEventAttr{
 		Type:    unix.PERF_TYPE_BREAKPOINT,
 		Size:    uint32(unsafe.Sizeof(t.attr)),
 		Sample:  1,
 		Bp_type: breakpointX,
-		Ext1:    addr,
+		Ext1:    p.Addr,
 		Ext2:    uint64(unsafe.Sizeof(uintptr(0))), // len; any other is refused for X
 		Bits:    unix.PerfBitExcludeHv,
 	}
@@ -123,26 +156,46 @@ func (t *Trap) Set(addr uint64) error {
 			return nil
 		}
 		// Before 4.17 there is no way to move one.
-		if err := t.Close(); err != nil {
+		if err := t.remove(); err != nil {
 			return err
 		}
 	}
 	event, err := unix.PerfEventOpen(&t.attr, -1, t.cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
-		return &tuntap.MissingError{Option: "CONFIG_HAVE_HW_BREAKPOINT and CONFIG_PERF_EVENTS", What: "execution breakpoints", Err: err}
-	case errors.Is(err, unix.ENOSPC):
-		return fmt.Errorf("set a breakpoint on CPU %d: all of its breakpoints are taken: %w", t.cpu, err)
-	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("set a breakpoint on CPU %d: it is offline: %w", t.cpu, err)
-	case err != nil:
-		return fmt.Errorf("set a breakpoint on CPU %d at %#x: %w", t.cpu, addr, err)
+	if err != nil {
+		return err
 	}
 	t.event = event
 	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, t.pauser.objects.PauseAtBreakpoint.FD()); err != nil {
-		return errors.Join(fmt.Errorf("attach the pause to a breakpoint: %w", err), t.Close())
+		return errors.Join(fmt.Errorf("attach the pause to a breakpoint: %w", err), t.remove())
 	}
 	return nil
+}
+
+// setProbe sets a kprobe, which every CPU runs into; only this one is held up.
+func (t *Trap) setProbe(p Point) error {
+	if err := t.remove(); err != nil {
+		return err
+	}
+	probe, err := link.Kprobe(p.Symbol, t.pauser.objects.PauseAtKprobe, &link.KprobeOptions{Offset: p.Offset})
+	if err != nil {
+		return &CannotHoldError{p, err}
+	}
+	t.probe = probe
+	return nil
+}
+
+// remove removes the breakpoint or the kprobe.
+func (t *Trap) remove() error {
+	var errs []error
+	if t.event >= 0 {
+		errs = append(errs, unix.Close(t.event))
+		t.event = -1
+	}
+	if t.probe != nil {
+		errs = append(errs, t.probe.Close())
+		t.probe = nil
+	}
+	return errors.Join(errs...)
 }
 
 // Arm makes the trap hold its CPU up the next time, for at most limit.
@@ -177,13 +230,8 @@ func (t *Trap) Disarm() bool {
 	return was != idle
 }
 
-// Close lets the CPU go on and removes the breakpoint.
+// Close lets the CPU go on and removes the trap.
 func (t *Trap) Close() error {
 	t.Disarm()
-	if t.event < 0 {
-		return nil
-	}
-	event := t.event
-	t.event = -1
-	return unix.Close(event)
+	return t.remove()
 }

@@ -41,7 +41,8 @@ type Runner struct {
 	pauser   *Pauser
 	trap     *Trap
 	victim   *thread
-	operator *thread // for opponents that change the device
+	second   *Trap   // the operator's, for pairs
+	operator *thread // for opponents that may have to wait, and consumers of pairs
 	stage    *Stage
 }
 
@@ -55,6 +56,9 @@ func NewRunner(flags uint16) (_ *Runner, err error) {
 	if r.trap, err = r.pauser.Trap(victimCPU); err != nil {
 		return nil, errors.Join(err, r.pauser.Close())
 	}
+	if r.second, err = r.pauser.Trap(operatorCPU); err != nil {
+		return nil, errors.Join(err, r.pauser.Close())
+	}
 	if r.victim, err = startThread(victimCPU); err != nil {
 		return nil, errors.Join(err, r.pauser.Close())
 	}
@@ -66,7 +70,7 @@ func NewRunner(flags uint16) (_ *Runner, err error) {
 
 // Close ends the threads and removes the device.
 func (r *Runner) Close() error {
-	err := r.trap.Close()
+	err := errors.Join(r.trap.Close(), r.second.Close())
 	r.victim.stop()
 	r.operator.stop()
 	return errors.Join(err, r.closeStage(), r.pauser.Close())
@@ -141,11 +145,15 @@ func (r *Runner) Run(s Schedule, patience time.Duration) (*Result, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("schedule %v: %w", s, err), r.closeStage())
 	}
+	return result, r.tidy(result)
+}
+
+// tidy sees to it that what a broken queue still holds is in nobody's way.
+func (r *Runner) tidy(result *Result) error {
 	if (result.Stalled != "" || result.Unbalanced != nil) && !r.stage.revive() {
-		// What a broken queue still holds is nobody else's.
-		err = r.closeStage()
+		return r.closeStage()
 	}
-	return result, err
+	return nil
 }
 
 func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
@@ -218,23 +226,19 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 // hold has the victim's thread do what it does, holds it up at the point, and
 // lets the opponent act.
 func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
-	var set, done error
-	r.victim.call(func() { set = r.trap.Set(s.Point.Addr) })
-	if set != nil {
-		return set
+	v := side{r.victim, r.trap, do, nil}
+	if err := v.set(s.Point); err != nil {
+		return err
 	}
-	r.trap.Arm(hold)
-	r.victim.start(func() { done = do() })
-	await(func() bool { return r.trap.state() != armed || r.victim.idle() })
 	var acted error
-	if r.trap.state() != armed {
+	if v.begin() {
 		result.Reached = true
 		acted = r.act(s.Opponent, result)
 	}
 	r.victim.wait()
 	r.trap.Disarm()
 	r.operator.wait()
-	return errors.Join(done, acted)
+	return errors.Join(v.err, acted)
 }
 
 func (r *Runner) act(o *Opponent, result *Result) error {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
@@ -59,19 +60,29 @@ func Parse(id string) (Schedule, error) {
 	s.Left, _ = strconv.Atoi(m[6])
 	s.Trim, _ = strconv.Atoi(m[7])
 	s.Qdisc = tuntap.Kind(m[5])
-	f, err := Disassemble(m[1])
+	point, err := findPoint(m[1] + "+" + m[2])
 	if err != nil {
 		return s, fmt.Errorf("schedule %s: %w", id, err)
 	}
-	offset, err := strconv.ParseUint(m[2], 0, 64)
+	s.Point = point
+	return s, nil
+}
+
+// findPoint returns the running kernel's instruction at "symbol+offset".
+func findPoint(place string) (Point, error) {
+	symbol, offset, _ := strings.Cut(place, "+")
+	f, err := Disassemble(symbol)
 	if err != nil {
-		return s, fmt.Errorf("schedule %s: %w", id, err)
+		return Point{}, err
+	}
+	at, err := strconv.ParseUint(offset, 0, 64)
+	if err != nil {
+		return Point{}, err
 	}
 	for _, p := range f.Points {
-		if p.Symbol == m[1] && p.Offset == offset {
-			s.Point = p
-			return s, nil
+		if p.Symbol == symbol && p.Offset == at {
+			return p, nil
 		}
 	}
-	return s, fmt.Errorf("schedule %s: no instruction of the running kernel begins at %s+%s", id, m[1], m[2])
+	return Point{}, fmt.Errorf("no instruction of the running kernel begins at %s", place)
 }

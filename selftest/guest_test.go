@@ -22,13 +22,14 @@ func TestGuestPackages(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no tests of guest packages: %v", err)
 	}
+	files = append(files, "../inject/inject_guest_test.go")
 	var dirs []string
 	for _, file := range files {
 		dirs = append(dirs, filepath.Dir(file))
 	}
 	for _, dir := range slices.Compact(dirs) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			image, _, err := initramfs.Build(t.Context(), initramfs.Options{Package: "./internal/guest/" + filepath.Base(dir), Dir: ".."})
+			image, _, err := initramfs.Build(t.Context(), initramfs.Options{Package: "." + strings.TrimPrefix(dir, ".."), Dir: ".."})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -55,7 +55,7 @@ func openRun(t *testing.T) (*run.Run, error) {
 
 // schedulePattern matches the first part of a schedule's id, whose "+" means
 // something else in a regular expression.
-var schedulePattern = regexp.MustCompile(`([\w.]+)\+(0x[0-9a-f]+)`)
+var schedulePattern = regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+(&[\w.]+\+0x[0-9a-f]+)?`)
 
 func runTests(m *testing.M) int {
 	flag.Parse()

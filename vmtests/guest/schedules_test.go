@@ -30,7 +30,13 @@ func TestSchedules(t *testing.T) {
 	defer x.close(t)
 	if ids := requested(); ids != nil {
 		for _, id := range ids {
-			t.Run(id, func(t *testing.T) { x.replay(t, id) })
+			t.Run(id, func(t *testing.T) {
+				if inject.IsPair(id) {
+					x.replayPair(t, id)
+				} else {
+					x.replay(t, id)
+				}
+			})
 		}
 		return
 	}
@@ -111,7 +117,7 @@ func (x *exploration) settings(t *testing.T, control bool, rings []int, qdiscs .
 // is special in them.
 func requested() []string {
 	pattern := flag.Lookup("test.run").Value.String()
-	ids := regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+/[\w=/-]+`).FindAllString(strings.NewReplacer(`\`, "", "^", "", "$", "").Replace(pattern), -1)
+	ids := regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+[\w.+&]*/[\w=/-]+`).FindAllString(strings.NewReplacer(`\`, "", "^", "", "$", "").Replace(pattern), -1)
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
@@ -271,12 +277,8 @@ func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setti
 	if err != nil {
 		return nil, 0, err
 	}
-	total := 0
-	for _, f := range functions {
-		total += len(f.Points)
-		for _, skipped := range f.Skipped {
-			t.Log("not tried: ", skipped)
-		}
+	if !target.Consumer {
+		at.Left = 0
 	}
 	key := fmt.Sprint(target.Root, at)
 	if x.reached[key] == nil {
@@ -285,6 +287,13 @@ func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setti
 			nobody = inject.NothingSent
 		}
 		x.reached[key], err = x.runner.Reached(functions, nobody, at)
+	}
+	total := 0
+	for _, f := range functions {
+		total += len(f.Points)
+		for _, skipped := range f.Skipped {
+			t.Log("not tried: ", skipped)
+		}
 	}
 	return x.reached[key], total, err
 }

@@ -1,0 +1,194 @@
+package inject
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+func needGuest(t *testing.T) {
+	t.Helper()
+	if os.Getenv("RINGPROOF_GUEST") == "" {
+		t.Skip("holds up CPUs: runs in the VM only (RINGPROOF_GUEST is not set)")
+	}
+}
+
+func newRunner(t *testing.T) *Runner {
+	t.Helper()
+	needGuest(t)
+	r, err := NewRunner(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := r.Pin(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// opponent is the one of that name.
+func opponent(t *testing.T, name string) *Opponent {
+	t.Helper()
+	for _, o := range Opponents() {
+		if o.Name == name {
+			return o
+		}
+	}
+	t.Fatalf("no opponent %s", name)
+	return nil
+}
+
+// start is where a packet comes by for sure.
+func start(t *testing.T) Point {
+	t.Helper()
+	f, err := Disassemble("tun_net_xmit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.Points[0]
+}
+
+func TestIDs(t *testing.T) {
+	needGuest(t)
+	for id, want := range map[string]string{
+		"tun_net_xmit+0x0/drain-all/ring=16/fq_codel":           "",
+		"tun_net_xmit+0x0/second-fills/ring=2/noqueue/trim=4":   "",
+		"tun_do_read+0x0/fill/ring=500/mq/left=1":               "",
+		"tun_net_xmit+0x1/drain-all/ring=16/fq_codel":           "no instruction of the running kernel begins at tun_net_xmit+0x1",
+		"tun_net_xmit+0x99999/drain-all/ring=16/fq_codel":       "no instruction",
+		"no_such_function+0x0/drain-all/ring=16/fq_codel":       "no function no_such_function",
+		"tun_net_xmit+0x0/stand-by/ring=16/fq_codel":            `no opponent "stand-by"`,
+		"tun_net_xmit+0x0/drain-all/ring=16/fq_codel/left=1":    "left=",
+		"tun_do_read+0x0/fill/ring=500/mq":                      "left=",
+		"tun_net_xmit/drain-all/ring=16/fq_codel":               "is no schedule",
+		"tun_net_xmit+0x0&tun_do_read+0x0/ring=2/mq/first=both": "is no pair",
+	} {
+		var got string
+		var err error
+		if strings.Contains(id, "&") {
+			var p Pair
+			if p, err = ParsePair(id); err == nil {
+				got = p.String()
+			}
+		} else {
+			var s Schedule
+			if s, err = Parse(id); err == nil {
+				got = s.String()
+			}
+		}
+		switch {
+		case want == "" && (err != nil || got != id):
+			t.Errorf("%s: have %s, %v", id, got, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: have %v, want %q", id, err, want)
+		}
+	}
+}
+
+// TestAnInlinedFunction: it is told apart from one that is never reached.
+func TestAnInlinedFunction(t *testing.T) {
+	needGuest(t)
+	_, err := Disassemble("ptr_ring_produce")
+	if none := (*NoFunctionError)(nil); !errors.As(err, &none) || !strings.Contains(err.Error(), "inlined") {
+		t.Errorf("have %v, want a NoFunctionError", err)
+	}
+}
+
+// TestAPauseThatIsNeverReleased ends by itself, and no schedule is decided.
+func TestAPauseThatIsNeverReleased(t *testing.T) {
+	r := newRunner(t)
+	sleepy := &Opponent{Name: "sleepy", act: func(*Stage) error { time.Sleep(2 * hold); return nil }}
+	began := time.Now()
+	result, err := r.Run(Schedule{Point: start(t), Opponent: sleepy, Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !result.Reached || !result.Late || result.Decisive() {
+		t.Errorf("have %+v, want reached and late", result)
+	}
+	if took := time.Since(began); took > 10*hold {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestKprobes: with all breakpoints of the CPU taken, kprobes do the same.
+func TestKprobes(t *testing.T) {
+	r := newRunner(t)
+	at := Setting{Ring: 2, Qdisc: tuntap.FQCodel}
+	f, err := Disassemble("tun_net_xmit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	few := &Function{Name: f.Name, Points: f.Points[:40]}
+	want, err := r.Reached([]*Function{few}, Nothing, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.trap.remove(); err != nil {
+		t.Fatal(err)
+	}
+	attr := unix.PerfEventAttr{Type: unix.PERF_TYPE_BREAKPOINT, Size: r.trap.attr.Size, Bp_type: breakpointX, Ext2: 8, Sample: 1}
+	last := f.Points[len(f.Points)-1]
+	attr.Ext1 = last.Addr
+	for taken := 0; ; taken++ {
+		fd, err := unix.PerfEventOpen(&attr, -1, victimCPU, -1, unix.PERF_FLAG_FD_CLOEXEC)
+		if errors.Is(err, unix.ENOSPC) && taken > 0 {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+	}
+	got, err := r.Reached([]*Function{few}, Nothing, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.trap.probe == nil {
+		t.Fatal("no kprobe was used")
+	}
+	t.Logf("%d of %d points reached by breakpoints, %d by kprobes; %v", len(want), len(few.Points), len(got), few.Skipped)
+	if len(want) == 0 || len(got)+len(few.Skipped) < len(want) {
+		t.Errorf("%d points are reached by kprobes, and %d cannot be, but breakpoints reach %d", len(got), len(few.Skipped), len(want))
+	}
+	result, err := r.Run(Schedule{Point: want[0], Opponent: opponent(t, "drain-all"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+	if err != nil || !result.Decisive() || result.Stalled != "" {
+		t.Errorf("have %+v, %v", result, err)
+	}
+}
+
+// TestAnOfflineCPU is told from a point that is not reached.
+func TestAnOfflineCPU(t *testing.T) {
+	needGuest(t)
+	const cpu = 3
+	online := func(state string) {
+		if err := os.WriteFile("/sys/devices/system/cpu/cpu3/online", []byte(state), 0); err != nil {
+			t.Skip("this kernel lacks CONFIG_HOTPLUG_CPU, or the VM a CPU: ", err)
+		}
+	}
+	online("0")
+	defer online("1")
+	p, err := NewPauser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	trap, err := p.Trap(cpu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer trap.Close()
+	if err := trap.Set(start(t)); err == nil || !strings.Contains(err.Error(), "offline") {
+		t.Errorf("have %v, want that the CPU is offline", err)
+	}
+}

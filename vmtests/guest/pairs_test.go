@@ -1,0 +1,177 @@
+package guest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// TestPairSchedules holds up both sides, the producer at each of its
+// instructions and the consumer at each of its own, and lets either go on first.
+func TestPairSchedules(t *testing.T) {
+	if requested() != nil {
+		return // TestSchedules replays them all
+	}
+	if testing.Short() {
+		t.Skip("left out: -short")
+	}
+	x := &exploration{reached: make(map[string][]inject.Point)}
+	defer x.close(t)
+	for _, consumerFirst := range []bool{false, true} {
+		all := inject.Pair{Ring: 2, Qdisc: tuntap.FQCodel, ConsumerFirst: consumerFirst}
+		t.Run("first="+all.First(), func(t *testing.T) { x.pairs(t, all) })
+	}
+}
+
+// plenty of breaches are no reason to look for more.
+const plenty = 100
+
+// pairs runs all pairs of points, with the rest as all has it.
+func (x *exploration) pairs(t *testing.T, all inject.Pair) {
+	at := inject.Setting{Ring: all.Ring, Qdisc: all.Qdisc, Left: 1}
+	c, promises := x.begin(t, at)
+	var points [2][]inject.Point
+	for _, target := range inject.Targets() {
+		side := 0
+		if target.Consumer {
+			side = 1
+		}
+		found, _, err := x.points(t, target, at)
+		x.check(t, c, promises, err)
+		points[side] = append(points[side], found...)
+	}
+	began := time.Now()
+	var breaches []pairBreach
+	run, reached := 0, 0
+explore:
+	for _, all.Producer = range points[0] {
+		for _, all.Consumer = range points[1] {
+			result, err := x.runner.RunPair(all, inject.Suspicion)
+			x.check(t, c, promises, err)
+			run++
+			if !result.Decisive() {
+				// Most are not: what one has to read depends on where the
+				// other is.
+				continue
+			}
+			reached++
+			if promise, why := result.Breach(c, inject.Schedule{Qdisc: all.Qdisc, Opponent: inject.Nothing}, false); promise != "" {
+				breaches = append(breaches, pairBreach{all, promise, why, result.Books})
+			} else if result.Unbalanced != nil {
+				t.Errorf("schedule %v: %v", all, result.Unbalanced)
+			}
+			if len(breaches) == plenty {
+				t.Logf("%d schedules broke a promise; the rest was not tried", plenty)
+				break explore
+			}
+		}
+	}
+	took := time.Since(began)
+	coverage := fmt.Sprintf("%d pairs of %d and %d instructions were tried, both were held up at once in %d", run, len(points[0]), len(points[1]), reached)
+	t.Logf("%s, in %v (%.0f/s)", coverage, took.Round(time.Millisecond), float64(run)/took.Seconds())
+	broken := make(map[contract.Promise]string)
+	for _, p := range promises {
+		if f := x.confirmPair(t, c, p, breaches); f != nil {
+			t.Error(f)
+			attribute(t, contract.AttrFinding, f)
+			broken[p] = f.Why
+		}
+	}
+	for _, p := range promises {
+		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: coverage}
+		switch {
+		case broken[p] != "":
+			v.Outcome, v.Why = contract.Broken, broken[p]
+		case reached == 0:
+			v.Outcome, v.Why = contract.Undecided, "no two instructions were held up at once"
+		}
+		report(t, v)
+	}
+}
+
+// pairBreach is one pair that broke a promise.
+type pairBreach struct {
+	pair    inject.Pair
+	promise contract.Promise
+	why     string
+	books   *contract.Books
+}
+
+// confirmPair runs the pair in the middle of those that broke the promise
+// again, and returns nil if there is none, or if it never breaks it again.
+func (x *exploration) confirmPair(t *testing.T, c contract.Contract, promise contract.Promise, breaches []pairBreach) *contract.Finding {
+	t.Helper()
+	breaches = slices.DeleteFunc(slices.Clone(breaches), func(b pairBreach) bool { return b.promise != promise })
+	if len(breaches) == 0 {
+		return nil
+	}
+	b := breaches[len(breaches)/2]
+	f := &contract.Finding{
+		Promise: promise, Contract: c, Points: 1,
+		From: place(b.pair.Producer), To: place(b.pair.Producer),
+		Evidence: fmt.Sprintf("  %d pairs broke it, the first %v, the last %v", len(breaches), breaches[0].pair, breaches[len(breaches)-1].pair),
+		Opponent: fmt.Sprintf("the consumer was held up, in this schedule at %v: %s; then the %s went on first", b.pair.Consumer, b.pair.Consumer.Text, b.pair.First()),
+		Schedule: b.pair.String(), Why: b.why, Books: b.books, Tries: 10,
+	}
+	for range f.Tries {
+		result, err := x.runner.RunPair(b.pair, inject.Patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, why := result.Breach(c, inject.Schedule{Qdisc: b.pair.Qdisc, Opponent: inject.Nothing}, false); result.Decisive() && p == promise {
+			f.Failed++
+			f.Why, f.Books = why, result.Books
+		}
+	}
+	if f.Failed == 0 {
+		t.Logf("schedule %v seemed to break %s, and did not do so again", b.pair, promise)
+		return nil
+	}
+	return f
+}
+
+// replayPair runs one pair alone.
+func (x *exploration) replayPair(t *testing.T, id string) {
+	p, err := inject.ParsePair(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, promises := x.begin(t, inject.Setting{Qdisc: p.Qdisc})
+	var result *inject.Result
+	for range attempts {
+		result, err = x.runner.RunPair(p, inject.Patience)
+		x.check(t, c, promises, err)
+		if result.Decisive() {
+			break
+		}
+	}
+	if !result.Decisive() {
+		for _, promise := range promises {
+			report(t, contract.Verdict{Promise: promise, Contract: c, Outcome: contract.Undecided, Why: fmt.Sprintf("the two were not held up at once, %d times", attempts)})
+		}
+		return
+	}
+	t.Logf("the producer held up at %v: %s\nthe consumer at %v: %s\n%v", p.Producer, p.Producer.Text, p.Consumer, p.Consumer.Text, result.Books)
+	if result.Unbalanced != nil {
+		t.Error(result.Unbalanced)
+	}
+	broken, why := result.Breach(c, inject.Schedule{Qdisc: p.Qdisc, Opponent: inject.Nothing}, false)
+	if broken != "" {
+		if f := x.confirmPair(t, c, broken, []pairBreach{{p, broken, why, result.Books}}); f != nil {
+			t.Error(f)
+			attribute(t, contract.AttrFinding, f)
+		}
+	}
+	for _, promise := range promises {
+		v := contract.Verdict{Promise: promise, Contract: c, Outcome: contract.Kept, Why: "the schedule was run", Books: result.Books}
+		if promise == broken {
+			v.Outcome, v.Why = contract.Broken, why
+		}
+		report(t, v)
+	}
+}
