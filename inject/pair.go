@@ -4,39 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
 
-// Pair is an interleaving with both sides held up: the producer, which sends
-// the packet that fills the ring, at one instruction; then the consumer, which
-// reads all that is there, at another; then one goes on to its end, and the
-// other after it.
+// Pair is an interleaving with both sides held up: the first does what it does
+// until it is held up, then the second until it is held up; the first goes on to
+// its end, and then the second. (Were the second to end before the first, that
+// it was held up would make no difference: that is a Schedule.)
+//
+// The producer sends the packet that fills the ring, and the consumer reads all
+// that is there.
 type Pair struct {
-	Producer, Consumer Point
-	Ring               int // tx_queue_len
-	Qdisc              tuntap.Kind
-	// ConsumerFirst: it goes on first. Else the producer does.
+	First, Second Point
+	// ConsumerFirst: the first is the consumer. Else the producer is.
 	ConsumerFirst bool
+	Ring          int // tx_queue_len
+	Qdisc         tuntap.Kind
 }
 
-// String is the pair's id:
-// "tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel/first=producer".
+// String is the pair's id: "tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel".
 func (p Pair) String() string {
-	return fmt.Sprintf("%v&%v/ring=%d/%s/first=%s", p.Producer, p.Consumer, p.Ring, p.Qdisc, p.First())
+	return fmt.Sprintf("%v&%v/ring=%d/%s", p.First, p.Second, p.Ring, p.Qdisc)
 }
 
-// First says who goes on first.
-func (p Pair) First() string {
-	if p.ConsumerFirst {
-		return "consumer"
-	}
-	return "producer"
-}
-
-var pairPattern = regexp.MustCompile(`^([\w.]+\+0x[0-9a-f]+)&([\w.]+\+0x[0-9a-f]+)/ring=(\d+)/(\w+)/first=(producer|consumer)$`)
+var pairPattern = regexp.MustCompile(`^([\w.]+\+0x[0-9a-f]+)&([\w.]+\+0x[0-9a-f]+)/ring=(\d+)/(\w+)$`)
 
 // IsPair says whether an id is that of a pair.
 func IsPair(id string) bool { return pairPattern.MatchString(id) }
@@ -47,16 +42,24 @@ func ParsePair(id string) (Pair, error) {
 	var p Pair
 	m := pairPattern.FindStringSubmatch(id)
 	if m == nil {
-		return p, fmt.Errorf("%q is no pair of held-up instructions: one looks like tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel/first=producer", id)
+		return p, fmt.Errorf("%q is no pair of held-up instructions: one looks like tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel", id)
 	}
 	p.Qdisc = tuntap.Kind(m[4])
 	p.Ring, _ = strconv.Atoi(m[3])
-	p.ConsumerFirst = m[5] == "consumer"
 	var errs [2]error
-	p.Producer, errs[0] = findPoint(m[1])
-	p.Consumer, errs[1] = findPoint(m[2])
+	p.First, errs[0] = findPoint(m[1])
+	p.Second, errs[1] = findPoint(m[2])
 	if err := errors.Join(errs[:]...); err != nil {
 		return p, fmt.Errorf("schedule %s: %w", id, err)
+	}
+	for _, target := range Targets() {
+		functions, err := Reach(target.Root)
+		if err != nil {
+			return p, fmt.Errorf("schedule %s: %w", id, err)
+		}
+		for _, f := range functions {
+			p.ConsumerFirst = p.ConsumerFirst || target.Consumer && slices.Contains(f.Points, p.First)
+		}
 	}
 	return p, nil
 }
@@ -80,42 +83,46 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 	if err := s.fill(s.ring.room() - 1); err != nil {
 		return nil, err
 	}
-	producer := side{r.victim, r.trap, func() error { _, err := s.victim.Send(); return err }, nil}
-	consumer := side{r.operator, r.second, func() error { _, err := s.drain(all); return err }, nil}
+	send := func() error { _, err := s.victim.Send(); return err }
+	read := func() error { _, err := s.drain(all); return err }
+	first, second := send, read
+	if p.ConsumerFirst {
+		first, second = read, send
+	}
 	result := &Result{}
-	if err := producer.set(p.Producer); err != nil {
+	// The second is this thread: three CPUs that spin are one too many for
+	// two of a host without KVM.
+	if err := r.second.Set(p.Second); err != nil {
 		return nil, err
 	}
-	if err := consumer.set(p.Consumer); err != nil {
+	v := side{r.victim, r.trap, func() error {
+		err := first()
+		r.second.Release()
+		return err
+	}, nil}
+	if err := v.set(p.First); err != nil {
 		return nil, err
 	}
-	if producer.begin() {
-		first, second := &producer, &consumer
-		if p.ConsumerFirst {
-			first, second = second, first
-		}
-		if consumer.begin() {
-			result.Reached = true
-			result.Late = !first.trap.Release()
-			since := time.Now()
-			// It may need a lock that the other holds.
-			await(func() bool { return first.thread.idle() || time.Since(since) > spun })
-			result.Waited = !first.thread.idle()
-			result.Late = !second.trap.Release() || result.Late
-		}
+	var err error
+	if v.begin() {
+		r.second.Arm(spun, r.trap)
+		err = second()
+		// If the first needs a lock that the second holds, it cannot end
+		// before the second goes on, which is as lawful an order.
+		result.Waited = r.second.Expired()
+		result.Reached = r.second.Disarm()
+		result.Late = r.trap.Expired()
+		r.trap.Release()
 	}
-	for _, s := range []*side{&producer, &consumer} {
-		s.trap.Disarm()
-	}
-	producer.thread.wait()
-	consumer.thread.wait()
-	if err := errors.Join(producer.err, consumer.err); err != nil {
+	r.victim.wait()
+	r.trap.Disarm()
+	if err := errors.Join(v.err, err); err != nil {
 		return nil, err
 	}
 	return result, s.judge(before, result, patience)
 }
 
-// side is one of the two that are held up.
+// side is one that is held up, on a thread of its own.
 type side struct {
 	thread *thread
 	trap   *Trap
@@ -132,7 +139,7 @@ func (s *side) set(p Point) error {
 
 // begin lets the side do what it does, and says whether it is held up.
 func (s *side) begin() bool {
-	s.trap.Arm(hold)
+	s.trap.Arm(hold, nil)
 	s.thread.start(func() { s.err = s.do() })
 	await(func() bool { return s.trap.state() != armed || s.thread.idle() })
 	return s.trap.state() != armed

@@ -26,7 +26,8 @@ struct control {
 	__u32 hits;     /* how often the instruction was reached while armed or paused */
 	__u64 limit;    /* ns for which a CPU is held up at most */
 	__u64 held;     /* ns for which it was held up last */
-	__u64 padding[5];
+	__u32 next;     /* CPU + 1 that is let go on when this one is held up */
+	__u32 padding[9];
 };
 
 #define CPUS 64
@@ -61,6 +62,7 @@ static __always_inline int hold(void)
 {
 	__u32 key = bpf_get_smp_processor_id();
 	struct control *c = bpf_map_lookup_elem(&controls, &key);
+	struct control *next;
 	struct wait w;
 
 	if (!c)
@@ -71,6 +73,12 @@ static __always_inline int hold(void)
 	if (__sync_val_compare_and_swap(&c->state, ARMED, PAUSED) != ARMED)
 		return 0;
 	__sync_fetch_and_add(&c->hits, 1);
+	if (c->next) {
+		key = c->next - 1;
+		next = bpf_map_lookup_elem(&controls, &key);
+		if (next)
+			__sync_val_compare_and_swap(&next->state, PAUSED, RELEASED);
+	}
 	w.control = c;
 	w.since = bpf_ktime_get_ns();
 	/* More rounds than fit into any limit: the time is what ends it. */

@@ -198,9 +198,14 @@ func (t *Trap) remove() error {
 	return errors.Join(errs...)
 }
 
-// Arm makes the trap hold its CPU up the next time, for at most limit.
-func (t *Trap) Arm(limit time.Duration) {
+// Arm makes the trap hold its CPU up the next time, for at most limit. If next
+// is not nil, that trap's CPU is let go on at that moment.
+func (t *Trap) Arm(limit time.Duration, next *Trap) {
 	t.control.Limit = uint64(limit)
+	t.control.Next = 0
+	if next != nil {
+		t.control.Next = uint32(next.cpu) + 1
+	}
 	atomic.StoreUint32(&t.control.State, armed)
 }
 

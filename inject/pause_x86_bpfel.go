@@ -19,7 +19,8 @@ type pauseControl struct {
 	Hits    uint32
 	Limit   uint64
 	Held    uint64
-	Padding [5]uint64
+	Next    uint32
+	Padding [9]uint32
 }
 
 // Names of all BPF objects in the ELF.

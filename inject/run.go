@@ -41,8 +41,8 @@ type Runner struct {
 	pauser   *Pauser
 	trap     *Trap
 	victim   *thread
-	second   *Trap   // the operator's, for pairs
-	operator *thread // for opponents that may have to wait, and consumers of pairs
+	second   *Trap   // the controller's, for pairs
+	operator *thread // for opponents that may have to wait
 	stage    *Stage
 }
 
@@ -56,7 +56,7 @@ func NewRunner(flags uint16) (_ *Runner, err error) {
 	if r.trap, err = r.pauser.Trap(victimCPU); err != nil {
 		return nil, errors.Join(err, r.pauser.Close())
 	}
-	if r.second, err = r.pauser.Trap(operatorCPU); err != nil {
+	if r.second, err = r.pauser.Trap(controllerCPU); err != nil {
 		return nil, errors.Join(err, r.pauser.Close())
 	}
 	if r.victim, err = startThread(victimCPU); err != nil {

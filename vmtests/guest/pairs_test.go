@@ -12,7 +12,7 @@ import (
 )
 
 // TestPairSchedules holds up both sides, the producer at each of its
-// instructions and the consumer at each of its own, and lets either go on first.
+// instructions and the consumer at each of its own, either of them first.
 func TestPairSchedules(t *testing.T) {
 	if requested() != nil {
 		return // TestSchedules replays them all
@@ -24,7 +24,11 @@ func TestPairSchedules(t *testing.T) {
 	defer x.close(t)
 	for _, consumerFirst := range []bool{false, true} {
 		all := inject.Pair{Ring: 2, Qdisc: tuntap.FQCodel, ConsumerFirst: consumerFirst}
-		t.Run("first="+all.First(), func(t *testing.T) { x.pairs(t, all) })
+		name := "producer-first"
+		if consumerFirst {
+			name = "consumer-first"
+		}
+		t.Run(name, func(t *testing.T) { x.pairs(t, all) })
 	}
 }
 
@@ -38,7 +42,7 @@ func (x *exploration) pairs(t *testing.T, all inject.Pair) {
 	var points [2][]inject.Point
 	for _, target := range inject.Targets() {
 		side := 0
-		if target.Consumer {
+		if target.Consumer != all.ConsumerFirst {
 			side = 1
 		}
 		found, _, err := x.points(t, target, at)
@@ -49,8 +53,8 @@ func (x *exploration) pairs(t *testing.T, all inject.Pair) {
 	var breaches []pairBreach
 	run, reached := 0, 0
 explore:
-	for _, all.Producer = range points[0] {
-		for _, all.Consumer = range points[1] {
+	for _, all.First = range points[0] {
+		for _, all.Second = range points[1] {
 			result, err := x.runner.RunPair(all, inject.Suspicion)
 			x.check(t, c, promises, err)
 			run++
@@ -113,9 +117,9 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, promise con
 	b := breaches[len(breaches)/2]
 	f := &contract.Finding{
 		Promise: promise, Contract: c, Points: 1,
-		From: place(b.pair.Producer), To: place(b.pair.Producer),
+		From: place(b.pair.First), To: place(b.pair.First),
 		Evidence: fmt.Sprintf("  %d pairs broke it, the first %v, the last %v", len(breaches), breaches[0].pair, breaches[len(breaches)-1].pair),
-		Opponent: fmt.Sprintf("the consumer was held up, in this schedule at %v: %s; then the %s went on first", b.pair.Consumer, b.pair.Consumer.Text, b.pair.First()),
+		Opponent: fmt.Sprintf("the other side is held up in turn at %v: %s; this one then ends before it", b.pair.Second, b.pair.Second.Text),
 		Schedule: b.pair.String(), Why: b.why, Books: b.books, Tries: 10,
 	}
 	for range f.Tries {
@@ -156,7 +160,7 @@ func (x *exploration) replayPair(t *testing.T, id string) {
 		}
 		return
 	}
-	t.Logf("the producer held up at %v: %s\nthe consumer at %v: %s\n%v", p.Producer, p.Producer.Text, p.Consumer, p.Consumer.Text, result.Books)
+	t.Logf("first held up at %v: %s\nthen the other side at %v: %s\n%v", p.First, p.First.Text, p.Second, p.Second.Text, result.Books)
 	if result.Unbalanced != nil {
 		t.Error(result.Unbalanced)
 	}
