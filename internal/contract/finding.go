@@ -48,6 +48,17 @@ func (f *Finding) Replay() string {
 	return fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", f.Schedule)
 }
 
+// Where names the instructions, or the faults, in one line.
+func (f *Finding) Where() string {
+	switch {
+	case f.Script != "":
+		return "this order: " + strings.ReplaceAll(f.Script, "\n", ", ")
+	case f.Points > 1:
+		return f.From.Name + " .. " + f.To.Name
+	}
+	return f.From.Name
+}
+
 // String is the finding for people; source lines are the host's to add.
 func (f *Finding) String() string {
 	var b strings.Builder

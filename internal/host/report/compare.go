@@ -26,7 +26,10 @@ func SideBySide(runs ...*Run) string {
 	for i, id := range contract.Promises() {
 		row(string(id), func(r *Run) string {
 			p := r.Promises()[i]
-			return fmt.Sprintf("%s (%d of %d checks)", shout(p.Outcome), p.count(), p.Kept+p.Broken+p.Undecided+p.NotRun)
+			if p.shout() == "not tried" {
+				return p.shout()
+			}
+			return fmt.Sprintf("%s (%d of %d checks)", p.shout(), p.count(), p.Kept+p.Broken+p.Undecided+p.NotRun)
 		})
 	}
 	for _, s := range []struct {

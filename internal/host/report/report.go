@@ -118,7 +118,7 @@ func (r *Run) Text() string {
 	fmt.Fprintln(tw, "PROMISE\tVERDICT\tKEPT\tBROKEN\tUNDECIDED\tNOT RUN")
 	promises := r.Promises()
 	for _, p := range promises {
-		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\n", p.Promise, shout(p.Outcome), p.Kept, p.Broken, p.Undecided, p.NotRun)
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\n", p.Promise, p.shout(), p.Kept, p.Broken, p.Undecided, p.NotRun)
 	}
 	tw.Flush()
 	for _, p := range promises {
@@ -131,6 +131,14 @@ func (r *Run) Text() string {
 		}
 		fmt.Fprintf(&b, "    again: %s -run '%s'\n", r.Command, ExactPattern(p.First.Test))
 	}
+	const few = 5
+	for i, f := range r.Findings {
+		if i == few {
+			fmt.Fprintf(&b, "\nfound: %d more, see verdict.json\n", len(r.Findings)-few)
+			break
+		}
+		fmt.Fprintf(&b, "\nfound: %s breaks in %s\n    replay: %s\n", f.Promise, f.Where(), f.Replay())
+	}
 	for _, why := range r.notRun() {
 		fmt.Fprintf(&b, "\nnot run: %s\n", why)
 	}
@@ -139,6 +147,15 @@ func (r *Run) Text() string {
 	}
 	fmt.Fprintf(&b, "\n%d tests passed, %d failed, %d skipped\nartifacts: %s\n", r.Tests.Passed, r.Tests.Failed, r.Tests.Skipped, r.Dir)
 	return b.String()
+}
+
+// shout is the outcome for tables; a promise that no test was to decide was not
+// tried.
+func (p Promise) shout() string {
+	if p.Kept+p.Broken+p.Undecided+p.NotRun == 0 {
+		return "not tried"
+	}
+	return shout(p.Outcome)
 }
 
 // notRun groups the checks that could not run by what they lacked.
