@@ -96,3 +96,30 @@ func (r *Result) odd() string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// Critical returns those of the points that matter most to a race: from where a
+// function takes a spinlock on, in that function and in what it calls; all of
+// them if none takes one.
+func Critical(functions []*Function, points []Point) []Point {
+	after := make(map[string]uint64) // by symbol: from that offset on
+	var called []string
+	for _, f := range functions {
+		for _, p := range f.Points {
+			if strings.Contains(p.Text, "_raw_spin_lock") {
+				if at, ok := after[p.Symbol]; !ok || p.Offset < at {
+					after[p.Symbol] = p.Offset
+				}
+				for _, callee := range f.Calls {
+					called = append(called, callee.Raw)
+				}
+			}
+		}
+	}
+	if len(after) == 0 {
+		return points
+	}
+	return slices.DeleteFunc(slices.Clone(points), func(p Point) bool {
+		at, takes := after[p.Symbol]
+		return takes && p.Offset < at || !takes && !slices.Contains(called, p.Symbol)
+	})
+}

@@ -12,7 +12,8 @@ import (
 )
 
 // TestPairSchedules holds up both sides, the producer at each of its
-// instructions and the consumer at each of its own, either of them first.
+// instructions and the consumer at each of its own, either of them first: from
+// where they take the ring's lock on or, with SCHEDULES=all, everywhere.
 func TestPairSchedules(t *testing.T) {
 	if requested() != nil {
 		return // TestSchedules replays them all
@@ -47,6 +48,11 @@ func (x *exploration) pairs(t *testing.T, all inject.Pair) {
 		}
 		found, _, err := x.points(t, target, at)
 		x.check(t, c, promises, err)
+		if !everything() {
+			functions, err := inject.Reach(target.Root)
+			x.check(t, c, promises, err)
+			found = inject.Critical(functions, found)
+		}
 		points[side] = append(points[side], found...)
 	}
 	began := time.Now()

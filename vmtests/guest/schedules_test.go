@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -50,7 +51,7 @@ func TestSchedules(t *testing.T) {
 
 // TestControlSchedules does the same with opponents that change the device:
 // its queues, its ring, its qdisc and its link. They take a hundred times as
-// long, so there are fewer settings.
+// long, so there are fewer settings, unless SCHEDULES=all.
 func TestControlSchedules(t *testing.T) {
 	if requested() != nil {
 		return // TestSchedules replays them all
@@ -60,8 +61,15 @@ func TestControlSchedules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out: -short")
 	}
+	if everything() {
+		x.settings(t, true, []int{1, 2, 16, 500}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
+		return
+	}
 	x.settings(t, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
 }
+
+// everything says whether all schedules are to be run, however long it takes.
+func everything() bool { return os.Getenv("SCHEDULES") == "all" }
 
 // TestRequeueSchedules lets a second producer fill the ring while the first is
 // held up on its way there, on a device whose filter trims each packet: one

@@ -26,6 +26,7 @@ type Config struct {
 	Label     string
 	Seed      uint64
 	Faults    time.Duration
+	Schedules string
 
 	// Package is the Go package with the guest's tests, and Module the
 	// directory of the module that it is looked up in.
@@ -46,6 +47,7 @@ type Config struct {
 //	APPEND     further kernel arguments, separated by spaces
 //	SEED       what random sequences of faults are made from (the time of day)
 //	FAULTS     for how long there are new ones, for example 1h (5s)
+//	SCHEDULES  "all" to run schedules in all settings, for hours
 //	ARTIFACTS  directory for this run's artifacts; it must be empty or not
 //	           exist (artifacts/DATE-TIME-PID in the module's root)
 func ConfigFromEnv() (Config, error) {
@@ -73,6 +75,9 @@ func ConfigFromEnv() (Config, error) {
 		if c.Seed, err = strconv.ParseUint(text, 0, 64); err != nil || c.Seed == 0 {
 			return c, fmt.Errorf("SEED=%q: must be a number from 1 on", text)
 		}
+	}
+	if c.Schedules = os.Getenv("SCHEDULES"); c.Schedules != "" && c.Schedules != "all" {
+		return c, fmt.Errorf("SCHEDULES=%q: must be \"all\" or not set", c.Schedules)
 	}
 	c.Faults = 5 * time.Second
 	if text := os.Getenv("FAULTS"); text != "" {
