@@ -80,8 +80,8 @@ func (l *Lines) At(addr uint64) ([]Frame, error) {
 		return nil, fmt.Errorf("VMLINUX has no line for %#x: %w", addr, err)
 	}
 	lines, err := l.data.LineReader(unit)
-	if err != nil || lines == nil {
-		return nil, fmt.Errorf("VMLINUX has no line for %#x: %w", addr, err)
+	if lines == nil {
+		return nil, errors.Join(fmt.Errorf("VMLINUX has no line for %#x: the file it comes from was compiled without", addr), err)
 	}
 	var entry dwarf.LineEntry
 	if err := lines.SeekPC(addr, &entry); err != nil {

@@ -1,0 +1,121 @@
+package source
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const program = `volatile int stopped;
+static inline __attribute__((always_inline)) void stop(int why)
+{
+	stopped = why;
+}
+__attribute__((noinline)) int outer(int n)
+{
+	if (n > 3)
+		stop(n);
+	return n;
+}
+int main(int argc, char **argv) { return outer(argc); }
+`
+
+// compile returns a program with line tables in a tree that is as a kernel's.
+func compile(t *testing.T) (binary, source string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "init"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	binary, source = filepath.Join(dir, "vmlinux"), filepath.Join(dir, "init", "main.c")
+	if err := os.WriteFile(source, []byte(program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("gcc", "-O2", "-g", "-no-pie", "-o", binary, source).CombinedOutput(); err != nil {
+		t.Skipf("not run: gcc: %v\n%s", err, out)
+	}
+	return binary, source
+}
+
+func TestAt(t *testing.T) {
+	binary, source := compile(t)
+	lines, err := Open(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lines.Close()
+	f, err := elf.Open(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	symbols, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inlined := false
+	for _, s := range symbols {
+		if s.Name != "outer" {
+			continue
+		}
+		for addr := s.Value; addr < s.Value+s.Size; addr++ {
+			frames, err := lines.At(addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := frames[len(frames)-1]
+			if last.Function != "outer" || last.File != "init/main.c" {
+				t.Errorf("%#x is in %v, want outer", addr, frames)
+			}
+			if len(frames) == 2 && frames[0].Function == "stop" {
+				inlined = true
+				if frames[0].Line != 4 || last.Line != 9 {
+					t.Errorf("%#x is in %v, want lines 4 and 9", addr, frames)
+				}
+				if text := lines.Context(frames[0], 1); !strings.Contains(text, ">     4 \tstopped = why;") || strings.Count(text, "\n") != 3 {
+					t.Errorf("context of %v: %q", frames[0], text)
+				}
+				// A source that has changed since is no evidence.
+				later := lines.of.Add(1e9)
+				if err := os.Chtimes(source, later, later); err != nil {
+					t.Fatal(err)
+				}
+				if text := lines.Context(frames[0], 1); text != "" {
+					t.Errorf("context of a changed source: %q", text)
+				}
+				if err := os.Chtimes(source, lines.of, lines.of); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if !inlined {
+		t.Error("the function that was inlined is nowhere")
+	}
+	if _, err := lines.At(1); err == nil {
+		t.Error("an address outside of the program has a line")
+	}
+}
+
+func TestOpen(t *testing.T) {
+	bare := filepath.Join(t.TempDir(), "bare")
+	binary, _ := compile(t)
+	if out, err := exec.Command("strip", "-o", bare, binary).CombinedOutput(); err != nil {
+		t.Skipf("not run: strip: %v\n%s", err, out)
+	}
+	for _, path := range []string{"/absent", bare} {
+		lines, err := Open(path)
+		if err == nil {
+			if _, err = lines.At(0x401000); err == nil {
+				t.Errorf("%s has lines", path)
+			}
+			continue
+		}
+		if !strings.Contains(err.Error(), "VMLINUX") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
