@@ -45,7 +45,7 @@ func TestFindings(t *testing.T) {
 				series = append(series, "patches/planted/"+tt.bug+".patch")
 			}
 			k := kernelOf(t, kernel.Spec{Series: series})
-			env := on(k, "CONTRACT="+string(tt.contract), "FAULTS=5m")
+			env := on(k, "CONTRACT="+string(tt.contract), "FAULTS=5m", "SEED=101")
 			h, code := run(t, env, "-run="+tt.run)
 			if broken := tt.says != nil; broken != (code != 0) {
 				t.Fatalf("exit status %d, want a finding: %v\n%s", code, broken, h.out)

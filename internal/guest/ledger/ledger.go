@@ -34,7 +34,9 @@ type Ledger struct {
 	dev     Device
 	format  *format
 	symbols symbols.Table
-	freed   counter
+	// freed counts twice: what one copy misses, because an interrupt came
+	// while it was counting, the other counts.
+	freed [2]counter
 	// consumed.counts is nil without Options.Consumed.
 	consumed counter
 	// opened is how the device's own counters stood at Open or Reset.
@@ -79,8 +81,10 @@ func Open(dev Device, opts Options) (_ *Ledger, err error) {
 		return nil, err
 	}
 	freed := tracepoint{name: "kfree_skb", hasLocation: true, hasReason: l.format.hasReason}
-	if err := l.freed.start(freed, found); err != nil {
-		return nil, err
+	for i := range l.freed {
+		if err := l.freed[i].start(freed, found); err != nil {
+			return nil, err
+		}
 	}
 	if opts.Consumed {
 		consumed, err := consumeTracepoint()
@@ -92,6 +96,10 @@ func Open(dev Device, opts Options) (_ *Ledger, err error) {
 		}
 	}
 	return l, l.Reset()
+}
+
+func (l *Ledger) counters() []*counter {
+	return []*counter{&l.freed[0], &l.freed[1], &l.consumed}
 }
 
 func (c *counter) start(tp tracepoint, dev *netDevice) (err error) {
@@ -108,7 +116,7 @@ func (c *counter) start(tp tracepoint, dev *netDevice) (err error) {
 // Reset begins a new account on the same device, which must be quiet.
 func (l *Ledger) Reset() error {
 	l.reconfigured = false
-	for _, c := range []*counter{&l.freed, &l.consumed} {
+	for _, c := range l.counters() {
 		if err := c.reset(); err != nil {
 			return err
 		}
@@ -196,7 +204,10 @@ type Freed struct {
 // Freed returns what was freed as dropped (skb:kfree_skb) since Open or Reset,
 // the largest count first. An error means that not all could be counted.
 func (l *Ledger) Freed() ([]Freed, error) {
-	counts, err := l.freed.since()
+	counts, err := l.freed[0].since()
+	if err != nil {
+		counts, err = l.freed[1].since()
+	}
 	return l.named(counts, l.format.name), err
 }
 
@@ -234,7 +245,7 @@ func (l *Ledger) named(counts map[freeKey]uint64, reason func(uint32) string) []
 // Close detaches the programs. The ledger cannot be used any more.
 func (l *Ledger) Close() error {
 	var errs []error
-	for _, c := range []*counter{&l.freed, &l.consumed} {
+	for _, c := range l.counters() {
 		if c.link != nil {
 			errs = append(errs, c.link.Close())
 		}
