@@ -34,12 +34,12 @@ func BenchmarkReader(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	rates := map[string][]float64{}
+	rates, said := map[string][]float64{}, ""
 	for b.Loop() {
 		var out strings.Builder
 		guest, err := vm.Start(context.Background(), vm.Config{
 			Kernel: k.Image, Initramfs: image, Dir: b.TempDir(), Output: &out, Progress: os.Stderr,
-			Boot: contract.Boot{Argv: []string{initramfs.Program, "-test.run=^$", "-test.bench=^BenchmarkReader$", "-test.benchtime=50000x", "-test.count=5"}},
+			Boot: contract.Boot{Argv: []string{initramfs.Program, "-test.run=^$", "-test.bench=^BenchmarkReader$", "-test.benchtime=30000x", "-test.count=7"}},
 		})
 		if err != nil {
 			b.Fatal(err)
@@ -47,6 +47,7 @@ func BenchmarkReader(b *testing.B) {
 		if result, err := guest.Wait(); err != nil || !result.Passed() {
 			b.Fatalf("%v, %v\n%s", result, err, out.String())
 		}
+		said = out.String()
 		results := benchfmt.NewReader(strings.NewReader(out.String()), "guest")
 		for results.Scan() {
 			if r, ok := results.Result().(*benchfmt.Result); ok {
@@ -60,7 +61,7 @@ func BenchmarkReader(b *testing.B) {
 	median := func(reader string) float64 {
 		all := rates["Reader/"+reader]
 		if len(all) == 0 {
-			b.Fatalf("the guest measured no reader %q: %v", reader, rates)
+			b.Fatalf("the guest measured no reader %q: %v\n%s", reader, rates, said)
 		}
 		slices.Sort(all)
 		return all[len(all)/2]
