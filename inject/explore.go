@@ -59,16 +59,9 @@ func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) ([
 func (r *Result) Breach(c contract.Contract, s Schedule, backpressure bool) (contract.Promise, string) {
 	withQdisc := s.Qdisc != tuntap.Noqueue
 	tail := r.Books.DropsFor(contract.FullRing)
-	expect := c
-	if c == contract.OptIn {
-		expect = contract.Stock
-		if backpressure {
-			expect = contract.RareDrop
-		}
-	}
-	// With each of these opponents one transmit can overlap with the victim's.
+	expect := c.Of(backpressure)
 	allowed := uint64(0)
-	if expect == contract.RareDrop && (s.Opponent.Name == "second-fills" || s.Opponent.Name == "overrun") {
+	if expect == contract.RareDrop && s.Opponent.overlaps {
 		allowed = 1
 	}
 	switch {

@@ -22,6 +22,8 @@ type Opponent struct {
 	act func(*Stage) error
 	// undo brings the stage back to what it was.
 	undo func(*Stage) error
+	// overlaps: its transmit can run at the same time as the victim's.
+	overlaps bool
 	// tailDrops: by what it does a ring drops lawfully, with a qdisc too.
 	tailDrops bool
 }
@@ -45,7 +47,7 @@ func Opponents() []*Opponent {
 			_, err := s.drain(s.Ring / 2)
 			return err
 		}},
-		{Name: "second-fills", Does: "a second producer, past the qdisc, fills the ring", Waits: true, act: (*Stage).overrun},
+		{Name: "second-fills", Does: "a second producer, past the qdisc, fills the ring", Waits: true, overlaps: true, act: (*Stage).overrun},
 		{Name: "reattach", Does: "TUNSETQUEUE: the queue is detached and attached", Control: true, Waits: true, act: func(s *Stage) error {
 			if err := s.dev.Detach(0); err != nil {
 				return err
@@ -75,7 +77,7 @@ func Opponents() []*Opponent {
 		{Name: "send-one", Does: "a producer sends one packet", Producer: true, act: func(s *Stage) error { return s.fill(1) }},
 		{Name: "send-three", Does: "a producer sends three packets", Producer: true, act: func(s *Stage) error { return s.fill(3) }},
 		{Name: "fill", Does: "a producer fills the ring, and more", Producer: true, act: func(s *Stage) error { return s.fill(s.Ring + 2) }},
-		{Name: "overrun", Does: "a producer past the qdisc sends until it is refused or dropped", Producer: true, act: (*Stage).overrun},
+		{Name: "overrun", Does: "a producer past the qdisc sends until it is refused or dropped", Producer: true, overlaps: true, act: (*Stage).overrun},
 	}
 }
 

@@ -84,6 +84,18 @@ func (c Contract) Resolve(backpressureFlag bool) Contract {
 	return Lossless
 }
 
+// Of is the contract that OptIn is for a device, which was opened with
+// IFF_BACKPRESSURE or without; any other is the same for all devices.
+func (c Contract) Of(backpressure bool) Contract {
+	switch {
+	case c != OptIn:
+		return c
+	case backpressure:
+		return RareDrop
+	}
+	return Stock
+}
+
 // Outcome is what a check found out about a promise.
 type Outcome string
 

@@ -49,13 +49,7 @@ func (c Contract) NoTailDrop(s *Seen) (Outcome, string) {
 	tail := b.DropsFor(FullRing)
 	figures := fmt.Sprintf("%d of %d packets tail-dropped with a qdisc attached", tail, b.Offered)
 
-	expect := c
-	if c == OptIn {
-		expect = Stock
-		if s.Backpressure {
-			expect = RareDrop
-		}
-	}
+	expect := c.Of(s.Backpressure)
 	switch {
 	case expect == Stock && tail == 0:
 		return Broken, "no tail drop, but " + string(c) + " expects the driver to drop when its ring is full: wrong contract, or blind instruments"
