@@ -23,11 +23,9 @@ enum {
  */
 struct control {
 	__u32 state;
-	__u32 hits;     /* how often the instruction was reached while armed or paused */
-	__u64 limit;    /* ns for which a CPU is held up at most */
-	__u64 held;     /* ns for which it was held up last */
-	__u32 next;     /* CPU + 1 that is let go on when this one is held up */
-	__u32 padding[9];
+	__u32 next;  /* CPU + 1 that is let go on when this one is held up */
+	__u64 limit; /* ns for which a CPU is held up at most */
+	__u64 padding[6];
 };
 
 #define CPUS 64
@@ -72,7 +70,6 @@ static __always_inline int hold(void)
 	 */
 	if (__sync_val_compare_and_swap(&c->state, ARMED, PAUSED) != ARMED)
 		return 0;
-	__sync_fetch_and_add(&c->hits, 1);
 	if (c->next) {
 		key = c->next - 1;
 		next = bpf_map_lookup_elem(&controls, &key);
@@ -83,7 +80,6 @@ static __always_inline int hold(void)
 	w.since = bpf_ktime_get_ns();
 	/* More rounds than fit into any limit: the time is what ends it. */
 	bpf_loop(1 << 23, spin, &w, 0);
-	c->held = bpf_ktime_get_ns() - w.since;
 	return 0;
 }
 

@@ -211,9 +211,6 @@ func (t *Trap) Arm(limit time.Duration, next *Trap) {
 
 func (t *Trap) state() state { return atomic.LoadUint32(&t.control.State) }
 
-// Paused says whether the CPU is held up at this moment.
-func (t *Trap) Paused() bool { return t.state() == paused }
-
 // Expired says whether the CPU went on by itself, before it was released.
 func (t *Trap) Expired() bool { return t.state() == expired }
 

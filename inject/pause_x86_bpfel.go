@@ -16,11 +16,9 @@ import (
 type pauseControl struct {
 	_       structs.HostLayout
 	State   uint32
-	Hits    uint32
-	Limit   uint64
-	Held    uint64
 	Next    uint32
-	Padding [9]uint32
+	Limit   uint64
+	Padding [6]uint64
 }
 
 // Names of all BPF objects in the ELF.
