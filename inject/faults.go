@@ -24,7 +24,7 @@ type Fault struct {
 	do        func(s *Sequence, n int) error
 }
 
-// Qdiscs are the kinds that faults of that name choose from.
+// faultQdiscs are the kinds that "replace the qdisc" numbers.
 var faultQdiscs = []tuntap.Kind{tuntap.FQCodel, tuntap.PfifoFast, tuntap.Pfifo, tuntap.FQ, tuntap.MQ, tuntap.Noqueue}
 
 // Faults returns all there are. A new one needs nothing but its entry here.

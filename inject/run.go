@@ -50,6 +50,12 @@ type Runner struct {
 // TUNSETIFF flags of the devices.
 func NewRunner(flags uint16) (_ *Runner, err error) {
 	r := &Runner{flags: flags}
+	if runtime.NumCPU() <= operatorCPU {
+		return nil, &tuntap.MissingError{
+			Option: "a third CPU (CPUS=3)", What: "CPU each for a controller, the one that is held up, and one that may have to wait for it",
+			Err: fmt.Errorf("there are %d", runtime.NumCPU()),
+		}
+	}
 	if r.pauser, err = NewPauser(); err != nil {
 		return nil, err
 	}
