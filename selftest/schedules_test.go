@@ -11,6 +11,7 @@ import (
 // TestFindings: what review found, and what stress does not find, comes out
 // unaided, and replays by the command that is printed with it.
 func TestFindings(t *testing.T) {
+	const stock = "none, and no patches/lossless either"
 	replay := regexp.MustCompile(`(SEED=\d+)? ?go test ./vmtests -run '([^']+)'`)
 	for _, tt := range []struct {
 		name     string
@@ -32,6 +33,22 @@ func TestFindings(t *testing.T) {
 			[]string{"2. detach the queue", "3. attach the queue"},
 		},
 		{
+			"a lost wakeup, with both sides held up", "no-recheck", "PairSchedules", contract.Lossless,
+			[]string{"no-stall broken", "held up in turn"},
+		},
+		{
+			"a queue without a qdisc that is stopped", "stops-noqueue", "Schedules/tun_net_xmit/second-fills/ring=2/noqueue", contract.Lossless,
+			[]string{"noqueue-drops broken", "a queue without a qdisc was stopped"},
+		},
+		{
+			"a consumer that never wakes", "never-wakes", "Schedules/tun_chr_read_iter/send-three/ring=1/fq_codel", contract.Lossless,
+			[]string{"no-stall broken", "held up   at any of"},
+		},
+		{
+			"a tail drop between two producers", stock, "Schedules/tun_net_xmit/second-fills/ring=2/fq_codel", contract.Lossless,
+			[]string{"no-tail-drop broken", "tail-dropped with a qdisc attached"},
+		},
+		{
 			"a packet that is trimmed twice", "", "RequeueSchedules", contract.Lossless,
 			[]string{"requeue-intact broken", "1 of 70 bytes"},
 		},
@@ -41,7 +58,11 @@ func TestFindings(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			series := []string{"patches/lossless"}
-			if tt.bug != "" {
+			switch tt.bug {
+			case "":
+			case stock:
+				series = nil
+			default:
 				series = append(series, "patches/planted/"+tt.bug+".patch")
 			}
 			k := kernelOf(t, kernel.Spec{Series: series})
@@ -51,6 +72,11 @@ func TestFindings(t *testing.T) {
 				t.Fatalf("exit status %d, want a finding: %v\n%s", code, broken, h.out)
 			}
 			if tt.says == nil {
+				for _, p := range h.verdict().Promises() {
+					if p.Promise == contract.NoStall && (p.Outcome != contract.Kept || p.Kept != 1) {
+						t.Errorf("%s: %s by %d checks, want kept by one", p.Promise, p.Outcome, p.Kept)
+					}
+				}
 				return
 			}
 			h.says(tt.says...)
