@@ -21,17 +21,17 @@ test: deps
 	$(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	$(MAKE) kernels
-	KERNEL="$$($(RINGPROOF) kernel -series patches/lossless -config pc -config crash)" $(GO) test -count=1 -timeout=40m -p=1 -skip='^Test(ControlSchedules|RequeueSchedules|Faults)$$' ./...
+	KERNEL="$$($(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash)" $(GO) test -count=1 -timeout=40m -p=1 -skip='^Test(ControlSchedules|RequeueSchedules|Faults)$$' ./...
 
 # All kernels that the tests boot, with progress that go test would hide; those
 # last that leave the least of the others' object files.
 kernels:
 	$(RINGPROOF) kernel
-	$(RINGPROOF) kernel -series patches/lossless
-	for bug in patches/planted/*.patch; do $(RINGPROOF) kernel -series patches/lossless -series $$bug || exit; done
-	$(RINGPROOF) kernel -series patches/lossless -config pc -config crash
-	for lack in internal/host/kernel/testdata/no-*.config; do $(RINGPROOF) kernel -series patches/lossless -config $$lack || exit; done
-	$(RINGPROOF) kernel -series patches/lossless -config modular
+	$(RINGPROOF) kernel -series patches/designs/lossless
+	for bug in patches/bugs/*.patch; do $(RINGPROOF) kernel -series patches/designs/lossless -series $$bug || exit; done
+	$(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash
+	for lack in internal/host/kernel/testdata/no-*.config; do $(RINGPROOF) kernel -series patches/designs/lossless -config $$lack || exit; done
+	$(RINGPROOF) kernel -series patches/designs/lossless -config modular
 
 bench: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m

@@ -12,7 +12,7 @@ import (
 
 // lossless is the default kernel.
 func lossless(t *testing.T) *kernel.Result {
-	return kernelOf(t, kernel.Spec{Series: []string{"patches/lossless"}})
+	return kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}})
 }
 
 // without is the default kernel less what the fragment of that name in
@@ -23,7 +23,7 @@ func without(t *testing.T, what string) *kernel.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kernelOf(t, kernel.Spec{Series: []string{"patches/lossless"}, Fragments: []string{fragment}})
+	return kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}, Fragments: []string{fragment}})
 }
 
 // TestBadInput: what cannot work is refused at once, and the message says
@@ -122,7 +122,7 @@ func TestLackingKernels(t *testing.T) {
 		h.says("CONFIG_VIRTIO_CONSOLE")
 	})
 	t.Run("modules", func(t *testing.T) {
-		k := kernelOf(t, kernel.Spec{Series: []string{"patches/lossless"}, Fragments: []string{"modular"}})
+		k := kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}, Fragments: []string{"modular"}})
 		h, code := run(t, on(k), "-short")
 		if code != 0 {
 			t.Errorf("exit status %d:\n%s", code, h.out)

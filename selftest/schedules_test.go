@@ -11,11 +11,11 @@ import (
 // TestFindings: what review found, and what stress does not find, comes out
 // unaided, and replays by the command that is printed with it.
 func TestFindings(t *testing.T) {
-	const stock = "none, and no patches/lossless either"
+	const stock = "none, and no patches/designs/lossless either"
 	replay := regexp.MustCompile(`(SEED=\d+)? ?go test ./vmtests -run '([^']+)'`)
 	for _, tt := range []struct {
 		name     string
-		bug      string // on top of patches/lossless
+		bug      string // on top of patches/designs/lossless
 		run      string
 		contract contract.Contract
 		says     []string // none: nothing is to be found
@@ -57,13 +57,13 @@ func TestFindings(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			series := []string{"patches/lossless"}
+			series := []string{"patches/designs/lossless"}
 			switch tt.bug {
 			case "":
 			case stock:
 				series = nil
 			default:
-				series = append(series, "patches/planted/"+tt.bug+".patch")
+				series = append(series, "patches/bugs/"+tt.bug+".patch")
 			}
 			k := kernelOf(t, kernel.Spec{Series: series})
 			env := on(k, "CONTRACT="+string(tt.contract), "FAULTS=5m", "SEED=101")

@@ -16,7 +16,7 @@ import (
 // Both are warm, and neither uses KVM. The kernel is one with PCI and 9p, which
 // vmtest's runner needs.
 func BenchmarkStart(b *testing.B) {
-	k, err := kernel.Build(context.Background(), kernel.Spec{Series: []string{"../patches/lossless"}, Fragments: []string{"pc"}}, os.Stderr)
+	k, err := kernel.Build(context.Background(), kernel.Spec{Series: []string{"../patches/designs/lossless"}, Fragments: []string{"pc"}}, os.Stderr)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -29,7 +29,7 @@ type column struct {
 
 // leftOut is said where the reference series is shown for what it does, and not
 // for what it is there to fail.
-const leftOut = `Left out: TestControlSchedules and TestFaults, where patches/lossless stalls when a queue is detached and
+const leftOut = `Left out: TestControlSchedules and TestFaults, where patches/designs/lossless stalls when a queue is detached and
 attached, and TestRequeueSchedules, where it trims a packet twice, as the version of the series does that
 it stands for. To see that: KERNEL=... go test ./vmtests -run 'ControlSchedules|RequeueSchedules|Faults'
 
@@ -40,7 +40,7 @@ it stands for. To see that: KERNEL=... go test ./vmtests -run 'ControlSchedules|
 func check(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof check", flag.ContinueOnError)
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel source `tree`; without one, Debian's linux-source-6.12")
-	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to check; without one, patches/lossless on the default source, or the tree alone")
+	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to check; without one, patches/designs/lossless on the default source, or the tree alone")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of the patched kernel: auto, stock, lossless, rare-drop or opt-in")
 	short := flags.Bool("short", false, "seconds instead of minutes: the three promises, and not the whole matrix")
 	if err := flags.Parse(args); err != nil {

@@ -28,7 +28,7 @@ func mustBuild(t *testing.T, spec Spec) *Result {
 	return r
 }
 
-const lossless = "../../../patches/lossless"
+const lossless = "../../../patches/designs/lossless"
 
 // hasSymbol says whether a vmlinux defines name.
 func hasSymbol(t *testing.T, vmlinux, name string) bool {

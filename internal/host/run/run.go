@@ -93,7 +93,7 @@ func withDefaultKernel(cfg Config) (Config, error) {
 	spec := kernel.Spec{Series: []string{filepath.Join(cfg.Module, "patches", "lossless")}}
 	k, err := kernel.Find(context.Background(), spec)
 	if err != nil || k == nil {
-		return cfg, errors.Join(errors.New(`no KERNEL given, and the default kernel (Debian's linux-source-6.12 with patches/lossless) is not built.
+		return cfg, errors.Join(errors.New(`no KERNEL given, and the default kernel (Debian's linux-source-6.12 with patches/designs/lossless) is not built.
 Give the bzImage of a patched kernel:    KERNEL=arch/x86/boot/bzImage go test ./vmtests
 or build the default and a stock kernel: make check`), err)
 	}
