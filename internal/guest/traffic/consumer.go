@@ -88,7 +88,9 @@ func (c *Consumer) start(link *Link) error {
 		for range c.cfg.Readers {
 			r := &reader{consumer: c, fd: fd, epoll: -1, event: -1}
 			r.sink = sink{ethernet: link.ethernet, queue: queue, awaited: &c.awaited}
-			r.spool.init(&r.sink, c.cfg.ReadBytes, c.cfg.HeaderBytes)
+			if err := r.spool.init(&r.sink, c.cfg.ReadBytes, c.cfg.HeaderBytes); err != nil {
+				return err
+			}
 			var cpu *int
 			if n := len(c.cfg.CPUs); n > 0 {
 				cpu = &c.cfg.CPUs[len(c.readers)%n]
@@ -99,7 +101,6 @@ func (c *Consumer) start(link *Link) error {
 			c.readers = append(c.readers, r)
 		}
 	}
-	go c.sweep()
 	return nil
 }
 
@@ -128,6 +129,7 @@ func (c *Consumer) Stop() error {
 		if r.err != nil {
 			errs = append(errs, fmt.Errorf("reader of queue %d: %w", r.sink.queue, r.err))
 		}
+		r.spool.close()
 		r.close()
 	}
 	return errors.Join(errs...)

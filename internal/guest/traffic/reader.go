@@ -18,7 +18,8 @@ type reader struct {
 	spool    spool
 
 	tid          atomic.Int32
-	epoll, event int // of an epoll reader, else -1; event kicks it
+	epoll, event int        // of an epoll reader, else -1; event kicks it
+	iovec        unix.Iovec // for a blocking reader's read
 
 	parked atomic.Bool // waits at the gate
 	ended  atomic.Bool
@@ -84,6 +85,7 @@ func (r *reader) run() {
 			}
 		case unix.EINTR:
 		case unix.EAGAIN:
+			r.spool.check()
 			if err := r.await(); err != nil {
 				r.err = err
 				return
@@ -96,16 +98,23 @@ func (r *reader) run() {
 	}
 }
 
-// read is read(2). One that cannot block does not tell Go's scheduler about
-// it, which would cost a fifth more time under TCG. The price: Go cannot stop
-// the world while the kernel holds such a thread up.
+// read is read(2). While there is something to read, it does not tell Go's
+// scheduler, which would cost a fifth more time under TCG; the price is that Go
+// cannot stop the world while the kernel holds such a thread up. A blocking
+// reader tells it before it waits.
 func (r *reader) read(buf []byte) (int, unix.Errno) {
-	var n uintptr
-	var errno unix.Errno
+	at, length := uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf))
 	if r.epoll >= 0 {
-		n, _, errno = unix.RawSyscall(unix.SYS_READ, uintptr(r.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
-	} else {
-		n, _, errno = unix.Syscall(unix.SYS_READ, uintptr(r.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(r.fd), at, length)
+		return int(n), errno
+	}
+	r.iovec.Base, r.iovec.Len = &buf[0], uint64(len(buf))
+	const here = ^uintptr(0) // no offset
+	n, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(r.fd), uintptr(unsafe.Pointer(&r.iovec)), 1, here, here, unix.RWF_NOWAIT)
+	if errno == unix.EAGAIN || errno == unix.EOPNOTSUPP {
+		// Nothing to read, or a driver that cannot tell.
+		r.spool.check()
+		n, _, errno = unix.Syscall(unix.SYS_READ, uintptr(r.fd), at, length)
 	}
 	return int(n), errno
 }

@@ -1,91 +1,140 @@
 package traffic
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // spool holds packets that a reader has read and nobody has looked at yet, so
-// that the reader's thread does nothing but read: under TCG checking a packet
-// takes a third of the time that reading it does.
+// that as long as there is something to read the reader's thread does nothing
+// else: under TCG checking a packet takes a third of the time that reading it
+// does, and on another CPU it would take it from the one that the reader has.
 //
-// The reader puts packets in. Whoever needs to know what arrived takes them
-// out and checks them: a report, a watch for a packet, the consumer's sweeper
-// now and then, and the reader itself when the spool is full.
+// The reader puts packets in. It takes them out and checks them when there is
+// nothing left to read, and a few at a time when the spool is full. So does
+// whoever needs to know what arrived: a report, a watch for a packet.
 type spool struct {
-	room    int    // bytes that any packet must find
-	buf     []byte // packets one behind the other, from the start again when full
-	next    int    // where in buf the next one goes; the reader's
-	packets [spoolPackets]spooled
-
-	in  atomic.Uint64 // packets put in so far, by the reader only
-	out atomic.Uint64 // packets taken out so far; changed under mu
+	room    int // bytes that any packet must find
+	memory  *spoolMemory
+	next    int           // where in memory the next packet goes; the reader's
+	in, out atomic.Uint64 // packets put in and taken out so far; out is changed under mu
 
 	mu   sync.Mutex // held while packets are taken out
 	sink *sink
 	skip int // bytes in front of each packet
 }
 
-// spooled says where in the buffer a packet is.
+// spoolMemory has the packets one behind the other, from the start again at the
+// end, and says where each of them is.
+type spoolMemory struct {
+	bytes   []byte
+	packets []spooled
+}
+
 type spooled struct{ at, length int32 }
 
 const (
-	spoolPackets = 1024 // a power of two
-	spoolBytes   = 128 << 10
+	spoolPackets = 1 << 15
+	spoolBytes   = 8 << 20
 )
 
-func (s *spool) init(sink *sink, room, skip int) {
+// spoolMemories are those that no reader has. They are kept because to touch
+// new memory costs a page fault for some twenty packets.
+var (
+	spoolMemories   []*spoolMemory
+	spoolMemoriesMu sync.Mutex
+)
+
+func newSpoolMemory() (*spoolMemory, error) {
+	spoolMemoriesMu.Lock()
+	defer spoolMemoriesMu.Unlock()
+	if n := len(spoolMemories); n > 0 {
+		m := spoolMemories[n-1]
+		spoolMemories = spoolMemories[:n-1]
+		return m, nil
+	}
+	bytes, err := unix.Mmap(-1, 0, spoolBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+	if err != nil {
+		return nil, fmt.Errorf("map %d MiB for a reader's packets: %w", spoolBytes>>20, err)
+	}
+	return &spoolMemory{bytes: bytes, packets: make([]spooled, spoolPackets)}, nil
+}
+
+func (s *spool) init(sink *sink, room, skip int) (err error) {
 	s.sink, s.room, s.skip = sink, room, skip
-	s.buf = make([]byte, spoolBytes+room)
+	s.memory, err = newSpoolMemory()
+	return err
+}
+
+// close checks what is left. Nothing is put in after that.
+func (s *spool) close() {
+	s.check()
+	spoolMemoriesMu.Lock()
+	defer spoolMemoriesMu.Unlock()
+	if s.memory != nil {
+		spoolMemories = append(spoolMemories, s.memory)
+		s.memory = nil
+	}
 }
 
 // free is where the next packet is to be read to.
-func (s *spool) free() []byte { return s.buf[s.next : s.next+s.room] }
+func (s *spool) free() []byte { return s.memory.bytes[s.next : s.next+s.room] }
 
-// put says that a packet of n bytes was read to free.
+// put says that a packet of n bytes was read to free, and makes room for
+// another.
 func (s *spool) put(n int) {
 	in := s.in.Load()
-	s.packets[in%spoolPackets] = spooled{int32(s.next), int32(n)}
+	p := &s.memory.packets[in%spoolPackets]
+	p.at, p.length = int32(s.next), int32(n)
 	s.in.Store(in + 1)
 	s.next += n
-	switch {
-	case s.next > spoolBytes:
-		s.check()
+	if s.next+s.room > spoolBytes {
 		s.next = 0
-	case in+1-s.out.Load() == spoolPackets:
-		s.check()
 	}
+	for !s.fits() {
+		const few = 64
+		s.take(few)
+	}
+}
+
+// fits says whether there is room for another packet.
+func (s *spool) fits() bool {
+	in, out := s.in.Load(), s.out.Load()
+	switch {
+	case in == out:
+		return true
+	case in-out == spoolPackets:
+		return false
+	}
+	first := int(s.memory.packets[out%spoolPackets].at)
+	return s.next > first || s.next+s.room <= first
 }
 
 // check takes out all that there is.
 func (s *spool) check() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for out, in := s.out.Load(), s.in.Load(); out < in; out++ {
-		p := s.packets[out%spoolPackets]
-		s.sink.take(s.buf[p.at:][min(int(p.length), s.skip):p.length])
-		s.out.Store(out + 1)
+	if in := s.in.Load(); in != s.out.Load() {
+		s.take(spoolPackets)
 	}
 }
 
-// sweepInterval is short enough for a spool not to fill up at the rates that
-// are reached under TCG, some 200 packets a millisecond.
-const sweepInterval = time.Millisecond
-
-// sweep checks what the readers have spooled, until the consumer is stopped.
-func (c *Consumer) sweep() {
-	for c.want.Load() != stopping {
-		time.Sleep(sweepInterval)
-		c.check()
+// take takes out that many packets, or all that there are.
+func (s *spool) take(packets uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.out.Load()
+	for end := min(s.in.Load(), out+packets); out < end; out++ {
+		p := s.memory.packets[out%spoolPackets]
+		s.sink.take(s.memory.bytes[p.at:][min(int(p.length), s.skip):p.length])
+		s.out.Store(out + 1)
 	}
 }
 
 // check checks what all readers have spooled so far.
 func (c *Consumer) check() {
 	for _, r := range c.readers {
-		if r.spool.in.Load() != r.spool.out.Load() {
-			r.spool.check()
-		}
+		r.spool.check()
 	}
 }

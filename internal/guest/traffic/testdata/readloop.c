@@ -1,8 +1,10 @@
 /*
- * readloop N FD: reads N packets from the tun queue FD and prints how many
- * nanoseconds that took. It looks at nothing: no reader of packets is faster,
- * so BenchmarkReader measures ours against it.
+ * readloop N FD CPU: reads N packets from the tun queue FD, on that CPU, and
+ * prints how many nanoseconds that took. It looks at nothing: no reader of
+ * packets is faster, so BenchmarkReader measures ours against it.
  */
+#define _GNU_SOURCE
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -21,11 +23,18 @@ int main(int argc, char **argv)
 	static char packet[2048];
 	long packets, i;
 	long long began;
+	cpu_set_t cpus;
 	int fd;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: readloop N FD\n");
+	if (argc != 4) {
+		fprintf(stderr, "usage: readloop N FD CPU\n");
 		return 2;
+	}
+	CPU_ZERO(&cpus);
+	CPU_SET(atoi(argv[3]), &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus)) {
+		perror("readloop: sched_setaffinity");
+		return 1;
 	}
 	packets = atol(argv[1]);
 	fd = atoi(argv[2]);
