@@ -31,11 +31,16 @@ func (at Setting) Schedule(p Point, o *Opponent) Schedule {
 	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim}
 }
 
+// enoughStalls is after how many of them it is clear that a queue stalls with
+// nobody interfering. Each costs as much time as a hundred schedules.
+const enoughStalls = 8
+
 // Reached returns the points of the functions that the victim comes by, in the
 // setting, when nobody interferes. What cannot be a point is added to its
-// function's Skipped.
-func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) ([]Point, error) {
-	var reached []Point
+// function's Skipped. The points are not all there are if stalls: then the
+// queue stalls even so, and the rest was not tried.
+func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) (reached []Point, stalls bool, err error) {
+	stalled := 0
 	for _, f := range functions {
 		for _, p := range f.Points {
 			result, err := r.Run(at.Schedule(p, nobody), Suspicion)
@@ -44,14 +49,20 @@ func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) ([
 				continue
 			}
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			if result.Reached {
 				reached = append(reached, p)
 			}
+			if result.Stalled != "" {
+				stalled++
+			}
+			if stalled >= enoughStalls && len(reached) > 0 {
+				return reached, true, nil
+			}
 		}
 	}
-	return reached, nil
+	return reached, false, nil
 }
 
 // Breach says which promise of the contract the result breaks; "" is none.

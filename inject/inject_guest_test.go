@@ -131,7 +131,7 @@ func TestKprobes(t *testing.T) {
 		t.Fatal(err)
 	}
 	few := &Function{Name: f.Name, Points: f.Points[:40]}
-	want, err := r.Reached([]*Function{few}, Nothing, at)
+	want, _, err := r.Reached([]*Function{few}, Nothing, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestKprobes(t *testing.T) {
 		}
 		defer unix.Close(fd)
 	}
-	got, err := r.Reached([]*Function{few}, Nothing, at)
+	got, _, err := r.Reached([]*Function{few}, Nothing, at)
 	if err != nil {
 		t.Fatal(err)
 	}

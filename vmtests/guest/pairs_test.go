@@ -16,7 +16,7 @@ import (
 // where they take the ring's lock on or, with SCHEDULES=all, everywhere.
 func TestPairSchedules(t *testing.T) {
 	leaveOut(t)
-	x := &exploration{reached: make(map[string][]inject.Point)}
+	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
 	for _, consumerFirst := range []bool{false, true} {
 		all := inject.Pair{Ring: 2, Qdisc: tuntap.FQCodel, ConsumerFirst: consumerFirst}
@@ -41,8 +41,9 @@ func (x *exploration) pairs(t *testing.T, all inject.Pair) {
 		if target.Consumer != all.ConsumerFirst {
 			side = 1
 		}
-		found, _, err := x.points(t, target, at)
+		there, err := x.points(t, target, at)
 		x.check(t, c, promises, err)
+		found := there.points
 		if !everything() {
 			functions, err := inject.Reach(target.Root)
 			x.check(t, c, promises, err)
