@@ -24,11 +24,13 @@ type Setting struct {
 	Qdisc tuntap.Kind
 	Left  int // as in Schedule
 	Trim  int // as in Schedule
+	// Backpressure is as in Schedule.
+	Backpressure bool
 }
 
 // Schedule is the schedule in the setting.
 func (at Setting) Schedule(p Point, o *Opponent) Schedule {
-	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim}
+	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim, Backpressure: at.Backpressure}
 }
 
 // enoughStalls is after how many of them it is clear that a queue stalls with
@@ -66,13 +68,12 @@ func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) (r
 }
 
 // Breach says which promise of the contract the result breaks; "" is none.
-// backpressure is whether the device has IFF_BACKPRESSURE.
-func (r *Result) Breach(c contract.Contract, s Schedule, backpressure bool) (contract.Promise, string) {
+func (r *Result) Breach(c contract.Contract, s Schedule) (contract.Promise, string) {
 	withQdisc := s.Qdisc != tuntap.Noqueue
 	tail := r.Books.DropsFor(contract.FullRing)
-	expect := c.Of(backpressure)
+	expect := c.Of(s.Backpressure)
 	allowed := uint64(0)
-	if expect == contract.RareDrop && s.Opponent.overlaps {
+	if expect == contract.RareDrop && s.Opponent.fills {
 		allowed = 1
 	}
 	switch {

@@ -21,7 +21,9 @@ type Fault struct {
 	// Arguments are what the fault's number may be, for faults that have one:
 	// packets, or slots.
 	Arguments []int
-	do        func(s *Sequence, n int) error
+	// OptIn: it needs a driver that has IFF_BACKPRESSURE.
+	OptIn bool
+	do    func(s *Sequence, n int) error
 }
 
 // faultQdiscs are the kinds that "replace the qdisc" numbers.
@@ -51,6 +53,7 @@ func Faults() []*Fault {
 		}},
 		{Name: "attach the queue", do: func(s *Sequence, _ int) error { return s.attach() }},
 		{Name: "close the queue of a persistent device, and open it again", do: func(s *Sequence, _ int) error { return s.reopen() }},
+		{Name: "close the queue of a persistent device, and open it again with IFF_BACKPRESSURE switched", OptIn: true, do: func(s *Sequence, _ int) error { return s.switchover() }},
 		{Name: "set tx_queue_len to", Arguments: []int{0, 1, 2, 16, 500}, do: func(s *Sequence, n int) error {
 			s.slots = n
 			return s.stage.dev.SetTxQueueLen(n)
@@ -82,19 +85,19 @@ type Sequence struct {
 	stage *Stage
 	// What the faults have done to it.
 	attached, up bool
-	slots        int // of the ring
+	backpressure bool // as it was opened first
+	slots        int  // of the ring
 	before       account
 	steps        []string
 }
 
-// NewSequence makes the device, with a ring of two slots under fq_codel. flags
-// are further TUNSETIFF flags.
-func NewSequence(flags uint16) (*Sequence, error) {
-	stage, err := NewStage(2, tuntap.FQCodel, 0, flags)
+// NewSequence makes the device, with a ring of two slots under fq_codel.
+func NewSequence(backpressure bool) (*Sequence, error) {
+	stage, err := NewStage(2, tuntap.FQCodel, 0, backpressure)
 	if err != nil {
 		return nil, err
 	}
-	return &Sequence{stage: stage, attached: true, up: true, slots: 2, before: stage.account()}, nil
+	return &Sequence{stage: stage, attached: true, up: true, backpressure: backpressure, slots: 2, before: stage.account()}, nil
 }
 
 // Close removes the device.
@@ -159,6 +162,14 @@ func (q *Sequence) reopen() error {
 	s.queue = queue
 	s.receiver.Reopen(s.dev.Queues()[queue])
 	return nil
+}
+
+// switchover turns IFF_BACKPRESSURE on or off, which only a queue that is the
+// first one to be opened does (drivers/net/tun.c: tun_set_iff).
+func (q *Sequence) switchover() error {
+	q.stage.Backpressure = !q.stage.Backpressure
+	q.stage.dev.Switch(tuntap.IFFBackpressure)
+	return q.reopen()
 }
 
 // Settle undoes what keeps the device from working at all: it attaches the
@@ -252,9 +263,15 @@ func (s *Stage) readShort() error {
 }
 
 // Restart begins a new sequence on a device that Settle has found in order: its
-// ring has two slots again, and its qdisc is fq_codel.
+// ring has two slots again, its qdisc is fq_codel, and IFF_BACKPRESSURE as it
+// was first.
 func (q *Sequence) Restart() error {
 	q.steps, q.slots = nil, 2
+	if q.stage.Backpressure != q.backpressure {
+		if err := q.switchover(); err != nil {
+			return err
+		}
+	}
 	if err := q.stage.dev.SetTxQueueLen(2); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func needGuest(t *testing.T) {
 func newRunner(t *testing.T) *Runner {
 	t.Helper()
 	needGuest(t)
-	r, err := NewRunner(0)
+	r, err := NewRunner()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,18 +61,20 @@ func start(t *testing.T) Point {
 func TestIDs(t *testing.T) {
 	needGuest(t)
 	for id, want := range map[string]string{
-		"tun_net_xmit+0x0/drain-all/ring=16/fq_codel":          "",
-		"tun_net_xmit+0x0/second-fills/ring=2/noqueue/trim=4":  "",
-		"tun_do_read+0x0/fill/ring=500/mq/left=1":              "",
-		"tun_net_xmit+0x1/drain-all/ring=16/fq_codel":          "no instruction of the running kernel begins at tun_net_xmit+0x1",
-		"tun_net_xmit+0x99999/drain-all/ring=16/fq_codel":      "no instruction",
-		"no_such_function+0x0/drain-all/ring=16/fq_codel":      "no function no_such_function",
-		"tun_net_xmit+0x0/stand-by/ring=16/fq_codel":           `no opponent "stand-by"`,
-		"tun_net_xmit+0x0/drain-all/ring=16/fq_codel/left=1":   "left=",
-		"tun_do_read+0x0/fill/ring=500/mq":                     "left=",
-		"tun_net_xmit/drain-all/ring=16/fq_codel":              "is no schedule",
-		"tun_do_read+0x0&tun_net_xmit+0x0/ring=2/mq":           "",
-		"tun_net_xmit+0x0&tun_do_read+0x0/drain-all/ring=2/mq": "is no pair",
+		"tun_net_xmit+0x0/drain-all/ring=16/fq_codel":                       "",
+		"tun_net_xmit+0x0/second-fills/ring=2/noqueue/trim=4":               "",
+		"tun_do_read+0x0/fill/ring=500/mq/left=1":                           "",
+		"tun_net_xmit+0x0/second-fills/ring=2/fq_codel/trim=4/backpressure": "",
+		"tun_do_read+0x0&tun_net_xmit+0x0/ring=2/mq/backpressure":           "",
+		"tun_net_xmit+0x1/drain-all/ring=16/fq_codel":                       "no instruction of the running kernel begins at tun_net_xmit+0x1",
+		"tun_net_xmit+0x99999/drain-all/ring=16/fq_codel":                   "no instruction",
+		"no_such_function+0x0/drain-all/ring=16/fq_codel":                   "no function no_such_function",
+		"tun_net_xmit+0x0/stand-by/ring=16/fq_codel":                        `no opponent "stand-by"`,
+		"tun_net_xmit+0x0/drain-all/ring=16/fq_codel/left=1":                "left=",
+		"tun_do_read+0x0/fill/ring=500/mq":                                  "left=",
+		"tun_net_xmit/drain-all/ring=16/fq_codel":                           "is no schedule",
+		"tun_do_read+0x0&tun_net_xmit+0x0/ring=2/mq":                        "",
+		"tun_net_xmit+0x0&tun_do_read+0x0/drain-all/ring=2/mq":              "is no pair",
 	} {
 		var got string
 		var err error

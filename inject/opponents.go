@@ -22,8 +22,9 @@ type Opponent struct {
 	act func(*Stage) error
 	// undo brings the stage back to what it was.
 	undo func(*Stage) error
-	// overlaps: its transmit can run at the same time as the victim's.
-	overlaps bool
+	// fills: it can take the room that a transmit which is held up was let
+	// through for.
+	fills bool
 	// tailDrops: by what it does a ring drops lawfully, with a qdisc too.
 	tailDrops bool
 }
@@ -47,7 +48,7 @@ func Opponents() []*Opponent {
 			_, err := s.drain(s.Ring / 2)
 			return err
 		}},
-		{Name: "second-fills", Does: "a second producer, past the qdisc, fills the ring", Waits: true, overlaps: true, act: (*Stage).overrun},
+		{Name: "second-fills", Does: "a second producer, past the qdisc, fills the ring", Waits: true, fills: true, act: (*Stage).overrun},
 		{Name: "reattach", Does: "TUNSETQUEUE: the queue is detached and attached", Control: true, Waits: true, act: func(s *Stage) error {
 			if err := s.dev.Detach(0); err != nil {
 				return err
@@ -55,7 +56,7 @@ func Opponents() []*Opponent {
 			return s.dev.Attach(0)
 		}},
 		{Name: "grow", Does: "tx_queue_len is doubled", Control: true, Waits: true, act: resize(func(s *Stage) int { return 2 * s.Ring }), undo: original},
-		{Name: "shrink", Does: "tx_queue_len is halved", Control: true, Waits: true, MinRing: 2, act: resize(func(s *Stage) int { return s.Ring / 2 }), undo: original},
+		{Name: "shrink", Does: "tx_queue_len is halved", Control: true, Waits: true, MinRing: 2, fills: true, act: resize(func(s *Stage) int { return s.Ring / 2 }), undo: original},
 		{Name: "zero", Does: "tx_queue_len is set to 0 and back", Control: true, Waits: true, tailDrops: true, act: func(s *Stage) error {
 			if err := s.dev.SetTxQueueLen(0); err != nil {
 				return err
@@ -77,7 +78,7 @@ func Opponents() []*Opponent {
 		{Name: "send-one", Does: "a producer sends one packet", Producer: true, act: func(s *Stage) error { return s.fill(1) }},
 		{Name: "send-three", Does: "a producer sends three packets", Producer: true, act: func(s *Stage) error { return s.fill(3) }},
 		{Name: "fill", Does: "a producer fills the ring, and more", Producer: true, act: func(s *Stage) error { return s.fill(s.Ring + 2) }},
-		{Name: "overrun", Does: "a producer past the qdisc sends until it is refused or dropped", Producer: true, overlaps: true, act: (*Stage).overrun},
+		{Name: "overrun", Does: "a producer past the qdisc sends until it is refused or dropped", Producer: true, fills: true, act: (*Stage).overrun},
 	}
 }
 

@@ -24,14 +24,20 @@ type Pair struct {
 	ConsumerFirst bool
 	Ring          int // tx_queue_len
 	Qdisc         tuntap.Kind
+	Backpressure  bool // as in Schedule
 }
 
-// String is the pair's id: "tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel".
+// String is the pair's id: "tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel",
+// or with "/backpressure" behind it.
 func (p Pair) String() string {
-	return fmt.Sprintf("%v&%v/ring=%d/%s", p.First, p.Second, p.Ring, p.Qdisc)
+	id := fmt.Sprintf("%v&%v/ring=%d/%s", p.First, p.Second, p.Ring, p.Qdisc)
+	if p.Backpressure {
+		id += "/backpressure"
+	}
+	return id
 }
 
-var pairPattern = regexp.MustCompile(`^([\w.]+\+0x[0-9a-f]+)&([\w.]+\+0x[0-9a-f]+)/ring=(\d+)/(\w+)$`)
+var pairPattern = regexp.MustCompile(`^([\w.]+\+0x[0-9a-f]+)&([\w.]+\+0x[0-9a-f]+)/ring=(\d+)/(\w+)(/backpressure)?$`)
 
 // IsPair says whether an id is that of a pair.
 func IsPair(id string) bool { return pairPattern.MatchString(id) }
@@ -46,6 +52,7 @@ func ParsePair(id string) (Pair, error) {
 	}
 	p.Qdisc = tuntap.Kind(m[4])
 	p.Ring, _ = strconv.Atoi(m[3])
+	p.Backpressure = m[5] != ""
 	var errs [2]error
 	p.First, errs[0] = findPoint(m[1])
 	p.Second, errs[1] = findPoint(m[2])
@@ -75,7 +82,7 @@ func (r *Runner) RunPair(p Pair, patience time.Duration) (*Result, error) {
 }
 
 func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
-	if err := r.on(Schedule{Ring: p.Ring, Qdisc: p.Qdisc}); err != nil {
+	if err := r.on(Schedule{Ring: p.Ring, Qdisc: p.Qdisc, Backpressure: p.Backpressure}); err != nil {
 		return nil, err
 	}
 	s := r.stage

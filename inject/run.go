@@ -37,7 +37,6 @@ const (
 
 // Runner runs schedules on one stage after the other.
 type Runner struct {
-	flags    uint16
 	pauser   *Pauser
 	trap     *Trap
 	victim   *thread
@@ -46,10 +45,9 @@ type Runner struct {
 	stage    *Stage
 }
 
-// NewRunner starts the threads, on CPUs of their own. flags are further
-// TUNSETIFF flags of the devices.
-func NewRunner(flags uint16) (_ *Runner, err error) {
-	r := &Runner{flags: flags}
+// NewRunner starts the threads, on CPUs of their own.
+func NewRunner() (_ *Runner, err error) {
+	r := &Runner{}
 	if runtime.NumCPU() <= operatorCPU {
 		return nil, &tuntap.MissingError{
 			Option: "a third CPU (CPUS=3)", What: "CPU each for a controller, the one that is held up, and one that may have to wait for it",
@@ -93,13 +91,13 @@ func (r *Runner) closeStage() error {
 
 // on makes sure that there is the stage that the schedule needs.
 func (r *Runner) on(want Schedule) error {
-	if s := r.stage; s != nil && s.Ring == want.Ring && s.Qdisc == want.Qdisc && s.Trim == want.Trim {
+	if s := r.stage; s != nil && s.Ring == want.Ring && s.Qdisc == want.Qdisc && s.Trim == want.Trim && s.Backpressure == want.Backpressure {
 		return nil
 	}
 	if err := r.closeStage(); err != nil {
 		return err
 	}
-	s, err := NewStage(want.Ring, want.Qdisc, want.Trim, r.flags)
+	s, err := NewStage(want.Ring, want.Qdisc, want.Trim, want.Backpressure)
 	if err != nil {
 		return err
 	}

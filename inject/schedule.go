@@ -22,11 +22,13 @@ type Schedule struct {
 	Left int
 	// Trim is how many bytes the device's filter cuts from each packet.
 	Trim int
+	// Backpressure: the device is opened with IFF_BACKPRESSURE.
+	Backpressure bool
 }
 
 // String is the schedule's id: "tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel",
 // with "/left=1" behind it if it is a consumer that is held up, and "/trim=4"
-// if the device has a filter.
+// if the device has a filter, "/backpressure" if it has IFF_BACKPRESSURE.
 func (s Schedule) String() string {
 	id := fmt.Sprintf("%v/%s/ring=%d/%s", s.Point, s.Opponent.Name, s.Ring, s.Qdisc)
 	if s.Opponent.Producer {
@@ -35,10 +37,13 @@ func (s Schedule) String() string {
 	if s.Trim > 0 {
 		id += fmt.Sprintf("/trim=%d", s.Trim)
 	}
+	if s.Backpressure {
+		id += "/backpressure"
+	}
 	return id
 }
 
-var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(?:/trim=(\d+))?$`)
+var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(?:/trim=(\d+))?(/backpressure)?$`)
 
 // Parse returns the schedule of that id; the instruction must be one of the
 // running kernel's.
@@ -60,6 +65,7 @@ func Parse(id string) (Schedule, error) {
 	s.Left, _ = strconv.Atoi(m[6])
 	s.Trim, _ = strconv.Atoi(m[7])
 	s.Qdisc = tuntap.Kind(m[5])
+	s.Backpressure = m[8] != ""
 	point, err := findPoint(m[1] + "+" + m[2])
 	if err != nil {
 		return s, fmt.Errorf("schedule %s: %w", id, err)

@@ -23,6 +23,8 @@ type Stage struct {
 	// Trim is how many bytes the device's filter (TUNSETFILTEREBPF) cuts from
 	// each packet; 0 is no filter.
 	Trim int
+	// Backpressure: the device was opened with IFF_BACKPRESSURE.
+	Backpressure bool
 
 	dev      *tuntap.Device
 	link     *traffic.Link
@@ -52,14 +54,18 @@ const (
 // packetBytes is the length of all packets of a stage, from the IP header on.
 const packetBytes = 64
 
-// NewStage makes the device. flags are further TUNSETIFF flags.
-func NewStage(ringSize int, qdisc tuntap.Kind, trim int, flags uint16) (_ *Stage, err error) {
-	s := &Stage{Ring: ringSize, Qdisc: qdisc, Trim: trim, ring: newRing(ringSize)}
+// NewStage makes the device.
+func NewStage(ringSize int, qdisc tuntap.Kind, trim int, backpressure bool) (_ *Stage, err error) {
+	s := &Stage{Ring: ringSize, Qdisc: qdisc, Trim: trim, Backpressure: backpressure, ring: newRing(ringSize)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	flags := uint16(0)
+	if backpressure {
+		flags = tuntap.IFFBackpressure
+	}
 	// With IFF_MULTI_QUEUE a queue can be detached.
 	s.dev, err = tuntap.Open(tuntap.Config{
 		Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: &ringSize, Qdisc: tuntap.Qdisc{Kind: qdisc}, Flags: flags,

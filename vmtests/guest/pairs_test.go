@@ -18,14 +18,25 @@ func TestPairSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	for _, consumerFirst := range []bool{false, true} {
-		all := inject.Pair{Ring: 2, Qdisc: tuntap.FQCodel, ConsumerFirst: consumerFirst}
-		name := "producer-first"
-		if consumerFirst {
-			name = "consumer-first"
+	for _, backpressure := range optIn(t) {
+		for _, consumerFirst := range []bool{false, true} {
+			all := inject.Pair{Ring: 2, Qdisc: tuntap.FQCodel, ConsumerFirst: consumerFirst, Backpressure: backpressure}
+			name := "producer-first"
+			if consumerFirst {
+				name = "consumer-first"
+			}
+			if backpressure {
+				name += "/backpressure"
+			}
+			t.Run(name, func(t *testing.T) { x.pairs(t, all) })
 		}
-		t.Run(name, func(t *testing.T) { x.pairs(t, all) })
 	}
+}
+
+// breachOf says which promise the result of a pair breaks. Its consumer makes
+// room and takes none.
+func breachOf(r *inject.Result, c contract.Contract, p inject.Pair) (contract.Promise, string) {
+	return r.Breach(c, inject.Schedule{Qdisc: p.Qdisc, Opponent: inject.Nothing, Backpressure: p.Backpressure})
 }
 
 // plenty of breaches are no reason to look for more.
@@ -33,7 +44,7 @@ const plenty = 100
 
 // pairs runs all pairs of points, with the rest as all has it.
 func (x *exploration) pairs(t *testing.T, all inject.Pair) {
-	at := inject.Setting{Ring: all.Ring, Qdisc: all.Qdisc, Left: 1}
+	at := inject.Setting{Ring: all.Ring, Qdisc: all.Qdisc, Left: 1, Backpressure: all.Backpressure}
 	c, promises := x.begin(t, at)
 	var points [2][]inject.Point
 	for _, target := range inject.Targets() {
@@ -69,7 +80,7 @@ explore:
 				continue
 			}
 			reached++
-			if promise, why := result.Breach(c, inject.Schedule{Qdisc: all.Qdisc, Opponent: inject.Nothing}, false); promise != "" {
+			if promise, why := breachOf(result, c, all); promise != "" {
 				breaches = append(breaches, pairBreach{all, promise, why, result.Books})
 			} else if result.Unbalanced != nil {
 				unbalanced++
@@ -137,7 +148,7 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, promise con
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p, why := result.Breach(c, inject.Schedule{Qdisc: b.pair.Qdisc, Opponent: inject.Nothing}, false); result.Decisive() && p == promise {
+		if p, why := breachOf(result, c, b.pair); result.Decisive() && p == promise {
 			f.Failed++
 			f.Why, f.Books = why, result.Books
 		}
@@ -171,7 +182,7 @@ func (x *exploration) replayPair(t *testing.T, id string) {
 		return
 	}
 	t.Logf("first held up at %v: %s\nthen the other side at %v: %s\n%v", p.First, p.First.Text, p.Second, p.Second.Text, result.Books)
-	broken, why := result.Breach(c, inject.Schedule{Qdisc: p.Qdisc, Opponent: inject.Nothing}, false)
+	broken, why := breachOf(result, c, p)
 	if broken != "" {
 		if f := x.confirmPair(t, c, broken, []pairBreach{{p, broken, why, result.Books}}); f != nil {
 			t.Error(f)

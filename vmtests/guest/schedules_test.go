@@ -78,10 +78,9 @@ func TestRequeueSchedules(t *testing.T) {
 			if target.Consumer || opponent.Name != "second-fills" {
 				continue
 			}
-			at := inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4}
-			t.Run(fmt.Sprintf("%s/%s/ring=%d/%s/trim=%d", target.Root, opponent.Name, at.Ring, at.Qdisc, at.Trim), func(t *testing.T) {
-				x.explore(t, target, opponent, at)
-			})
+			for _, backpressure := range optIn(t) {
+				x.run(t, target, opponent, inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4, Backpressure: backpressure})
+			}
 		}
 	}
 }
@@ -98,29 +97,50 @@ func leaveOut(t *testing.T) {
 	}
 }
 
-// settings explores all targets with these opponents.
+// settings explores all targets with these opponents. A device that could opt
+// in and does not is a stock one, whose queue has no state to get wrong: it is
+// tried with one ring and one qdisc.
 func (x *exploration) settings(t *testing.T, control bool, rings []int, qdiscs ...tuntap.Kind) {
 	for _, target := range inject.Targets() {
-		for _, qdisc := range qdiscs {
-			for _, ring := range rings {
-				for _, opponent := range inject.Opponents() {
-					if opponent.Control != control || opponent.Producer != target.Consumer || ring < opponent.MinRing {
+		for _, backpressure := range optIn(t) {
+			for _, qdisc := range qdiscs {
+				for _, ring := range rings {
+					if contractOf(t) == contract.OptIn && !backpressure && (ring != 2 || qdisc != tuntap.FQCodel) {
 						continue
 					}
-					name := fmt.Sprintf("%s/%s/ring=%d/%s", target.Root, opponent.Name, ring, qdisc)
-					if !target.Consumer {
-						t.Run(name, func(t *testing.T) { x.explore(t, target, opponent, inject.Setting{Ring: ring, Qdisc: qdisc}) })
-						continue
-					}
-					for _, left := range inject.Lefts(ring) {
-						t.Run(fmt.Sprintf("%s/left=%d", name, left), func(t *testing.T) {
-							x.explore(t, target, opponent, inject.Setting{Ring: ring, Qdisc: qdisc, Left: left})
-						})
+					for _, opponent := range inject.Opponents() {
+						if opponent.Control != control || opponent.Producer != target.Consumer || ring < opponent.MinRing {
+							continue
+						}
+						at := inject.Setting{Ring: ring, Qdisc: qdisc, Backpressure: backpressure}
+						if !target.Consumer {
+							x.run(t, target, opponent, at)
+							continue
+						}
+						for _, at.Left = range inject.Lefts(ring) {
+							x.run(t, target, opponent, at)
+						}
 					}
 				}
 			}
 		}
 	}
+}
+
+// optIn is what to open devices with: without IFF_BACKPRESSURE, and for the
+// opt-in contract with it, too.
+func optIn(t *testing.T) []bool {
+	if contractOf(t) == contract.OptIn {
+		return []bool{false, true}
+	}
+	return []bool{false}
+}
+
+// run explores a target in a subtest of the name that its schedules' ids have,
+// but for the instruction.
+func (x *exploration) run(t *testing.T, target inject.Target, opponent *inject.Opponent, at inject.Setting) {
+	_, name, _ := strings.Cut(at.Schedule(inject.Point{}, opponent).String(), "/")
+	t.Run(target.Root+"/"+name, func(t *testing.T) { x.explore(t, target, opponent, at) })
 }
 
 // requested returns the ids of schedules that -run names; the host quotes what
@@ -170,7 +190,7 @@ func (x *exploration) begin(t *testing.T, at inject.Setting) (contract.Contract,
 	c := contractOf(t)
 	var err error
 	if x.runner == nil {
-		x.runner, err = inject.NewRunner(0)
+		x.runner, err = inject.NewRunner()
 	}
 	if err == nil {
 		err = x.runner.Pin()
@@ -247,7 +267,7 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 		}
 		requeued += result.Requeued
 		tailDropped += result.Books.DropsFor(contract.FullRing)
-		if promise, why := result.Breach(c, s, false); promise != "" {
+		if promise, why := result.Breach(c, s); promise != "" {
 			breaches = append(breaches, breach{i, s, promise, why, result.Books})
 		} else if result.Unbalanced != nil {
 			unbalanced++
@@ -363,7 +383,7 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 		if result == nil {
 			continue
 		}
-		if promise, why := result.Breach(c, middle.schedule, false); promise == middle.promise {
+		if promise, why := result.Breach(c, middle.schedule); promise == middle.promise {
 			f.Failed++
 			f.Why, f.Books = why, result.Books
 		}
@@ -384,7 +404,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, promises := x.begin(t, inject.Setting{Qdisc: s.Qdisc, Trim: s.Trim})
+	c, promises := x.begin(t, inject.Setting{Qdisc: s.Qdisc, Trim: s.Trim, Backpressure: s.Backpressure})
 	result, err := x.decide(s, inject.Patience)
 	x.check(t, c, promises, err)
 	if result == nil {
@@ -394,7 +414,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 		return
 	}
 	t.Logf("held up at %v: %s\nmeanwhile: %s; it had to wait: %v\n%v", s.Point, s.Point.Text, s.Opponent.Does, result.Waited, result.Books)
-	promise, why := result.Breach(c, s, false)
+	promise, why := result.Breach(c, s)
 	if promise != "" {
 		f, err := x.confirm(c, []breach{{0, s, promise, why, result.Books}}, 1)
 		x.check(t, c, promises, err)

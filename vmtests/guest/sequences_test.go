@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,16 @@ import (
 // SEED repeats those that were made from it.
 func TestFaults(t *testing.T) {
 	leaveOut(t)
+	if contractOf(t) != contract.OptIn {
+		faultsOn(t, false)
+		return
+	}
+	t.Run("off", func(t *testing.T) { faultsOn(t, false) })
+	t.Run("on", func(t *testing.T) { faultsOn(t, true) })
+}
+
+// faultsOn does so on a device that is opened with IFF_BACKPRESSURE or without.
+func faultsOn(t *testing.T, backpressure bool) {
 	begin(t)
 	c := contractOf(t)
 	seed, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
@@ -31,7 +42,7 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sequences{}
+	s := &sequences{backpressure: backpressure, faults: slices.DeleteFunc(inject.Faults(), func(f *inject.Fault) bool { return f.OptIn && c != contract.OptIn })}
 	defer s.close(t)
 	began := time.Now()
 	rounds := uint64(0)
@@ -54,6 +65,8 @@ func TestFaults(t *testing.T) {
 // sequences runs one sequence after the other, on one device for as long as it
 // moves.
 type sequences struct {
+	backpressure  bool
+	faults        []*inject.Fault
 	device        *inject.Sequence
 	run, injected int
 	// last is what the sequence that ran last broke; nil is nothing. chosen
@@ -68,12 +81,12 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) bool {
 	t.Helper()
 	f.Tries = 10
 	for range f.Tries {
-		device, err := inject.NewSequence(0)
+		device, err := inject.NewSequence(s.backpressure)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range s.chosen {
-			if err := device.Inject(inject.Faults()[c[0]], c[1]); err != nil {
+			if err := device.Inject(s.faults[c[0]], c[1]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -133,7 +146,7 @@ func (s *sequences) round(t *testing.T, seed uint64) *contract.Finding {
 func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	var err error
 	if s.device == nil {
-		if s.device, err = inject.NewSequence(0); err != nil {
+		if s.device, err = inject.NewSequence(s.backpressure); err != nil {
 			rt.Fatal(err)
 		}
 	}
@@ -142,11 +155,10 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	if err := s.device.Restart(); err != nil {
 		rt.Fatal(err)
 	}
-	faults := inject.Faults()
 	chosen := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) [2]int {
-		fault := rapid.IntRange(0, len(faults)-1).Draw(rt, "fault")
+		fault := rapid.IntRange(0, len(s.faults)-1).Draw(rt, "fault")
 		n := 0
-		if arguments := faults[fault].Arguments; len(arguments) > 0 {
+		if arguments := s.faults[fault].Arguments; len(arguments) > 0 {
 			n = rapid.SampledFrom(arguments).Draw(rt, "n")
 		}
 		return [2]int{fault, n}
@@ -154,7 +166,7 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	s.chosen = chosen
 	for _, c := range chosen {
 		s.injected++
-		if err := s.device.Inject(faults[c[0]], c[1]); err != nil {
+		if err := s.device.Inject(s.faults[c[0]], c[1]); err != nil {
 			script := s.device.Script()
 			s.close(t)
 			rt.Fatalf("%v\n%s", err, script)

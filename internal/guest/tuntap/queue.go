@@ -50,6 +50,9 @@ func (d *Device) AddQueue() (int, error) {
 	return len(d.fds) - 1, nil
 }
 
+// Switch turns TUNSETIFF flags on or off for queues that are added later.
+func (d *Device) Switch(flags uint16) { d.flags ^= flags }
+
 func setIff(fd int, name string, flags uint16) (string, error) {
 	ifr, err := unix.NewIfreq(name)
 	if err != nil {
