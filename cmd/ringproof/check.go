@@ -61,7 +61,7 @@ func check(ctx context.Context, args []string) error {
 	case *ksrc != "":
 		columns = []column{{label: filepath.Base(*ksrc), contract: patched}}
 	default:
-		columns = append(columns, column{label: "lossless", series: []string{filepath.Join("patches", "lossless")}, contract: patched})
+		columns = append(columns, column{label: "lossless", series: []string{filepath.Join("patches", "designs", "lossless")}, contract: patched})
 		skip = "^Test(ControlSchedules|RequeueSchedules|Faults)$"
 		fmt.Print(leftOut)
 	}

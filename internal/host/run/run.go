@@ -90,7 +90,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 
 // withDefaultKernel fills in the kernel that is used without KERNEL.
 func withDefaultKernel(cfg Config) (Config, error) {
-	spec := kernel.Spec{Series: []string{filepath.Join(cfg.Module, "patches", "lossless")}}
+	spec := kernel.Spec{Series: []string{filepath.Join(cfg.Module, "patches", "designs", "lossless")}}
 	k, err := kernel.Find(context.Background(), spec)
 	if err != nil || k == nil {
 		return cfg, errors.Join(errors.New(`no KERNEL given, and the default kernel (Debian's linux-source-6.12 with patches/designs/lossless) is not built.
