@@ -4,12 +4,15 @@
 #              that the harness itself behaves
 # make bench   the time to the first test in a VM, beside vmtest's own runner,
 #              and the guest's readers, beside a loop in C
+# make proof   judge the designs and the planted bugs in patches/; what is done
+#              is not done again; SHARD=1/3 for a third of it
+# make soak    judge the sound designs N=100 times
 # make clean   forget the artifacts of past runs; kernels stay in the cache
 
 GO ?= go
 RINGPROOF = $(GO) run ./cmd/ringproof
 
-.PHONY: check test kernels bench deps clean
+.PHONY: check test proof soak kernels bench deps clean
 
 check: deps
 	$(RINGPROOF) check $(if $(SHORT),-short)
@@ -32,6 +35,12 @@ kernels:
 	$(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash
 	for lack in internal/host/kernel/testdata/no-*.config; do $(RINGPROOF) kernel -series patches/designs/lossless -config $$lack || exit; done
 	$(RINGPROOF) kernel -series patches/designs/lossless -config modular
+
+proof: deps
+	$(RINGPROOF) proof $(if $(SHARD),-shard $(SHARD))
+
+soak: deps
+	$(RINGPROOF) soak $(if $(N),-n $(N))
 
 bench: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m

@@ -1,23 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/kernel"
-	"github.com/ringproof/ringproof/internal/host/meter"
 	"github.com/ringproof/ringproof/internal/host/report"
+	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
 // column is one of the kernels that check shows side by side.
@@ -54,7 +48,10 @@ func check(ctx context.Context, args []string) error {
 		return err
 	}
 	columns := []column{{label: "stock", contract: contract.Stock}}
-	skip := ""
+	var tests []string
+	if *short {
+		tests = append(tests, "-short")
+	}
 	switch {
 	case *series != "":
 		columns = append(columns, column{label: "patched", series: []string{*series}, contract: patched})
@@ -62,7 +59,7 @@ func check(ctx context.Context, args []string) error {
 		columns = []column{{label: filepath.Base(*ksrc), contract: patched}}
 	default:
 		columns = append(columns, column{label: "lossless", series: []string{filepath.Join("patches", "designs", "lossless")}, contract: patched})
-		skip = "^Test(ControlSchedules|RequeueSchedules|Faults)$"
+		tests = append(tests, "-skip=^Test(ControlSchedules|RequeueSchedules|Faults)$")
 		fmt.Print(leftOut)
 	}
 
@@ -80,7 +77,9 @@ func check(ctx context.Context, args []string) error {
 	failed := false
 	for i, c := range columns {
 		fmt.Printf("\n%s kernel, contract %s:\n", c.label, c.contract)
-		run, err := test(ctx, c, kernels[i], *short, skip)
+		run, err := suite.Run(ctx, suite.Config{
+			Label: c.label, Name: "check-" + c.label, Kernel: kernels[i], Contract: c.contract, Args: tests, Progress: os.Stdout,
+		})
 		if run == nil {
 			return err
 		}
@@ -93,66 +92,6 @@ func check(ctx context.Context, args []string) error {
 		return errors.New("not every run kept its contract")
 	}
 	return nil
-}
-
-// test runs go test ./vmtests on one kernel, as anyone would, and returns
-// what it found out. The error says that the run did not pass; the run is nil
-// if there is nothing to show.
-func test(ctx context.Context, c column, k *kernel.Result, short bool, skip string) (*report.Run, error) {
-	// Next to each other and in the order in which they were run.
-	dir, err := filepath.Abs(filepath.Join("artifacts", time.Now().Format("2006-01-02T15-04-05")+"-check-"+c.label))
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"test", "-json", "-count=1", "-timeout=20m", "./vmtests"}
-	if short {
-		args = append(args, "-short")
-	}
-	if skip != "" {
-		args = append(args, "-skip="+skip)
-	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	// go test passes ^C on to the tests, which end their VMs and write down
-	// what they have so far.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 30 * time.Second
-	cmd.Env = append(os.Environ(),
-		"KERNEL="+k.Image, "VMLINUX="+k.Vmlinux, "MODULES="+k.Modules,
-		"CONTRACT="+string(c.contract), "ARTIFACTS="+dir, "RINGPROOF_LABEL="+c.label)
-	events, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	m := meter.New(os.Stdout, "testing "+c.label, 0)
-	said := follow(events, m)
-	err = cmd.Wait()
-	m.End(err == nil)
-	run, readErr := report.Read(dir)
-	if readErr != nil {
-		return nil, fmt.Errorf("go %s: %w\n%s%s", strings.Join(args, " "), errors.Join(err, readErr), said, complaints.String())
-	}
-	return run, err
-}
-
-// follow counts the tests that end, and returns what was printed other than
-// by tests that passed.
-func follow(events io.Reader, m *meter.Meter) string {
-	var said strings.Builder
-	for lines := bufio.NewScanner(events); lines.Scan(); {
-		var e struct{ Action, Test, Output string }
-		switch json.Unmarshal(lines.Bytes(), &e); {
-		case e.Action == "output":
-			said.WriteString(e.Output)
-		case e.Test != "" && (e.Action == "pass" || e.Action == "fail" || e.Action == "skip"):
-			m.Step(e.Test + ": " + e.Action)
-		}
-	}
-	return said.String()
 }
 
 func compare(dirs []string) error {

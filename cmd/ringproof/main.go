@@ -19,6 +19,8 @@ const usage = `usage: ringproof COMMAND [ARGUMENT ...]
   kernel [-h]              build a kernel, print the path of its bzImage
   check [-h]               build a kernel with and without a series, run the
                            contract on both, show them side by side
+  proof [-h]               judge the designs and the planted bugs in patches/
+  soak [-n N]              judge the sound designs N times
   compare DIR [DIR ...]    show the artifacts of several runs side by side
 `
 
@@ -48,6 +50,10 @@ func command(ctx context.Context, args []string) error {
 			return buildKernel(ctx, args[1:])
 		case "check":
 			return check(ctx, args[1:])
+		case "proof":
+			return prove(ctx, args[1:])
+		case "soak":
+			return soak(ctx, args[1:])
 		case "compare":
 			return compare(args[1:])
 		}

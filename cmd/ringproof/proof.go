@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/ringproof/ringproof/internal/host/proof"
+)
+
+// prove judges the designs and the planted bugs under patches/.
+func prove(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("ringproof proof", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "usage: ringproof proof [-shard I/N] [NAME ...]    designs or bugs to prove; all without a name\n       ringproof proof -merge DIR [DIR ...]       put together what shards found out")
+		flags.PrintDefaults()
+	}
+	cfg := proof.Config{Patches: "patches", Progress: os.Stderr}
+	shard := flags.String("shard", os.Getenv("SHARD"), "do the `I/N`th part of the jobs")
+	merge := flags.Bool("merge", false, "prove nothing: read the outcomes in these directories")
+	flags.StringVar(&cfg.Dir, "dir", filepath.Join("artifacts", "proof"), "`directory` of the outcomes; jobs that have one are not done again")
+	if err := flags.Parse(args); err != nil {
+		return flag.ErrHelp
+	}
+	var p *proof.Proof
+	var err error
+	if *merge {
+		p, err = proof.Merge(cfg.Patches, flags.Args())
+	} else {
+		if *shard != "" {
+			if _, err := fmt.Sscanf(*shard, "%d/%d", &cfg.Shard, &cfg.Shards); err != nil || cfg.Shard < 1 || cfg.Shard > cfg.Shards {
+				return fmt.Errorf("proof: -shard (or SHARD) is %q, but should be like 1/3", *shard)
+			}
+		}
+		cfg.Only = flags.Args()
+		p, err = proof.Run(ctx, cfg)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Print(p.Text())
+	if len(p.Wrong()) > 0 {
+		return errors.New("not everything is as it should be")
+	}
+	return nil
+}
+
+// soak runs the sound designs again and again.
+func soak(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("ringproof soak", flag.ContinueOnError)
+	n := flags.Int("n", 100, "how `often` each sound design is judged")
+	if err := flags.Parse(args); err != nil {
+		return flag.ErrHelp
+	}
+	return proof.Soak(ctx, "patches", *n, os.Stdout)
+}

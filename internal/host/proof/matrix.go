@@ -1,0 +1,152 @@
+package proof
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// Proof is what is known of designs and bugs.
+type Proof struct {
+	Designs  []*Design
+	Outcomes map[string]*Outcome // by the name of the job
+	partial  bool                // not all were to be proven
+}
+
+// Merge puts together what shards have written to their directories.
+func Merge(patches string, dirs []string) (*Proof, error) {
+	designs, err := Read(patches)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proof{Designs: designs, Outcomes: make(map[string]*Outcome)}
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+		if err != nil || len(files) == 0 {
+			return nil, fmt.Errorf("merge: there are no outcomes in %s", dir)
+		}
+		for _, file := range files {
+			if err := p.read(file); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return p, nil
+}
+
+func (p *Proof) read(file string) error {
+	o, err := readOutcome(file)
+	if err != nil {
+		return err
+	}
+	if other := p.Outcomes[o.Name]; other != nil && other.Key != o.Key {
+		return fmt.Errorf("%s: %s was proven twice, with different kernels or checks", file, o.Name)
+	}
+	p.Outcomes[o.Name] = o
+	return nil
+}
+
+// Text is the matrix, and the sentence that sums it up.
+func (p *Proof) Text() string {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { fmt.Fprintln(tw, strings.Join(cells, "\t")) }
+	head := []string{"DESIGN", "CONTRACT"}
+	for _, promise := range contract.Promises() {
+		head = append(head, string(promise))
+	}
+	row(append(head, "TAIL DROPS", "SECONDS")...)
+	for _, d := range p.Designs {
+		o := p.Outcomes[d.Name]
+		if o == nil {
+			continue
+		}
+		cells := []string{d.Name, string(d.Contract)}
+		for _, promise := range contract.Promises() {
+			cells = append(cells, string(o.Promises[promise]))
+		}
+		row(append(cells, fmt.Sprintf("%d of %d", o.TailDrops, o.Offered), fmt.Sprintf("%.0f", o.RunSeconds))...)
+	}
+	tw.Flush()
+	b.WriteByte('\n')
+	row("BUG", "ON", "BREAKS", "CAUGHT BY", "SECONDS", "REPLAY")
+	bugs, caught, seconds := 0, 0, 0.0
+	for _, d := range p.Designs {
+		for _, bug := range d.Bugs {
+			o := p.Outcomes[d.Name+"+"+bug.Name]
+			if o == nil {
+				continue
+			}
+			bugs++
+			seconds += o.BuildSeconds + o.RunSeconds
+			by := o.CaughtBy
+			switch {
+			case by == "":
+				by = "SURVIVES"
+			case o.Elsewhere:
+				by += " (not by " + bug.Check + ")"
+			}
+			if o.CaughtBy != "" {
+				caught++
+			}
+			row(bug.Name, d.Name, string(bug.Promise), by, fmt.Sprintf("%.0f+%.0f", o.BuildSeconds, o.DetectedSeconds), o.Replay)
+		}
+	}
+	tw.Flush()
+	fmt.Fprintf(&b, "\n%d of %d bugs caught, in %.0f s of building and running (seconds: build + run)\n", caught, bugs, seconds)
+	for _, wrong := range p.Wrong() {
+		fmt.Fprintf(&b, "wrong: %s\n", wrong)
+	}
+	return b.String()
+}
+
+// Wrong is what is not as it should be, a line each; none is a proof.
+func (p *Proof) Wrong() (wrong []string) {
+	for _, d := range p.Designs {
+		own := p.Outcomes[d.Name]
+		if own == nil {
+			if !p.partial {
+				wrong = append(wrong, d.Name+": was not judged")
+			}
+		} else {
+			wrong = append(wrong, d.wrong(own)...)
+		}
+		for _, b := range d.Bugs {
+			o := p.Outcomes[d.Name+"+"+b.Name]
+			switch {
+			case o == nil:
+				if !p.partial {
+					wrong = append(wrong, b.Name+": was not tried")
+				}
+			case o.CaughtBy == "":
+				wrong = append(wrong, b.Name+": survives")
+			case o.Elsewhere:
+				wrong = append(wrong, fmt.Sprintf("%s: caught by %s, and not by %s as its patch says", b.Name, o.CaughtBy, b.Check))
+			case own != nil && slices.Contains(own.Tests[b.Promise], o.CaughtBy):
+				wrong = append(wrong, fmt.Sprintf("%s: %s catches it, and fails without it, too", b.Name, o.CaughtBy))
+			}
+		}
+	}
+	return wrong
+}
+
+// wrong compares the outcome with what review made of the design.
+func (d *Design) wrong(o *Outcome) (wrong []string) {
+	for _, promise := range contract.Promises() {
+		want := contract.Kept
+		if slices.Contains(d.Broken, promise) {
+			want = contract.Broken
+		}
+		if got := o.Promises[promise]; got != want {
+			wrong = append(wrong, fmt.Sprintf("%s: %s is %s, and should be %s", d.Name, promise, got, want))
+		}
+	}
+	for _, e := range o.Errors {
+		wrong = append(wrong, d.Name+": "+e)
+	}
+	return wrong
+}

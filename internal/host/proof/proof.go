@@ -1,0 +1,292 @@
+// Package proof measures the harness: it must judge designs as review judged
+// them, and catch planted bugs by the checks that are said to catch them.
+//
+// Every kernel is a job. Its outcome is written down as soon as it is known, so
+// that a proof that was interrupted does no job twice, and one that was spread
+// over several machines can be put together.
+package proof
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ringproof/ringproof/initramfs"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/report"
+	"github.com/ringproof/ringproof/internal/host/suite"
+)
+
+// Config says what to prove, and where.
+type Config struct {
+	// Patches is the directory with designs/ and bugs/.
+	Patches string
+	// Dir keeps the outcomes, a file for each job.
+	Dir string
+	// Shard of Shards, from 1: only every Shards'th job is done. 0 is all.
+	Shard, Shards int
+	// Only names jobs to do; nil is all.
+	Only []string
+	// Progress is told what is done.
+	Progress io.Writer
+}
+
+// Outcome is what one job found out.
+type Outcome struct {
+	Name string
+	// Key names the content of kernel, guest and checks: the same job need
+	// not be done again.
+	Key string
+	// BuildSeconds are of the kernel; 0 if it was built before. RunSeconds
+	// are of all runs of go test.
+	BuildSeconds, RunSeconds float64
+	// Promises are the verdicts of the design's runs, or the bug's.
+	Promises map[contract.Promise]contract.Outcome
+	// Tests are those that found a promise broken.
+	Tests map[contract.Promise][]string
+	// Offered and TailDrops count the packets with a qdisc attached.
+	Offered, TailDrops uint64
+	// CaughtBy is the test that caught the bug, Replay how to see that again,
+	// and DetectedSeconds after how long, counted from the start of go test.
+	CaughtBy, Replay string
+	DetectedSeconds  float64
+	// Elsewhere: not by the check that its patch names.
+	Elsewhere bool
+	// Errors are of the harness, or the guest.
+	Errors []string
+	// Artifacts are the runs' directories.
+	Artifacts []string
+}
+
+// designPasses are what a design is judged by: the promises at work in all
+// settings, and what only schedules and faults can show.
+var designPasses = [][]string{
+	{"-short"},
+	{"-run=^TestControlSchedules$/.*/reattach/|^TestRequeueSchedules$|^TestFaults$"},
+}
+
+// job is a kernel to judge.
+type job struct {
+	name     string
+	series   []string
+	contract contract.Contract
+	design   *Design
+	bug      *Bug // nil if it is the design that is judged
+}
+
+// jobs are all there are: those whose kernels have most in common are
+// neighbours, which is quicker to build.
+func jobs(designs []*Design, patches string) []job {
+	var all []job
+	for _, d := range designs {
+		all = append(all, job{d.Name, d.Series, d.Contract, d, nil})
+		for _, b := range d.Bugs {
+			all = append(all, job{d.Name + "+" + b.Name, b.series(patches), d.Contract, d, b})
+		}
+	}
+	return all
+}
+
+// mine are the jobs to do.
+func (cfg *Config) mine(all []job) ([]job, error) {
+	var mine []job
+	for i, j := range all {
+		if cfg.Shards > 0 && i%cfg.Shards != cfg.Shard-1 {
+			continue
+		}
+		if cfg.Only != nil && !slices.Contains(cfg.Only, j.name) && (j.bug == nil || !slices.Contains(cfg.Only, j.bug.Name)) {
+			continue
+		}
+		mine = append(mine, j)
+	}
+	if len(mine) == 0 {
+		return nil, errors.New("nothing to prove: no design and no bug is called so, or there are more shards than jobs")
+	}
+	return mine, nil
+}
+
+// Run does all jobs that are not done yet, and returns what is known then.
+func Run(ctx context.Context, cfg Config) (*Proof, error) {
+	designs, err := Read(cfg.Patches)
+	if err != nil {
+		return nil, err
+	}
+	mine, err := cfg.mine(jobs(designs, cfg.Patches))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the directory of outcomes: %w", err)
+	}
+	for i, j := range mine {
+		fmt.Fprintf(cfg.Progress, "%d of %d: %s\n", i+1, len(mine), j.name)
+		if err := cfg.do(ctx, j); err != nil {
+			return nil, fmt.Errorf("%s: %w", j.name, err)
+		}
+	}
+	p := &Proof{Designs: designs, Outcomes: make(map[string]*Outcome)}
+	for _, j := range mine {
+		if err := p.read(filepath.Join(cfg.Dir, j.name+".json")); err != nil {
+			return nil, err
+		}
+	}
+	p.partial = len(mine) < len(jobs(designs, cfg.Patches))
+	return p, nil
+}
+
+// do does one job, unless it is done.
+func (cfg *Config) do(ctx context.Context, j job) error {
+	began := time.Now()
+	k, err := kernel.Build(ctx, kernel.Spec{Series: j.series}, cfg.Progress)
+	if err != nil {
+		return err
+	}
+	o := &Outcome{Name: j.name}
+	if !k.Cached {
+		o.BuildSeconds = time.Since(began).Seconds()
+	}
+	passes := j.passes()
+	if o.Key, err = key(ctx, k, passes, j.contract); err != nil {
+		return err
+	}
+	file := filepath.Join(cfg.Dir, j.name+".json")
+	if done, err := readOutcome(file); err == nil && done.Key == o.Key {
+		fmt.Fprintln(cfg.Progress, "done before")
+		return nil
+	}
+	o.Promises, o.Tests = make(map[contract.Promise]contract.Outcome), make(map[contract.Promise][]string)
+	for i, pass := range passes {
+		run, err := suite.Run(ctx, suite.Config{
+			Label: j.name, Name: "proof-" + j.name, Kernel: k, Contract: j.contract, Args: pass, Progress: cfg.Progress,
+		})
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case run == nil:
+			return err
+		}
+		o.add(run)
+		if j.bug == nil {
+			continue
+		}
+		if o.caught(run, j.bug) {
+			o.Elsewhere = i > 0
+			break
+		}
+	}
+	data, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("keep the outcome: %w", err)
+	}
+	return nil
+}
+
+// passes are the arguments of the runs of go test, one after the other; for a
+// bug, until one catches it.
+func (j *job) passes() [][]string {
+	if j.bug != nil {
+		return append([][]string{{"-run=" + anchored(j.bug.Check)}}, designPasses...)
+	}
+	passes := slices.Clone(designPasses)
+	// A check says nothing of a bug if it fails without it, too.
+	var checks []string
+	for _, b := range j.design.Bugs {
+		if check := anchored(b.Check); !slices.Contains(checks, check) {
+			checks = append(checks, check)
+		}
+	}
+	if len(checks) > 0 {
+		passes = append(passes, []string{"-run=" + strings.Join(checks, "|")})
+	}
+	return passes
+}
+
+// anchored is a test's name as a pattern that no other test's begins with.
+func anchored(check string) string {
+	test, rest, _ := strings.Cut(check, "/")
+	return strings.TrimSuffix("^"+test+"$/"+rest, "/")
+}
+
+// key names all that the outcome depends on.
+func key(ctx context.Context, k *kernel.Result, passes [][]string, c contract.Contract) (string, error) {
+	image, _, err := initramfs.Build(ctx, initramfs.Options{Package: "./vmtests/guest", Modules: k.Modules, Progress: os.Stderr})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v\n%s", k.Key, filepath.Base(image), passes, c))
+	return hex.EncodeToString(sum[:8]), nil
+}
+
+// add adds what a run found out.
+func (o *Outcome) add(run *report.Run) {
+	o.RunSeconds += run.Seconds
+	o.Errors = append(o.Errors, run.Errors...)
+	o.Artifacts = append(o.Artifacts, run.Dir)
+	for _, p := range run.Promises() {
+		if worse(p.Outcome, o.Promises[p.Promise]) {
+			o.Promises[p.Promise] = p.Outcome
+		}
+	}
+	for _, v := range run.Verdicts {
+		if v.Promise == contract.NoTailDrop && v.Books != nil {
+			o.Offered += uint64(v.Books.Offered)
+			o.TailDrops += uint64(v.Books.DropsFor(contract.FullRing))
+		}
+		if v.Outcome == contract.Broken {
+			o.Tests[v.Promise] = append(o.Tests[v.Promise], v.Test)
+		}
+	}
+}
+
+// worse says whether one outcome outweighs the other, as in report.Run.Promises.
+func worse(a, b contract.Outcome) bool {
+	weight := []contract.Outcome{"", contract.NotRun, contract.Kept, contract.Undecided, contract.Broken}
+	return slices.Index(weight, a) > slices.Index(weight, b)
+}
+
+// caught says whether the run saw the bug break what it breaks, and notes how.
+func (o *Outcome) caught(run *report.Run, b *Bug) bool {
+	i := slices.IndexFunc(run.Verdicts, func(v contract.Verdict) bool {
+		return v.Promise == b.Promise && v.Outcome == contract.Broken
+	})
+	if i < 0 {
+		return false
+	}
+	o.CaughtBy, o.DetectedSeconds = run.Verdicts[i].Test, run.Seconds
+	o.Replay = fmt.Sprintf("-run '%s'", report.ExactPattern(o.CaughtBy))
+	for _, f := range run.Findings {
+		if f.Promise == b.Promise {
+			_, o.Replay, _ = strings.Cut(f.Replay(), "go test ./vmtests ")
+			if f.Script != "" {
+				o.Replay = f.Replay()
+			}
+			break
+		}
+	}
+	return true
+}
+
+func readOutcome(file string) (*Outcome, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	o := new(Outcome)
+	if err := json.Unmarshal(data, o); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	return o, nil
+}

@@ -1,0 +1,81 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/suite"
+)
+
+// Soak judges each design that breaks nothing n times. Whatever is not kept, or
+// goes wrong, is a false alarm, and an error in the end; the artifacts of such
+// a run are named, those of the others removed.
+func Soak(ctx context.Context, patches string, n int, progress io.Writer) error {
+	designs, err := Read(patches)
+	if err != nil {
+		return err
+	}
+	alarms := 0
+	for _, d := range designs {
+		if len(d.Broken) > 0 {
+			continue
+		}
+		k, err := kernel.Build(ctx, kernel.Spec{Series: d.Series}, progress)
+		if err != nil {
+			return err
+		}
+		right := 0
+		for i := range n {
+			why, err := d.once(ctx, k)
+			if err != nil {
+				return fmt.Errorf("%s, %d of %d: %w", d.Name, i+1, n, err)
+			}
+			if why == "" {
+				right++
+			} else {
+				alarms++
+			}
+			fmt.Fprintf(progress, "%s %d of %d: %d right%s\n", d.Name, i+1, n, right, why)
+		}
+	}
+	if alarms > 0 {
+		return fmt.Errorf("%d false alarms", alarms)
+	}
+	return nil
+}
+
+// once judges the design, and says what is wrong with the verdict.
+func (d *Design) once(ctx context.Context, k *kernel.Result) (why string, err error) {
+	seen := &Outcome{Promises: make(map[contract.Promise]contract.Outcome), Tests: make(map[contract.Promise][]string)}
+	for _, pass := range designPasses {
+		run, err := suite.Run(ctx, suite.Config{
+			Label: d.Name, Name: "soak-" + d.Name, Kernel: k, Contract: d.Contract, Args: pass, Progress: io.Discard,
+		})
+		switch {
+		case ctx.Err() != nil:
+			return "", context.Cause(ctx)
+		case run == nil:
+			return "", err
+		}
+		seen.add(run)
+		if err != nil && len(run.Errors) == 0 {
+			seen.Errors = append(seen.Errors, "tests failed in "+run.Dir)
+		}
+	}
+	for _, wrong := range d.wrong(seen) {
+		why += "; " + wrong
+	}
+	if why != "" {
+		return why + fmt.Sprint("; see ", seen.Artifacts), nil
+	}
+	for _, dir := range seen.Artifacts {
+		if err := os.RemoveAll(dir); err != nil {
+			return "", err
+		}
+	}
+	return "", nil
+}
