@@ -1,0 +1,135 @@
+package proof
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// TestPatches: the designs and bugs that are kept say what they have to.
+func TestPatches(t *testing.T) {
+	designs, err := Read("../../../patches")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(designs) < 5 {
+		t.Errorf("%d designs, want at least 5", len(designs))
+	}
+	for _, d := range designs {
+		if d.Name != "stock" && len(d.Series) == 0 {
+			t.Errorf("%s has no patches", d.Name)
+		}
+	}
+}
+
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+const bug = `From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
+From: A <a@localhost>
+Subject: [PATCH] tun: forget
+ to wake
+
+Design: sound
+Promise: no-stall
+Caught-by: TestNoStall/fq_codel
+---
+diff --git a/x b/x
+`
+
+func TestRead(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		err   string
+	}{
+		{"good", nil, ""},
+		{"a verdict that is none", map[string]string{"designs/sound/verdict": "no-stall perhaps\n"}, `"no-stall perhaps"`},
+		{"a promise that is none", map[string]string{"designs/sound/verdict": "no-fun broken\n"}, `there is no promise "no-fun"`},
+		{"a bug of no design", map[string]string{"bugs/b.patch": strings.Replace(bug, "sound", "loud", 1)}, `there is no design "loud"`},
+		{"a bug that nothing catches", map[string]string{"bugs/b.patch": strings.Replace(bug, "Caught-by", "Seen-by", 1)}, `no line "Caught-by: ..."`},
+		{"no mail", map[string]string{"bugs/b.patch": "diff\n"}, "not a mail"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, map[string]string{"designs/sound/verdict": "contract lossless\n", "designs/sound/1.patch": "", "bugs/b.patch": bug})
+			write(t, dir, tt.files)
+			designs, err := Read(dir)
+			switch {
+			case tt.err == "" && err != nil, tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+				t.Fatalf("error %v, want %q", err, tt.err)
+			case err != nil:
+				return
+			}
+			if b := designs[0].Bugs[0]; b.Subject != "tun: forget to wake" || b.Promise != contract.NoStall || b.Check != "TestNoStall/fq_codel" {
+				t.Errorf("%+v", b)
+			}
+		})
+	}
+}
+
+// TestWrong: whatever is not as it should be is said.
+func TestWrong(t *testing.T) {
+	d := &Design{Name: "d", Broken: []contract.Promise{contract.NoStall}}
+	b := &Bug{Name: "b", Design: d, Promise: contract.NoTailDrop, Check: "TestA"}
+	d.Bugs = []*Bug{b}
+	asReviewed := map[contract.Promise]contract.Outcome{
+		contract.NoTailDrop: contract.Kept, contract.NoqueueDrops: contract.Kept, contract.NoStall: contract.Broken, contract.RequeueIntact: contract.Kept,
+	}
+	for _, tt := range []struct {
+		name        string
+		design, bug *Outcome
+		want        string
+	}{
+		{"as it should be", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestA"}, ""},
+		{"not judged", nil, &Outcome{CaughtBy: "TestA"}, "d: was not judged"},
+		{"a promise that nothing tried", &Outcome{}, &Outcome{CaughtBy: "TestA"}, "no-tail-drop is , and should be kept"},
+		{"not tried", &Outcome{Promises: asReviewed}, nil, "b: was not tried"},
+		{"survives", &Outcome{Promises: asReviewed}, &Outcome{}, "b: survives"},
+		{"elsewhere", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestB", Elsewhere: true}, "caught by TestB, and not by TestA"},
+		{"without it, too", &Outcome{Promises: asReviewed, Tests: map[contract.Promise][]string{contract.NoTailDrop: {"TestA"}}}, &Outcome{CaughtBy: "TestA"}, "fails without it"},
+		{"an error of the guest's", &Outcome{Promises: asReviewed, Errors: []string{"panic"}}, &Outcome{CaughtBy: "TestA"}, "d: panic"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &Proof{Designs: []*Design{d}, Outcomes: map[string]*Outcome{}}
+			if tt.design != nil {
+				p.Outcomes["d"] = tt.design
+			}
+			if tt.bug != nil {
+				p.Outcomes["d+b"] = tt.bug
+			}
+			if wrong := strings.Join(p.Wrong(), "\n"); (wrong == "") != (tt.want == "") || !strings.Contains(wrong, tt.want) {
+				t.Errorf("wrong: %q, want %q", wrong, tt.want)
+			}
+		})
+	}
+}
+
+// TestShards: every job is in one shard.
+func TestShards(t *testing.T) {
+	all := make([]job, 10)
+	done := 0
+	for shard := 1; shard <= 3; shard++ {
+		mine, err := (&Config{Shard: shard, Shards: 3}).mine(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done += len(mine)
+	}
+	if done != len(all) {
+		t.Errorf("%d jobs in all shards, of %d", done, len(all))
+	}
+}
