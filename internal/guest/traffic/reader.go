@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,8 +18,10 @@ type reader struct {
 	sink     sink
 	spool    spool
 
+	virtqueue *vhost.Queue // of a reader of one, else nil
+
 	tid          atomic.Int32
-	epoll, event int // of an epoll reader, else -1; event kicks it
+	epoll, event int // of a reader that does not block, else -1; event kicks it
 
 	parked atomic.Bool // waits at the gate
 	ended  atomic.Bool
@@ -26,27 +29,38 @@ type reader struct {
 }
 
 func (r *reader) start(cpu *int) error {
-	if r.consumer.cfg.Epoll {
-		if err := r.openEpoll(); err != nil {
-			r.close()
-			return err
-		}
+	if err := r.open(); err != nil {
+		return errors.Join(err, r.close())
 	}
 	if err := onThread(cpu, r.run); err != nil {
-		r.close()
-		return err
+		return errors.Join(err, r.close())
 	}
 	return nil
 }
 
-func (r *reader) openEpoll() (err error) {
+func (r *reader) open() (err error) {
+	cfg := &r.consumer.cfg
+	switch {
+	case cfg.Vhost != nil:
+		if r.virtqueue, err = vhost.Open(r.fd, *cfg.Vhost); err != nil {
+			return err
+		}
+		return r.openEpoll(r.virtqueue.Call())
+	case cfg.Epoll:
+		return r.openEpoll(r.fd)
+	}
+	return nil
+}
+
+// openEpoll makes the reader wait for fd and for kicks.
+func (r *reader) openEpoll(fd int) (err error) {
 	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("epoll_create1: %w", err)
 	}
 	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("eventfd: %w", err)
 	}
-	for _, fd := range []int{r.fd, r.event} {
+	for _, fd := range []int{fd, r.event} {
 		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
 			return fmt.Errorf("epoll_ctl: %w", err)
 		}
@@ -54,12 +68,37 @@ func (r *reader) openEpoll() (err error) {
 	return nil
 }
 
-func (r *reader) close() {
+func (r *reader) close() error {
 	for _, fd := range []*int{&r.epoll, &r.event} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1
 		}
+	}
+	if r.virtqueue == nil {
+		return nil
+	}
+	complaints := r.virtqueue.Errors()
+	err := r.virtqueue.Close()
+	r.virtqueue = nil
+	if complaints > 0 {
+		err = errors.Join(err, fmt.Errorf("vhost-net complained %d times about its virtqueue", complaints))
+	}
+	return err
+}
+
+// collect reads what is in the used ring of a virtqueue while its reader does
+// not: what vhost-net has put there is received.
+func (r *reader) collect() {
+	if r.virtqueue == nil {
+		return
+	}
+	for {
+		n, err := r.virtqueue.Read(r.spool.free())
+		if err != nil {
+			return
+		}
+		r.spool.put(n)
 	}
 }
 
@@ -75,9 +114,9 @@ func (r *reader) run() {
 				return
 			}
 		}
-		n, errno := r.read(r.spool.free())
-		switch errno {
-		case 0:
+		n, err := r.read(r.spool.free())
+		switch err {
+		case nil:
 			r.spool.put(n)
 			if pace.interval != 0 {
 				pace.wait(&c.want)
@@ -90,16 +129,19 @@ func (r *reader) run() {
 			}
 		default:
 			// EFAULT and EBADFD: the device was removed.
-			r.err = fmt.Errorf("read: %w", errno)
+			r.err = fmt.Errorf("read: %w", err)
 			return
 		}
 	}
 }
 
-// read is read(2). One that cannot block does not tell Go's scheduler about
+// read is read(2), or takes a packet from the virtqueue. One that cannot block does not tell Go's scheduler about
 // it, which would cost a fifth more time under TCG. The price: Go cannot stop
 // the world while the kernel holds such a thread up.
-func (r *reader) read(buf []byte) (int, unix.Errno) {
+func (r *reader) read(buf []byte) (int, error) {
+	if r.virtqueue != nil {
+		return r.readVirtqueue(buf)
+	}
 	var n uintptr
 	var errno unix.Errno
 	if r.epoll >= 0 {
@@ -107,7 +149,19 @@ func (r *reader) read(buf []byte) (int, unix.Errno) {
 	} else {
 		n, _, errno = unix.Syscall(unix.SYS_READ, uintptr(r.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 	}
-	return int(n), errno
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// readVirtqueue offers the buffers of what was read again, many at once.
+func (r *reader) readVirtqueue(buf []byte) (int, error) {
+	n, err := r.virtqueue.Read(buf)
+	if free := r.virtqueue.Free(); free >= r.virtqueue.Size()/2 {
+		r.virtqueue.Offer(free)
+	}
+	return n, err
 }
 
 // park waits at the gate for as long as the consumer is paused.
@@ -125,8 +179,18 @@ func (r *reader) park() int32 {
 
 // await waits until there is something to read, or the reader is kicked.
 func (r *reader) await() error {
+	timeout := -1
+	if r.virtqueue != nil {
+		if !r.virtqueue.AskForCall() {
+			return nil
+		}
+		defer r.virtqueue.RefuseCalls()
+		if r.consumer.cfg.Vhost.Polled {
+			timeout = 1
+		}
+	}
 	var events [2]unix.EpollEvent
-	n, err := unix.EpollWait(r.epoll, events[:], -1)
+	n, err := unix.EpollWait(r.epoll, events[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("epoll_wait: %w", err)
 	}

@@ -24,7 +24,6 @@ type spool struct {
 
 	mu   sync.Mutex // held while packets are taken out
 	sink *sink
-	skip int // bytes in front of each packet
 }
 
 // spooled says where in the buffer a packet is.
@@ -35,8 +34,8 @@ const (
 	spoolBytes   = 128 << 10
 )
 
-func (s *spool) init(sink *sink, room, skip int) {
-	s.sink, s.room, s.skip = sink, room, skip
+func (s *spool) init(sink *sink, room int) {
+	s.sink, s.room = sink, room
 	s.buf = make([]byte, spoolBytes+room)
 }
 
@@ -64,7 +63,7 @@ func (s *spool) check() {
 	defer s.mu.Unlock()
 	for out, in := s.out.Load(), s.in.Load(); out < in; out++ {
 		p := s.packets[out%spoolPackets]
-		s.sink.take(s.buf[p.at:][min(int(p.length), s.skip):p.length])
+		s.sink.take(s.buf[p.at:][:p.length])
 		s.out.Store(out + 1)
 	}
 }
