@@ -114,6 +114,27 @@ func TestLackingKernels(t *testing.T) {
 		}
 		h.says("CONFIG_TUN")
 	})
+	t.Run("vhost-net", func(t *testing.T) {
+		h, code := run(t, on(without(t, "no-vhost-net")), "-short", "-run=TestNoTailDrop|TestNoqueueDrops")
+		if code != 0 {
+			t.Errorf("exit status %d:\n%s", code, h.out)
+		}
+		for _, v := range h.verdict().Verdicts {
+			want := contract.Kept
+			if strings.Contains(v.Test, "vhost") {
+				want = contract.NotRun
+			}
+			if v.Outcome != want {
+				t.Errorf("%s: %s %s, want %s", v.Test, v.Promise, v.Outcome, want)
+			}
+		}
+		for _, p := range h.verdict().Promises() {
+			if p.Outcome == contract.Kept && p.NotRun == 0 {
+				t.Errorf("%s: nothing was not run", p.Promise)
+			}
+		}
+		h.says("CONFIG_VHOST_NET")
+	})
 	t.Run("virtio console", func(t *testing.T) {
 		h, code := run(t, on(without(t, "no-virtio-console")), "-run=TestKernel")
 		if code == 0 {
