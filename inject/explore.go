@@ -22,13 +22,14 @@ var NothingSent = &Opponent{Name: "nothing-sent", Does: "nobody does anything", 
 type Setting struct {
 	Ring  int
 	Qdisc tuntap.Kind
-	Left  int // as in Schedule
-	Trim  int // as in Schedule
+	Left  int  // as in Schedule
+	Trim  int  // as in Schedule
+	Vhost bool // as in Schedule
 }
 
 // Schedule is the schedule in the setting.
 func (at Setting) Schedule(p Point, o *Opponent) Schedule {
-	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim}
+	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim, Vhost: at.Vhost}
 }
 
 // Reached returns the points of the functions that the victim comes by, in the

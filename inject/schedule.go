@@ -22,11 +22,13 @@ type Schedule struct {
 	Left int
 	// Trim is how many bytes the device's filter cuts from each packet.
 	Trim int
+	// Vhost: the consumer is vhost-net's worker, and not read(2).
+	Vhost bool
 }
 
 // String is the schedule's id: "tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel",
-// with "/left=1" behind it if it is a consumer that is held up, and "/trim=4"
-// if the device has a filter.
+// with "/left=1" behind it if it is a consumer that is held up, "/trim=4" if the
+// device has a filter, and "/vhost" if vhost-net consumes.
 func (s Schedule) String() string {
 	id := fmt.Sprintf("%v/%s/ring=%d/%s", s.Point, s.Opponent.Name, s.Ring, s.Qdisc)
 	if s.Opponent.Producer {
@@ -35,10 +37,13 @@ func (s Schedule) String() string {
 	if s.Trim > 0 {
 		id += fmt.Sprintf("/trim=%d", s.Trim)
 	}
+	if s.Vhost {
+		id += "/vhost"
+	}
 	return id
 }
 
-var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(?:/trim=(\d+))?$`)
+var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(?:/trim=(\d+))?(/vhost)?$`)
 
 // Parse returns the schedule of that id; the instruction must be one of the
 // running kernel's.
@@ -59,6 +64,7 @@ func Parse(id string) (Schedule, error) {
 	s.Ring, _ = strconv.Atoi(m[4])
 	s.Left, _ = strconv.Atoi(m[6])
 	s.Trim, _ = strconv.Atoi(m[7])
+	s.Vhost = m[8] != ""
 	s.Qdisc = tuntap.Kind(m[5])
 	point, err := findPoint(m[1] + "+" + m[2])
 	if err != nil {

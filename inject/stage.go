@@ -12,6 +12,7 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,6 +30,11 @@ type Stage struct {
 	ledger   *ledger.Ledger
 	receiver *traffic.Receiver
 	ring     *ring
+	// card is nil without IFF_VNET_HDR; hand is how many packets its worker
+	// had in hand when it was plugged in and that have not been received.
+	card    *vhost.Queue
+	plugged bool
+	hand    int
 	// queue is the index of the device's queue, which changes when it is
 	// closed and opened again.
 	queue int
@@ -52,7 +58,8 @@ const (
 // packetBytes is the length of all packets of a stage, from the IP header on.
 const packetBytes = 64
 
-// NewStage makes the device. flags are further TUNSETIFF flags.
+// NewStage makes the device. flags are further TUNSETIFF flags. With
+// IFF_VNET_HDR it has a virtqueue of vhost-net.
 func NewStage(ringSize int, qdisc tuntap.Kind, trim int, flags uint16) (_ *Stage, err error) {
 	s := &Stage{Ring: ringSize, Qdisc: qdisc, Trim: trim, ring: newRing(ringSize)}
 	defer func() {
@@ -79,7 +86,14 @@ func NewStage(ringSize int, qdisc tuntap.Kind, trim int, flags uint16) (_ *Stage
 			return nil, err
 		}
 	}
-	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0], length)
+	header := 0
+	if flags&unix.IFF_VNET_HDR != 0 {
+		header = vhost.HeaderBytes
+		if err = s.addCard(); err != nil {
+			return nil, err
+		}
+	}
+	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0], header, length)
 	for _, sender := range []struct {
 		to     **traffic.Sender
 		source uint8
@@ -131,6 +145,9 @@ func (s *Stage) Close() error {
 			errs = append(errs, sender.Close())
 		}
 	}
+	if s.card != nil {
+		errs = append(errs, s.card.Close())
+	}
 	if s.ledger != nil {
 		errs = append(errs, s.ledger.Close())
 	}
@@ -163,6 +180,9 @@ func (s *Stage) read() (bool, error) {
 
 // drain takes up to max packets, and says how many there were.
 func (s *Stage) drain(max int) (int, error) {
+	if s.plugged {
+		return s.receive(max)
+	}
 	for n := range max {
 		if ok, err := s.read(); !ok || err != nil {
 			return n, err
@@ -176,10 +196,10 @@ const all = 1 << 20
 
 // readable waits until there is something to read, or for the time.
 func (s *Stage) readable(wait time.Duration) bool {
-	fds := []unix.PollFd{{Fd: int32(s.dev.Queues()[s.queue]), Events: unix.POLLIN}}
-	timeout := unix.NsecToTimespec(wait.Nanoseconds())
-	n, _ := unix.Ppoll(fds, &timeout, nil)
-	return n > 0
+	if s.plugged {
+		return s.called(wait)
+	}
+	return poll(s.dev.Queues()[s.queue], wait)
 }
 
 // realign brings the ring's positions back to its start, after something has

@@ -42,12 +42,22 @@ func TestSchedules(t *testing.T) {
 		return
 	}
 	if testing.Short() {
-		x.settings(t, false, []int{2}, tuntap.FQCodel)
+		x.settings(t, reads, false, []int{2}, tuntap.FQCodel)
 		return
 	}
-	x.settings(t, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
-	x.settings(t, false, []int{500}, tuntap.FQCodel)
+	x.settings(t, reads, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
+	x.settings(t, reads, false, []int{500}, tuntap.FQCodel)
+	// One that is emptied at once, and one that is not: the worker takes 64
+	// packets (drivers/vhost/net.c: VHOST_NET_BATCH).
+	x.settings(t, vhosts, false, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
+	x.settings(t, vhosts, false, []int{100}, tuntap.FQCodel)
 }
+
+// Who consumes.
+const (
+	reads  = false
+	vhosts = true
+)
 
 // TestControlSchedules does the same with opponents that change the device:
 // its queues, its ring, its qdisc and its link. They take a hundred times as
@@ -57,10 +67,10 @@ func TestControlSchedules(t *testing.T) {
 	x := &exploration{reached: make(map[string][]inject.Point)}
 	defer x.close(t)
 	if everything() {
-		x.settings(t, true, []int{1, 2, 16, 500}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
+		x.settings(t, reads, true, []int{1, 2, 16, 500}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
 		return
 	}
-	x.settings(t, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
+	x.settings(t, reads, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
 }
 
 // everything says whether all schedules are to be run, however long it takes.
@@ -75,7 +85,7 @@ func TestRequeueSchedules(t *testing.T) {
 	defer x.close(t)
 	for _, target := range inject.Targets() {
 		for _, opponent := range inject.Opponents() {
-			if target.Consumer || opponent.Name != "second-fills" {
+			if target.Consumer || target.Vhost || opponent.Name != "second-fills" {
 				continue
 			}
 			at := inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4}
@@ -98,23 +108,28 @@ func leaveOut(t *testing.T) {
 	}
 }
 
-// settings explores all targets with these opponents.
-func (x *exploration) settings(t *testing.T, control bool, rings []int, qdiscs ...tuntap.Kind) {
+// settings explores all targets of one kind of consumer with these opponents.
+func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, qdiscs ...tuntap.Kind) {
 	for _, target := range inject.Targets() {
+		if target.Vhost != vhost {
+			continue
+		}
 		for _, qdisc := range qdiscs {
 			for _, ring := range rings {
 				for _, opponent := range inject.Opponents() {
 					if opponent.Control != control || opponent.Producer != target.Consumer || ring < opponent.MinRing {
 						continue
 					}
-					name := fmt.Sprintf("%s/%s/ring=%d/%s", target.Root, opponent.Name, ring, qdisc)
+					name := fmt.Sprintf("%v/%s/ring=%d/%s", target, opponent.Name, ring, qdisc)
 					if !target.Consumer {
-						t.Run(name, func(t *testing.T) { x.explore(t, target, opponent, inject.Setting{Ring: ring, Qdisc: qdisc}) })
+						t.Run(name, func(t *testing.T) {
+							x.explore(t, target, opponent, inject.Setting{Ring: ring, Qdisc: qdisc, Vhost: vhost})
+						})
 						continue
 					}
 					for _, left := range inject.Lefts(ring) {
 						t.Run(fmt.Sprintf("%s/left=%d", name, left), func(t *testing.T) {
-							x.explore(t, target, opponent, inject.Setting{Ring: ring, Qdisc: qdisc, Left: left})
+							x.explore(t, target, opponent, inject.Setting{Ring: ring, Qdisc: qdisc, Left: left, Vhost: vhost})
 						})
 					}
 				}
@@ -286,14 +301,14 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 // points returns the target's points that are reached in the setting, and how
 // many it has.
 func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setting) ([]inject.Point, int, error) {
-	functions, err := inject.Reach(target.Root)
+	functions, err := target.Functions()
 	if err != nil {
 		return nil, 0, err
 	}
 	if !target.Consumer {
 		at.Left = 0
 	}
-	key := fmt.Sprint(target.Root, at)
+	key := fmt.Sprint(target, at)
 	if x.reached[key] == nil {
 		nobody := inject.Nothing
 		if target.Consumer {

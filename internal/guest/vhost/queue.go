@@ -91,16 +91,33 @@ func Open(tap int, cfg Config) (_ *Queue, err error) {
 	return q, nil
 }
 
+func openVhost() (int, error) {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
+		return -1, &tuntap.MissingError{Option: "CONFIG_VHOST_NET", What: "vhost-net", Err: fmt.Errorf("open %s: %w", path, err)}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// Available returns nil, or a *tuntap.MissingError from a kernel without
+// vhost-net.
+func Available() error {
+	fd, err := openVhost()
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
 func (q *Queue) open() (err error) {
 	if err := q.prepareTap(); err != nil {
 		return err
 	}
-	q.fd, err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
-		return &tuntap.MissingError{Option: "CONFIG_VHOST_NET", What: "vhost-net", Err: fmt.Errorf("open %s: %w", path, err)}
-	}
-	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
+	if q.fd, err = openVhost(); err != nil {
+		return err
 	}
 	for _, event := range []*int{&q.kick, &q.call, &q.err} {
 		if *event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
@@ -115,10 +132,8 @@ func (q *Queue) open() (err error) {
 		return err
 	}
 	if q.cfg.CPU != nil {
-		var set unix.CPUSet
-		set.Set(*q.cfg.CPU)
-		if err := unix.SchedSetaffinity(q.worker, &set); err != nil {
-			return fmt.Errorf("pin the worker to CPU %d: %w", *q.cfg.CPU, err)
+		if err := q.Pin(*q.cfg.CPU); err != nil {
+			return err
 		}
 	}
 	if err := q.negotiate(); err != nil {
@@ -144,7 +159,7 @@ func (q *Queue) open() (err error) {
 			return err
 		}
 	}
-	return q.SetBackend()
+	return q.Start()
 }
 
 // prepareTap makes the device's header as long as the virtqueue's.
@@ -213,9 +228,42 @@ func (q *Queue) place(base uint16) error {
 	})
 }
 
-// SetBackend makes the worker take packets from the tap queue.
-func (q *Queue) SetBackend() error {
+// Start makes the worker take packets from the tap queue: it sets the backend.
+// Open has done so.
+func (q *Queue) Start() error {
 	return ioctl(q.fd, setBackend, "VHOST_NET_SET_BACKEND", &vringFile{receiveQueue, int32(q.tap)})
+}
+
+// Stop unsets the backend. The worker takes no more packets, what it has in
+// hand goes back into the ring, as far as there is room (drivers/vhost/net.c:
+// vhost_net_buf_unproduce), and all buffers that it has not used are free.
+func (q *Queue) Stop() error {
+	if err := ioctl(q.fd, setBackend, "VHOST_NET_SET_BACKEND", &vringFile{receiveQueue, -1}); err != nil {
+		return err
+	}
+	state := &vringState{index: receiveQueue}
+	if err := ioctl(q.fd, getVringBase, "VHOST_GET_VRING_BASE", state); err != nil {
+		return err
+	}
+	for at := uint16(state.num); at != q.avail; at++ {
+		id := q.vring.heads[int(at)%q.cfg.Size]
+		q.offered[id] = false
+		q.free = append(q.free, id)
+	}
+	q.avail = uint16(state.num)
+	setHalves(q.vring.avail, q.flags, q.avail)
+	// Else the worker remembers the index that was there.
+	return ioctl(q.fd, setVringBase, "VHOST_SET_VRING_BASE", state)
+}
+
+// Pin keeps the worker on a CPU.
+func (q *Queue) Pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(q.worker, &set); err != nil {
+		return fmt.Errorf("pin the worker of vhost-net to CPU %d: %w", cpu, err)
+	}
+	return nil
 }
 
 // Worker is the thread ID of the worker: in this process or, before Linux 6.4,
@@ -250,6 +298,13 @@ func (q *Queue) Free() int { return len(q.free) }
 // Offer makes up to n free buffers available to the worker, and kicks it if it
 // wants that.
 func (q *Queue) Offer(n int) {
+	if q.OfferUnkicked(n) {
+		q.Kick()
+	}
+}
+
+// OfferUnkicked does so without a kick, and says whether the worker wants one.
+func (q *Queue) OfferUnkicked(n int) (wantsKick bool) {
 	before := q.avail
 	for range min(n, len(q.free)) {
 		id := q.free[0]
@@ -260,17 +315,9 @@ func (q *Queue) Offer(n int) {
 		q.avail++
 	}
 	if q.avail == before {
-		return
+		return false
 	}
 	setHalves(q.vring.avail, q.flags, q.avail)
-	if q.wantsKick(before) {
-		q.Kick()
-	}
-}
-
-// wantsKick says whether the worker asks to be told that the index has gone on
-// from before.
-func (q *Queue) wantsKick(before uint16) bool {
 	if q.cfg.EventIdx {
 		event := uint16(atomic.LoadUint32(q.vring.availEvent))
 		// include/uapi/linux/virtio_ring.h: vring_need_event
