@@ -19,7 +19,7 @@ func (s *Stage) addCard() (err error) {
 	if s.card, err = vhost.Open(s.dev.Queues()[s.queue], vhost.Config{Size: cardBuffers}); err != nil {
 		return err
 	}
-	return s.unplug()
+	return s.card.Stop()
 }
 
 // plugIn makes the worker the consumer, without buffers. It takes one packet
@@ -55,38 +55,50 @@ func (s *Stage) readyCard() (begin func() error, err error) {
 
 // unplug makes read(2) the consumer. The worker must have nothing in hand.
 func (s *Stage) unplug() error {
-	s.plugged = false
+	s.plugged, s.unplugged = false, s.account()
 	return s.card.Stop()
 }
 
 // receive offers buffers for up to max packets, and says how many there were.
 func (s *Stage) receive(max int) (n int, err error) {
-	for n < max {
-		s.card.Offer(max - n)
-		if err := s.card.Settle(); err != nil {
-			return n, err
+	settled := false
+	for moved := time.Now(); n < max; {
+		if s.card.Free() == cardBuffers {
+			s.card.Offer(max - n)
+			settled, moved = false, time.Now()
 		}
-		for n < max {
-			ok, err := s.receiver.ReadBy(s.card.Read)
-			if err != nil {
-				return n, err
-			}
-			if !ok {
-				break
-			}
+		ok, err := s.receiver.ReadBy(s.card.Read)
+		switch {
+		case err != nil:
+			return n, err
+		case ok:
 			n++
+			moved = time.Now()
 			if s.hand > 0 {
 				s.hand--
 			} else {
 				s.ring.consume()
 			}
-		}
-		// What it had a buffer for, it would have taken.
-		if s.card.Free() < cardBuffers {
-			break
+		case settled || s.pending() == 0:
+			return n, nil
+		case time.Since(moved) < quick:
+			// To wait in the kernel takes longer than the worker does.
+			unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		default:
+			if err := s.card.Settle(); err != nil {
+				return n, err
+			}
+			settled = true
 		}
 	}
 	return n, nil
+}
+
+// pending is how many packets were sent since the card was unplugged, and have
+// not been received; dropped ones, too.
+func (s *Stage) pending() uint64 {
+	a := s.account().since(s.unplugged)
+	return a.born() - a.received
 }
 
 // called waits for a call, or for the time.

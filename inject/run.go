@@ -253,12 +253,12 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 // lets the opponent act.
 func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	v := side{r.victim, r.trap, do, nil}
-	if err := v.set(s.Point); err != nil {
-		return err
-	}
 	if s.Vhost && s.Opponent.Producer {
 		// The worker has the CPU of the victim for itself.
 		v.thread = r.operator
+	}
+	if err := v.set(s.Point); err != nil {
+		return err
 	}
 	var acted error
 	if v.begin() {

@@ -35,6 +35,8 @@ type Stage struct {
 	card    *vhost.Queue
 	plugged bool
 	hand    int
+	// unplugged is how the counts stood when it last was.
+	unplugged account
 	// queue is the index of the device's queue, which changes when it is
 	// closed and opened again.
 	queue int
