@@ -44,7 +44,7 @@ func (s *Stage) readyCard() (begin func() error, err error) {
 		return nil, err
 	}
 	// A kick would make it look for a backend, in vain.
-	s.card.OfferUnkicked(cardBuffers)
+	s.card.OfferUnkicked(cardBuffers, vhost.Sound)
 	return func() error {
 		if err := s.card.Start(); err != nil {
 			return err
@@ -60,35 +60,32 @@ func (s *Stage) unplug() error {
 }
 
 // receive offers buffers for up to max packets, and says how many there were.
+// It waits for the worker in the kernel: a CPU that spins here, besides the one
+// that is held up, would leave no other to the worker on a host with two.
 func (s *Stage) receive(max int) (n int, err error) {
-	settled := false
-	for moved := time.Now(); n < max; {
-		if s.card.Free() == cardBuffers {
-			s.card.Offer(max - n)
-			settled, moved = false, time.Now()
-		}
-		ok, err := s.receiver.ReadBy(s.card.Read)
-		switch {
-		case err != nil:
+	for n < max && s.pending() > 0 {
+		s.card.Offer(max - n)
+		if err := s.card.Settle(); err != nil {
 			return n, err
-		case ok:
+		}
+		for n < max {
+			ok, err := s.receiver.ReadBy(s.card.Read)
+			if err != nil {
+				return n, err
+			}
+			if !ok {
+				break
+			}
 			n++
-			moved = time.Now()
 			if s.hand > 0 {
 				s.hand--
 			} else {
 				s.ring.consume()
 			}
-		case settled || s.pending() == 0:
-			return n, nil
-		case time.Since(moved) < quick:
-			// To wait in the kernel takes longer than the worker does.
-			unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-		default:
-			if err := s.card.Settle(); err != nil {
-				return n, err
-			}
-			settled = true
+		}
+		// What it had a buffer for, it would have taken.
+		if s.card.Free() < cardBuffers {
+			break
 		}
 	}
 	return n, nil

@@ -265,6 +265,9 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 		result.Reached = true
 		acted = r.act(s.Opponent, result)
 	}
+	for s.Vhost && !v.thread.idle() {
+		nap() // see receive
+	}
 	v.thread.wait()
 	r.trap.Disarm()
 	r.operator.wait()

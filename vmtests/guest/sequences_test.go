@@ -12,6 +12,8 @@ import (
 
 	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/vhost"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
 
@@ -36,6 +38,7 @@ func TestFaults(t *testing.T) {
 	began := time.Now()
 	rounds := uint64(0)
 	for ; rounds == 0 || time.Since(began) < duration; rounds++ {
+		s.turn(t, seed+rounds)
 		if f := s.round(t, seed+rounds); f != nil {
 			f.Contract = c
 			if !s.again(t, f) {
@@ -55,6 +58,7 @@ func TestFaults(t *testing.T) {
 // moves.
 type sequences struct {
 	device        *inject.Sequence
+	flags         uint16 // of its TUNSETIFF
 	run, injected int
 	// last is what the sequence that ran last broke; nil is nothing. chosen
 	// is that sequence.
@@ -68,12 +72,12 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) bool {
 	t.Helper()
 	f.Tries = 10
 	for range f.Tries {
-		device, err := inject.NewSequence(0)
+		device, err := inject.NewSequence(s.flags)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range s.chosen {
-			if err := device.Inject(inject.Faults()[c[0]], c[1]); err != nil {
+			if err := device.Inject(device.Faults()[c[0]], c[1]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -90,6 +94,19 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) bool {
 		}
 	}
 	return f.Failed > 0
+}
+
+// turn makes every second seed one of devices whose consumer is vhost-net, if
+// the kernel has it.
+func (s *sequences) turn(t *testing.T, seed uint64) {
+	flags := uint16(0)
+	if seed%2 == 0 && vhost.Available() == nil {
+		flags = unix.IFF_VNET_HDR
+	}
+	if flags != s.flags {
+		s.close(t)
+		s.flags = flags
+	}
 }
 
 func (s *sequences) close(t *testing.T) {
@@ -133,7 +150,7 @@ func (s *sequences) round(t *testing.T, seed uint64) *contract.Finding {
 func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	var err error
 	if s.device == nil {
-		if s.device, err = inject.NewSequence(0); err != nil {
+		if s.device, err = inject.NewSequence(s.flags); err != nil {
 			rt.Fatal(err)
 		}
 	}
@@ -142,7 +159,7 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	if err := s.device.Restart(); err != nil {
 		rt.Fatal(err)
 	}
-	faults := inject.Faults()
+	faults := s.device.Faults()
 	chosen := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) [2]int {
 		fault := rapid.IntRange(0, len(faults)-1).Draw(rt, "fault")
 		n := 0

@@ -60,10 +60,12 @@ type Queue struct {
 
 	kick, call, err int // eventfds
 
-	memory  []byte
-	vring   vring
+	memory  []byte // two vrings, the buffers, and a page that is not there
+	vrings  [2]vring
+	vring   *vring // the one in use
 	buffers []byte
-	bytes   int // of a buffer
+	bytes   int    // of a buffer
+	absent  uint64 // the address of that page
 
 	free    []uint16 // descriptors that the worker does not have
 	offered []bool   // by descriptor
@@ -183,13 +185,22 @@ func (q *Queue) prepareTap() error {
 // layOut maps the memory that the worker writes to: outside of Go's heap, which
 // may move and is not aligned.
 func (q *Queue) layOut() (err error) {
+	page := unix.Getpagesize()
 	ring := (vringBytes(q.cfg.Size) + 63) &^ 63
-	q.memory, err = unix.Mmap(-1, 0, ring+q.cfg.Size*q.bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	there := (2*ring + q.cfg.Size*q.bytes + page - 1) &^ (page - 1)
+	q.memory, err = unix.Mmap(-1, 0, there+page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return fmt.Errorf("map memory for a virtqueue: %w", err)
 	}
-	q.vring = newVring(q.memory, q.cfg.Size)
-	q.buffers = q.memory[ring:]
+	if err := unix.Mprotect(q.memory[there:], unix.PROT_NONE); err != nil {
+		return fmt.Errorf("map memory for a virtqueue: %w", err)
+	}
+	q.absent = address(&q.memory[there])
+	for i := range q.vrings {
+		q.vrings[i] = newVring(q.memory[i*ring:], q.cfg.Size)
+	}
+	q.vring = &q.vrings[0]
+	q.buffers = q.memory[2*ring:]
 	q.offered = make([]bool, q.cfg.Size)
 	for id := range q.cfg.Size {
 		q.free = append(q.free, uint16(id))
@@ -256,6 +267,27 @@ func (q *Queue) Stop() error {
 	return ioctl(q.fd, setVringBase, "VHOST_SET_VRING_BASE", state)
 }
 
+// Replace makes another vring of the virtqueue, one that begins so near the end
+// of the indexes that they soon start again from 0. The backend must be unset,
+// and all that has arrived been read.
+func (q *Queue) Replace() error {
+	const base = 1<<16 - 3
+	other := &q.vrings[0]
+	if q.vring == other {
+		other = &q.vrings[1]
+	}
+	setHalves(other.avail, q.flags, base)
+	setHalves(other.used, 0, base)
+	q.vring, q.avail, q.used = other, base, base
+	return q.place(base)
+}
+
+// Retarget makes another tap queue the backend that Start sets.
+func (q *Queue) Retarget(tap int) error {
+	q.tap = tap
+	return q.prepareTap()
+}
+
 // Pin keeps the worker on a CPU.
 func (q *Queue) Pin(cpu int) error {
 	var set unix.CPUSet
@@ -295,22 +327,54 @@ func (q *Queue) Size() int { return q.cfg.Size }
 // Free is how many of them can be offered.
 func (q *Queue) Free() int { return len(q.free) }
 
+// Flaw is what can be wrong with a buffer that is offered.
+type Flaw int
+
+const (
+	// Sound: nothing.
+	Sound Flaw = iota
+	// Short: it holds the header and hardly more. Without Mergeable the worker
+	// frees a packet that does not fit (drivers/vhost/net.c: handle_rx, "On
+	// overrun").
+	Short
+	// Unmapped: no memory that the worker was told of. It keeps the packet
+	// until the next kick (drivers/vhost/vhost.c: translate_desc).
+	Unmapped
+	// Absent: there is no memory. The worker frees the packet
+	// (drivers/net/tun.c: tun_do_read).
+	Absent
+)
+
+// shortBytes is the length of a Short buffer.
+const shortBytes = HeaderBytes + 20
+
 // Offer makes up to n free buffers available to the worker, and kicks it if it
 // wants that.
 func (q *Queue) Offer(n int) {
-	if q.OfferUnkicked(n) {
+	if q.OfferUnkicked(n, Sound) {
 		q.Kick()
 	}
 }
 
 // OfferUnkicked does so without a kick, and says whether the worker wants one.
-func (q *Queue) OfferUnkicked(n int) (wantsKick bool) {
+// A buffer with a flaw stays with the worker, which comes back to it with each
+// packet, until Stop or Replace.
+func (q *Queue) OfferUnkicked(n int, flaw Flaw) (wantsKick bool) {
 	before := q.avail
 	for range min(n, len(q.free)) {
 		id := q.free[0]
 		q.free = q.free[1:]
 		q.offered[id] = true
-		q.vring.desc[id] = desc{addr: address(&q.buffer(id)[0]), length: uint32(q.bytes), flags: descWrite}
+		d := desc{addr: address(&q.buffer(id)[0]), length: uint32(q.bytes), flags: descWrite}
+		switch flaw {
+		case Short:
+			d.length = shortBytes
+		case Unmapped:
+			d.addr = 0
+		case Absent:
+			d.addr = q.absent
+		}
+		q.vring.desc[id] = d
 		q.vring.heads[int(q.avail)%q.cfg.Size] = id
 		q.avail++
 	}

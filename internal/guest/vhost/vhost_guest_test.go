@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
@@ -202,6 +203,125 @@ func TestCalls(t *testing.T) {
 				q.Offer(q.Free())
 			}
 		})
+	}
+}
+
+// card opens a virtqueue on a device whose ring has room for all that is sent.
+func card(t *testing.T, cfg vhost.Config, packet int) (*tuntap.Device, *vhost.Queue, *traffic.Sender) {
+	t.Helper()
+	d, link := open(t, 1, 100, tuntap.Noqueue)
+	q, err := vhost.Open(d.Queues()[0], cfg)
+	check(t, err)
+	t.Cleanup(func() { check(t, q.Close()) })
+	return d, q, sender(t, link, traffic.SenderConfig{MinBytes: packet, MaxBytes: packet})
+}
+
+// arrived reads all that has.
+func arrived(t *testing.T, q *vhost.Queue) (packets int) {
+	t.Helper()
+	check(t, q.Settle())
+	for buf := make([]byte, 2048); ; packets++ {
+		switch n, err := q.Read(buf); {
+		case err == unix.EAGAIN:
+			return packets
+		case err != nil:
+			t.Fatalf("%v after %d bytes", err, n)
+		}
+	}
+}
+
+// A packet that needs a dozen buffers waits until there are as many, and then
+// for a kick.
+func TestTooFewBuffers(t *testing.T) {
+	_, q, s := card(t, vhost.Config{Mergeable: true}, 1400)
+	send(t, s, 2)
+	check(t, q.Settle())
+	for offered := range 11 {
+		q.Offer(1)
+		if n := arrived(t, q); n != 0 {
+			t.Fatalf("%d packets arrived in %d buffers of 128 bytes", n, offered+1)
+		}
+	}
+	if !q.OfferUnkicked(q.Free(), vhost.Sound) {
+		t.Error("the worker wants no kick")
+	}
+	if n := arrived(t, q); n != 0 {
+		t.Errorf("%d packets arrived without a kick", n)
+	}
+	q.Kick()
+	if n := arrived(t, q); n != 2 || q.Errors() != 0 {
+		t.Errorf("%d packets arrived, want 2", n)
+	}
+}
+
+// What becomes of packets for which there is a buffer with a flaw, and that it
+// is seen: the worker frees them, or keeps them until it has another.
+func TestFlaws(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		flaw         vhost.Flaw
+		lost, errors uint64
+	}{{"short", vhost.Short, 2, 0}, {"unmapped", vhost.Unmapped, 0, 1}, {"absent", vhost.Absent, 2, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			d, q, s := card(t, vhost.Config{}, 100)
+			l, err := ledger.Open(d, ledger.Options{})
+			check(t, err)
+			defer l.Close()
+			if q.OfferUnkicked(1, c.flaw) {
+				q.Kick()
+			}
+			send(t, s, 2)
+			if n := arrived(t, q); n != 0 {
+				t.Errorf("%d packets arrived in a buffer that is %s", n, c.name)
+			}
+			if n := q.Errors(); min(n, 1) != c.errors {
+				t.Errorf("the worker complained %d times", n)
+			}
+			check(t, q.Stop())
+			check(t, q.Start())
+			q.Offer(q.Free())
+			if n := arrived(t, q); n != 2-int(c.lost) {
+				t.Errorf("%d of 2 packets arrived in the end, want %d", n, 2-c.lost)
+			}
+			freed, err := l.Freed()
+			check(t, err)
+			lost := uint64(0)
+			for _, f := range freed {
+				lost += f.Count
+			}
+			if lost != c.lost {
+				t.Errorf("%d packets were freed, want %d: %v", lost, c.lost, freed)
+			}
+			t.Log(freed)
+		})
+	}
+}
+
+// What the worker has in hand when the backend is unset goes back into the
+// ring, and to whoever reads next: read(2), or another vring.
+func TestStopAndReplace(t *testing.T) {
+	d, q, s := card(t, vhost.Config{}, 100)
+	for range 5 {
+		q.Offer(2)
+		send(t, s, 10)
+		n := arrived(t, q)
+		check(t, q.Stop())
+		if q.Free() != q.Size() {
+			t.Fatalf("%d of %d buffers are free", q.Free(), q.Size())
+		}
+		check(t, unix.SetNonblock(d.Queues()[0], true))
+		if _, err := unix.Read(d.Queues()[0], make([]byte, 2048)); err != nil {
+			t.Fatalf("nothing was put back: %v", err)
+		}
+		check(t, q.Replace())
+		check(t, q.Start())
+		q.Offer(q.Size())
+		n += 1 + arrived(t, q)
+		if n != 10 {
+			t.Fatalf("%d of 10 packets arrived", n)
+		}
+		check(t, q.Stop())
+		check(t, q.Start())
 	}
 }
 
