@@ -95,8 +95,9 @@ func Disassemble(name string) (*Function, error) {
 
 // Reach disassembles root and everything that it calls, directly or not, of
 // the same driver: functions whose names begin as root's does, up to the first
-// "_", or that belong to the same module.
-func Reach(root string) ([]*Function, error) {
+// "_", or that belong to the same module; and those whose names begin with one
+// of also, wherever they are.
+func Reach(root string, also ...string) ([]*Function, error) {
 	f, err := Disassemble(root)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,8 @@ func Reach(root string) ([]*Function, error) {
 	known := map[string]bool{root: true}
 	for i := 0; i < len(found); i++ {
 		for _, callee := range found[i].Calls {
-			ours := strings.HasPrefix(callee.Name, prefix) && callee.Module == module
+			ours := strings.HasPrefix(callee.Name, prefix) && callee.Module == module ||
+				slices.ContainsFunc(also, func(prefix string) bool { return strings.HasPrefix(callee.Name, prefix) })
 			if !ours && (module == "" || callee.Module != module) || known[callee.Name] {
 				continue
 			}

@@ -24,13 +24,13 @@ type Setting struct {
 	Qdisc tuntap.Kind
 	Left  int // as in Schedule
 	Trim  int // as in Schedule
-	// Backpressure is as in Schedule.
-	Backpressure bool
+	// Backpressure and Vhost are as in Schedule.
+	Backpressure, Vhost bool
 }
 
 // Schedule is the schedule in the setting.
 func (at Setting) Schedule(p Point, o *Opponent) Schedule {
-	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim, Backpressure: at.Backpressure}
+	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim, Backpressure: at.Backpressure, Vhost: at.Vhost}
 }
 
 // enoughStalls is after how many of them it is clear that a queue stalls with

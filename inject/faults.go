@@ -29,7 +29,8 @@ type Fault struct {
 // faultQdiscs are the kinds that "replace the qdisc" numbers.
 var faultQdiscs = []tuntap.Kind{tuntap.FQCodel, tuntap.PfifoFast, tuntap.Pfifo, tuntap.FQ, tuntap.MQ, tuntap.Noqueue}
 
-// Faults returns all there are. A new one needs nothing but its entry here.
+// Faults returns all that can happen to any device. A new one needs nothing but
+// its entry here.
 func Faults() []*Fault {
 	return []*Fault{
 		{Name: "fill the ring", do: func(s *Sequence, _ int) error { return s.stage.send(s.slots + 1) }},
@@ -89,15 +90,31 @@ type Sequence struct {
 	slots        int  // of the ring
 	before       account
 	steps        []string
+	// What they have done to its card: the worker has a buffer with a flaw, or
+	// waits for a kick that was withheld.
+	flawed, unkicked bool
 }
 
-// NewSequence makes the device, with a ring of two slots under fq_codel.
-func NewSequence(backpressure bool) (*Sequence, error) {
-	stage, err := NewStage(2, tuntap.FQCodel, 0, backpressure)
+// Faults returns all that can happen to the sequence's device.
+func (q *Sequence) Faults() []*Fault {
+	if q.stage.card == nil {
+		return Faults()
+	}
+	return append(Faults(), cardFaults()...)
+}
+
+// NewSequence makes the device, with a ring of two slots under fq_codel. With
+// backpressure it has IFF_BACKPRESSURE; with vhost vhost-net consumes.
+func NewSequence(backpressure, vhost bool) (*Sequence, error) {
+	stage, err := NewStage(Setting{Ring: 2, Qdisc: tuntap.FQCodel, Backpressure: backpressure, Vhost: vhost})
 	if err != nil {
 		return nil, err
 	}
-	return &Sequence{stage: stage, attached: true, up: true, backpressure: backpressure, slots: 2, before: stage.account()}, nil
+	q := &Sequence{stage: stage, attached: true, up: true, backpressure: backpressure, slots: 2, before: stage.account()}
+	if err := q.resetCard(); err != nil {
+		return nil, errors.Join(err, q.Close())
+	}
+	return q, nil
 }
 
 // Close removes the device.
@@ -143,10 +160,17 @@ func (q *Sequence) attach() error {
 		return nil
 	}
 	q.attached = true
-	return q.stage.dev.Attach(q.stage.queue)
+	// The worker does not notice by itself (drivers/net/tun.c: tun_chr_poll);
+	// who attaches a queue has it set again.
+	return q.whileStopped(func() error { return q.stage.dev.Attach(q.stage.queue) })
 }
 
 func (q *Sequence) reopen() error {
+	// A backend holds the queue open.
+	return q.whileStopped(q.reopenQueue)
+}
+
+func (q *Sequence) reopenQueue() error {
 	s := q.stage
 	if err := s.dev.SetPersist(true); err != nil {
 		return err
@@ -161,7 +185,10 @@ func (q *Sequence) reopen() error {
 	q.attached = true
 	s.queue = queue
 	s.receiver.Reopen(s.dev.Queues()[queue])
-	return nil
+	if s.card == nil {
+		return nil
+	}
+	return s.card.Retarget(s.dev.Queues()[queue])
 }
 
 // switchover turns IFF_BACKPRESSURE on or off, which only a queue that is the
@@ -187,7 +214,8 @@ func (q *Sequence) Settle(patience time.Duration) (*Result, error) {
 	if !q.up {
 		undo = append(undo, "take the link up")
 	}
-	for _, f := range Faults() {
+	undo = append(undo, q.cardUndo()...)
+	for _, f := range q.Faults() {
 		if slices.Contains(undo, f.Name) {
 			if err := q.Inject(f, 2); err != nil {
 				return nil, err
@@ -277,6 +305,9 @@ func (q *Sequence) Restart() error {
 	}
 	q.stage.Qdisc = tuntap.FQCodel
 	if err := q.stage.dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.FQCodel}); err != nil {
+		return err
+	}
+	if err := q.resetCard(); err != nil {
 		return err
 	}
 	_, err := q.stage.freed()

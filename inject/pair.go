@@ -60,7 +60,10 @@ func ParsePair(id string) (Pair, error) {
 		return p, fmt.Errorf("schedule %s: %w", id, err)
 	}
 	for _, target := range Targets() {
-		functions, err := Reach(target.Root)
+		if target.Vhost {
+			continue
+		}
+		functions, err := target.Functions()
 		if err != nil {
 			return p, fmt.Errorf("schedule %s: %w", id, err)
 		}

@@ -91,13 +91,13 @@ func (r *Runner) closeStage() error {
 
 // on makes sure that there is the stage that the schedule needs.
 func (r *Runner) on(want Schedule) error {
-	if s := r.stage; s != nil && s.Ring == want.Ring && s.Qdisc == want.Qdisc && s.Trim == want.Trim && s.Backpressure == want.Backpressure {
+	if s := r.stage; s != nil && s.Ring == want.Ring && s.Qdisc == want.Qdisc && s.Trim == want.Trim && s.Backpressure == want.Backpressure && (s.card != nil) == want.Vhost {
 		return nil
 	}
 	if err := r.closeStage(); err != nil {
 		return err
 	}
-	s, err := NewStage(want.Ring, want.Qdisc, want.Trim, want.Backpressure)
+	s, err := NewStage(Setting{Ring: want.Ring, Qdisc: want.Qdisc, Trim: want.Trim, Backpressure: want.Backpressure, Vhost: want.Vhost})
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,17 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 			return nil, err
 		}
 		victim = func() error { _, err := stage.read(); return err }
+		if s.Vhost {
+			if victim, err = stage.readyCard(); err != nil {
+				return nil, err
+			}
+		}
 	} else {
+		if s.Vhost {
+			if err := errors.Join(stage.card.Pin(operatorCPU), stage.plugIn()); err != nil {
+				return nil, err
+			}
+		}
 		if err := stage.fill(stage.ring.room() - 1); err != nil {
 			return nil, err
 		}
@@ -194,6 +204,7 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 	if err := r.hold(s, victim, result); err != nil {
 		return nil, err
 	}
+	stage.plugged = s.Vhost
 	if err := stage.judge(before, result, patience); err != nil {
 		return nil, err
 	}
@@ -208,6 +219,11 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 			if result.Odd[length] -= n; result.Odd[length] == 0 {
 				delete(result.Odd, length)
 			}
+		}
+	}
+	if s.Vhost {
+		if err := stage.unplug(); err != nil {
+			return nil, err
 		}
 	}
 	if s.Opponent.undo != nil {
@@ -231,6 +247,10 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 // lets the opponent act.
 func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	v := side{r.victim, r.trap, do, nil}
+	if s.Vhost && s.Opponent.Producer {
+		// The worker has the CPU of the victim for itself.
+		v.thread = r.operator
+	}
 	if err := v.set(s.Point); err != nil {
 		return err
 	}
@@ -239,7 +259,10 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 		result.Reached = true
 		acted = r.act(s.Opponent, result)
 	}
-	r.victim.wait()
+	for s.Vhost && !v.thread.idle() {
+		nap() // see receive
+	}
+	v.thread.wait()
 	r.trap.Disarm()
 	r.operator.wait()
 	return errors.Join(v.err, acted)
@@ -281,6 +304,9 @@ func (r *Runner) acted() bool {
 // revive brings a stalled stage back to an empty ring and qdisc, and says
 // whether it moves again: that takes less time than to make another.
 func (s *Stage) revive() bool {
+	if s.card != nil {
+		return false
+	}
 	if s.dev.SetUp(false) != nil || s.dev.SetUp(true) != nil || s.dev.SetTxQueueLen(s.Ring) != nil || s.dev.SetQdisc(tuntap.Qdisc{Kind: s.Qdisc}) != nil {
 		return false
 	}

@@ -24,11 +24,14 @@ type Schedule struct {
 	Trim int
 	// Backpressure: the device is opened with IFF_BACKPRESSURE.
 	Backpressure bool
+	// Vhost: the consumer is vhost-net's worker, and not read(2).
+	Vhost bool
 }
 
 // String is the schedule's id: "tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel",
-// with "/left=1" behind it if it is a consumer that is held up, and "/trim=4"
-// if the device has a filter, "/backpressure" if it has IFF_BACKPRESSURE.
+// with "/left=1" behind it if it is a consumer that is held up, "/trim=4" if the
+// device has a filter, "/backpressure" if it has IFF_BACKPRESSURE, and "/vhost"
+// if vhost-net consumes.
 func (s Schedule) String() string {
 	id := fmt.Sprintf("%v/%s/ring=%d/%s", s.Point, s.Opponent.Name, s.Ring, s.Qdisc)
 	if s.Opponent.Producer {
@@ -40,10 +43,13 @@ func (s Schedule) String() string {
 	if s.Backpressure {
 		id += "/backpressure"
 	}
+	if s.Vhost {
+		id += "/vhost"
+	}
 	return id
 }
 
-var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(?:/trim=(\d+))?(/backpressure)?$`)
+var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(?:/trim=(\d+))?(/backpressure)?(/vhost)?$`)
 
 // Parse returns the schedule of that id; the instruction must be one of the
 // running kernel's.
@@ -65,7 +71,7 @@ func Parse(id string) (Schedule, error) {
 	s.Left, _ = strconv.Atoi(m[6])
 	s.Trim, _ = strconv.Atoi(m[7])
 	s.Qdisc = tuntap.Kind(m[5])
-	s.Backpressure = m[8] != ""
+	s.Backpressure, s.Vhost = m[8] != "", m[9] != ""
 	point, err := findPoint(m[1] + "+" + m[2])
 	if err != nil {
 		return s, fmt.Errorf("schedule %s: %w", id, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,6 +32,13 @@ type Stage struct {
 	ledger   *ledger.Ledger
 	receiver *traffic.Receiver
 	ring     *ring
+	// card is nil without IFF_VNET_HDR; hand is how many packets its worker
+	// had in hand when it was plugged in and that have not been received.
+	card    *vhost.Queue
+	plugged bool
+	hand    int
+	// unplugged is how the counts stood when it last was.
+	unplugged account
 	// queue is the index of the device's queue, which changes when it is
 	// closed and opened again.
 	queue int
@@ -54,21 +62,25 @@ const (
 // packetBytes is the length of all packets of a stage, from the IP header on.
 const packetBytes = 64
 
-// NewStage makes the device.
-func NewStage(ringSize int, qdisc tuntap.Kind, trim int, backpressure bool) (_ *Stage, err error) {
-	s := &Stage{Ring: ringSize, Qdisc: qdisc, Trim: trim, Backpressure: backpressure, ring: newRing(ringSize)}
+// NewStage makes the device of a setting; Left does not matter to it. With Vhost
+// it has a virtqueue of vhost-net.
+func NewStage(at Setting) (_ *Stage, err error) {
+	s := &Stage{Ring: at.Ring, Qdisc: at.Qdisc, Trim: at.Trim, Backpressure: at.Backpressure, ring: newRing(at.Ring)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
 	flags := uint16(0)
-	if backpressure {
-		flags = tuntap.IFFBackpressure
+	if at.Backpressure {
+		flags |= tuntap.IFFBackpressure
+	}
+	if at.Vhost {
+		flags |= unix.IFF_VNET_HDR
 	}
 	// With IFF_MULTI_QUEUE a queue can be detached.
 	s.dev, err = tuntap.Open(tuntap.Config{
-		Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: &ringSize, Qdisc: tuntap.Qdisc{Kind: qdisc}, Flags: flags,
+		Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: &at.Ring, Qdisc: tuntap.Qdisc{Kind: at.Qdisc}, Flags: flags,
 	})
 	if err != nil {
 		return nil, err
@@ -80,12 +92,19 @@ func NewStage(ringSize int, qdisc tuntap.Kind, trim int, backpressure bool) (_ *
 		return nil, err
 	}
 	length := 0
-	if trim > 0 {
+	if at.Trim > 0 {
 		if length, err = s.trim(); err != nil {
 			return nil, err
 		}
 	}
-	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0], length)
+	header := 0
+	if at.Vhost {
+		header = vhost.HeaderBytes
+		if err = s.addCard(); err != nil {
+			return nil, err
+		}
+	}
+	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0], header, length)
 	for _, sender := range []struct {
 		to     **traffic.Sender
 		source uint8
@@ -137,6 +156,9 @@ func (s *Stage) Close() error {
 			errs = append(errs, sender.Close())
 		}
 	}
+	if s.card != nil {
+		errs = append(errs, s.card.Close())
+	}
 	if s.ledger != nil {
 		errs = append(errs, s.ledger.Close())
 	}
@@ -169,6 +191,9 @@ func (s *Stage) read() (bool, error) {
 
 // drain takes up to max packets, and says how many there were.
 func (s *Stage) drain(max int) (int, error) {
+	if s.plugged {
+		return s.receive(max)
+	}
 	for n := range max {
 		if ok, err := s.read(); !ok || err != nil {
 			return n, err
@@ -182,10 +207,10 @@ const all = 1 << 20
 
 // readable waits until there is something to read, or for the time.
 func (s *Stage) readable(wait time.Duration) bool {
-	fds := []unix.PollFd{{Fd: int32(s.dev.Queues()[s.queue]), Events: unix.POLLIN}}
-	timeout := unix.NsecToTimespec(wait.Nanoseconds())
-	n, _ := unix.Ppoll(fds, &timeout, nil)
-	return n > 0
+	if s.plugged {
+		return s.called(wait)
+	}
+	return poll(s.dev.Queues()[s.queue], wait)
 }
 
 // realign brings the ring's positions back to its start, after something has

@@ -114,6 +114,26 @@ func TestLackingKernels(t *testing.T) {
 		}
 		h.says("CONFIG_TUN")
 	})
+	t.Run("vhost-net", func(t *testing.T) {
+		h, code := run(t, on(without(t, "no-vhost-net")), "-short", "-run=TestNoTailDrop|TestNoqueueDrops")
+		if code != 0 {
+			t.Errorf("exit status %d:\n%s", code, h.out)
+		}
+		for _, v := range h.verdict().Verdicts {
+			want, says := contract.Kept, ""
+			if strings.Contains(v.Test, "vhost") {
+				want, says = contract.NotRun, "CONFIG_VHOST_NET"
+			}
+			if v.Outcome != want || !strings.Contains(v.Why, says) {
+				t.Errorf("%s: %s %s, %s; want %s", v.Test, v.Promise, v.Outcome, v.Why, want)
+			}
+		}
+		for _, p := range h.verdict().Promises() {
+			if p.Outcome == contract.Kept && p.NotRun == 0 {
+				t.Errorf("%s: nothing was not run", p.Promise)
+			}
+		}
+	})
 	t.Run("virtio console", func(t *testing.T) {
 		h, code := run(t, on(without(t, "no-virtio-console")), "-run=TestKernel")
 		if code == 0 {

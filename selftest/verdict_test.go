@@ -32,6 +32,8 @@ func TestVerdicts(t *testing.T) {
 			map[contract.Promise]contract.Outcome{contract.NoTailDrop: broken, contract.NoqueueDrops: kept, contract.NoStall: kept}},
 		{"a consumer that never wakes stalls", []string{"patches/designs/lossless", "patches/bugs/never-wakes.patch"}, "TestNoStall/fq_codel/len16|TestNoTailDrop/sender/udp", contract.Lossless,
 			map[contract.Promise]contract.Outcome{contract.NoStall: broken}},
+		{"a vhost-net that never wakes stalls", []string{"patches/designs/lossless", "patches/bugs/vhost-never-wakes.patch"}, "TestNoTailDrop/vhost", contract.Lossless,
+			map[contract.Promise]contract.Outcome{contract.NoStall: broken}},
 		{"stopping a queue without a qdisc", []string{"patches/designs/lossless", "patches/bugs/stops-noqueue.patch"}, "TestNoqueueDrops/sender|TestNoTailDrop/sender", contract.Lossless,
 			map[contract.Promise]contract.Outcome{contract.NoTailDrop: kept, contract.NoqueueDrops: broken}},
 		{"an altered packet", []string{"patches/designs/lossless", "patches/bugs/alters.patch"}, "TestNoTailDrop/sender", contract.Lossless,

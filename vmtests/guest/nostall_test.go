@@ -108,7 +108,7 @@ func (p *probe) Send() (traffic.Outcome, error) {
 // oracle is how the stall oracle shall look at the device.
 func (r *rig) oracle() liveness.Config {
 	cfg := liveness.Config{
-		Device: r.dev, Queues: r.dev.Queues(), Received: r.consumer.Received,
+		Device: r.dev, Queues: r.dev.Queues(), Received: r.consumer.Received, Flush: r.consumer.Flush,
 		Fresh: r.fresh, Bypass: r.bypass, Revivals: liveness.OfTun(r.dev),
 	}
 	if r.cfg.qdisc.Shaped() {

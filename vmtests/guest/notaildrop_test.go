@@ -7,6 +7,7 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"github.com/ringproof/ringproof/vmtests/matrix"
 )
 
@@ -24,6 +25,9 @@ func TestNoTailDrop(t *testing.T) {
 	}
 	for _, reader := range readers {
 		cfg := rigConfig{mode: tuntap.TUN, txQueue: 16, qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, readers: reader.cfg}
+		if reader.cfg.Vhost != nil {
+			cfg.mode = tuntap.TAP
+		}
 		overrun(t, "reader/"+reader.name, cfg, promises, func(r *rig) { r.produce(2, traffic.PacketSocket) }, reader.packets)
 	}
 }
@@ -96,6 +100,10 @@ func fromCell(c matrix.Cell) rigConfig {
 		cfg.mode = tuntap.TUN
 	case "tap":
 		cfg.mode = tuntap.TAP
+	case "vhost":
+		cfg.mode = tuntap.TAP
+		// As a Linux guest negotiates.
+		cfg.readers.Vhost = &vhost.Config{Mergeable: true, EventIdx: true}
 	default:
 		panic(fmt.Sprintf("matrix: no mode %q", c.Mode))
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/guest/traffic"
+	"github.com/ringproof/ringproof/internal/guest/vhost"
 )
 
 // readers are the ways to consume, other than blocking readers that run where
@@ -20,4 +21,9 @@ var readers = []struct {
 	{"other-cpu", traffic.ConsumerConfig{CPUs: []int{3}}, 2000},
 	// One packet at a time: the queue is woken on the last slot of each half.
 	{"slow", traffic.ConsumerConfig{Interval: 2 * time.Millisecond}, 150},
+	{"vhost", traffic.ConsumerConfig{Vhost: &vhost.Config{}}, 2000},
+	{"vhost-polled", traffic.ConsumerConfig{Vhost: &vhost.Config{Mergeable: true, Polled: true}}, 2000},
+	{"vhost-same-cpu", traffic.ConsumerConfig{Vhost: &vhost.Config{Mergeable: true, CPU: new(int)}}, 2000},
+	// The worker waits for buffers with packets in hand.
+	{"vhost-2-buffers", traffic.ConsumerConfig{Vhost: &vhost.Config{Size: 2}}, 2000},
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/liveness"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
 )
 
 // rig is a device under test with its consumer, its ledger, and what sends
@@ -64,9 +65,13 @@ func newRig(t *testing.T, cfg rigConfig, decides ...contract.Promise) *rig {
 }
 
 func (r *rig) open() (err error) {
+	flags := r.cfg.flags
+	if r.cfg.readers.Vhost != nil {
+		flags |= unix.IFF_VNET_HDR
+	}
 	r.dev, err = tuntap.Open(tuntap.Config{
 		Mode: r.cfg.mode, Queues: r.cfg.queues, TxQueueLen: &r.cfg.txQueue,
-		Qdisc: r.cfg.qdisc, Flags: r.cfg.flags,
+		Qdisc: r.cfg.qdisc, Flags: flags,
 	})
 	if err != nil {
 		return err

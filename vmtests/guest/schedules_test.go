@@ -42,12 +42,22 @@ func TestSchedules(t *testing.T) {
 		return
 	}
 	if testing.Short() {
-		x.settings(t, false, []int{2}, tuntap.FQCodel)
+		x.settings(t, reads, false, []int{2}, tuntap.FQCodel)
 		return
 	}
-	x.settings(t, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
-	x.settings(t, false, []int{500}, tuntap.FQCodel)
+	x.settings(t, reads, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
+	x.settings(t, reads, false, []int{500}, tuntap.FQCodel)
+	// One that is emptied at once, and one that is not: the worker takes 64
+	// packets (drivers/vhost/net.c: VHOST_NET_BATCH).
+	x.settings(t, vhosts, false, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
+	x.settings(t, vhosts, false, []int{100}, tuntap.FQCodel)
 }
+
+// Who consumes.
+const (
+	reads  = false
+	vhosts = true
+)
 
 // TestControlSchedules does the same with opponents that change the device:
 // its queues, its ring, its qdisc and its link. They take a hundred times as
@@ -57,10 +67,10 @@ func TestControlSchedules(t *testing.T) {
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
 	if everything() {
-		x.settings(t, true, []int{1, 2, 16, 500}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
+		x.settings(t, reads, true, []int{1, 2, 16, 500}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
 		return
 	}
-	x.settings(t, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
+	x.settings(t, reads, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
 }
 
 // everything says whether all schedules are to be run, however long it takes.
@@ -75,7 +85,7 @@ func TestRequeueSchedules(t *testing.T) {
 	defer x.close(t)
 	for _, target := range inject.Targets() {
 		for _, opponent := range inject.Opponents() {
-			if target.Consumer || opponent.Name != "second-fills" {
+			if target.Consumer || target.Vhost || opponent.Name != "second-fills" {
 				continue
 			}
 			for _, backpressure := range optIn(t) {
@@ -97,11 +107,14 @@ func leaveOut(t *testing.T) {
 	}
 }
 
-// settings explores all targets with these opponents. A device that could opt
-// in and does not is a stock one, whose queue has no state to get wrong: it is
-// tried with one ring and one qdisc.
-func (x *exploration) settings(t *testing.T, control bool, rings []int, qdiscs ...tuntap.Kind) {
+// settings explores all targets of one kind of consumer with these opponents. A
+// device that could opt in and does not is a stock one, whose queue has no state
+// to get wrong: it is tried with one ring and one qdisc.
+func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, qdiscs ...tuntap.Kind) {
 	for _, target := range inject.Targets() {
+		if target.Vhost != vhost {
+			continue
+		}
 		for _, backpressure := range optIn(t) {
 			for _, qdisc := range qdiscs {
 				for _, ring := range rings {
@@ -112,7 +125,7 @@ func (x *exploration) settings(t *testing.T, control bool, rings []int, qdiscs .
 						if opponent.Control != control || opponent.Producer != target.Consumer || ring < opponent.MinRing {
 							continue
 						}
-						at := inject.Setting{Ring: ring, Qdisc: qdisc, Backpressure: backpressure}
+						at := inject.Setting{Ring: ring, Qdisc: qdisc, Backpressure: backpressure, Vhost: vhost}
 						if !target.Consumer {
 							x.run(t, target, opponent, at)
 							continue
@@ -318,7 +331,7 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 
 // points returns the target's points that are reached in the setting.
 func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setting) (reached, error) {
-	functions, err := inject.Reach(target.Root)
+	functions, err := target.Functions()
 	if err != nil {
 		return reached{}, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"pgregory.net/rapid"
 )
 
@@ -42,11 +43,12 @@ func faultsOn(t *testing.T, backpressure bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sequences{backpressure: backpressure, faults: slices.DeleteFunc(inject.Faults(), func(f *inject.Fault) bool { return f.OptIn && c != contract.OptIn })}
+	s := &sequences{backpressure: backpressure}
 	defer s.close(t)
 	began := time.Now()
 	rounds := uint64(0)
 	for ; rounds == 0 || time.Since(began) < duration; rounds++ {
+		s.turn(t, seed+rounds)
 		if f := s.round(t, seed+rounds); f != nil {
 			f.Contract = c
 			if !s.again(t, f) {
@@ -66,7 +68,8 @@ func faultsOn(t *testing.T, backpressure bool) {
 // moves.
 type sequences struct {
 	backpressure  bool
-	faults        []*inject.Fault
+	vhost         bool
+	faults        []*inject.Fault // that the device can have
 	device        *inject.Sequence
 	run, injected int
 	// last is what the sequence that ran last broke; nil is nothing. chosen
@@ -81,7 +84,7 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) bool {
 	t.Helper()
 	f.Tries = 10
 	for range f.Tries {
-		device, err := inject.NewSequence(s.backpressure)
+		device, err := inject.NewSequence(s.backpressure, s.vhost)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,6 +106,15 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) bool {
 		}
 	}
 	return f.Failed > 0
+}
+
+// turn makes every second seed one of devices whose consumer is vhost-net, if
+// the kernel has it.
+func (s *sequences) turn(t *testing.T, seed uint64) {
+	if now := seed%2 == 0 && vhost.Available() == nil; now != s.vhost {
+		s.close(t)
+		s.vhost = now
+	}
 }
 
 func (s *sequences) close(t *testing.T) {
@@ -146,9 +158,10 @@ func (s *sequences) round(t *testing.T, seed uint64) *contract.Finding {
 func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	var err error
 	if s.device == nil {
-		if s.device, err = inject.NewSequence(s.backpressure); err != nil {
+		if s.device, err = inject.NewSequence(s.backpressure, s.vhost); err != nil {
 			rt.Fatal(err)
 		}
+		s.faults = slices.DeleteFunc(s.device.Faults(), func(f *inject.Fault) bool { return f.OptIn && contractOf(t) != contract.OptIn })
 	}
 	s.run++
 	s.last = nil

@@ -1,11 +1,11 @@
 // Package matrix chooses the combinations of device, qdisc and load that the
 // contract tests run.
 //
-// The full product of the axes is 780 cells. Three axes decide which code runs
+// The full product of the axes is 1170 cells. Three axes decide which code runs
 // and when: the qdisc (its enqueue and dequeue paths), tx_queue_len (when the
 // ring is full, where it wraps, when consumed slots are handed back) and the
-// number of txqs. All their combinations are kept. The other three (tun or
-// tap, producers, consumers) change who races with whom, for which it is
+// number of txqs. All their combinations are kept. The other three (tun,
+// tap, or tap with vhost-net; producers; consumers) change who races with whom, for which it is
 // enough that every pair of values of any two axes meets in some cell; they
 // are spread over the kept combinations so that this holds.
 package matrix
@@ -14,12 +14,12 @@ import "fmt"
 
 // Cell is one combination.
 type Cell struct {
-	Mode      string // tun or tap
+	Mode      string // tun, tap, or vhost: a tap whose consumers are vhost-net's workers
 	Queues    int    // txqs
 	Qdisc     string // as tc names it
 	TxQueue   int    // tx_queue_len, packets
 	Producers int
-	Consumers int // readers of each queue
+	Consumers int // readers, or workers, of each queue
 }
 
 // String is the cell's name as a subtest, each axis an element that a -run
@@ -30,7 +30,7 @@ func (c Cell) String() string {
 
 // The axes.
 var (
-	modes     = []string{"tap", "tun"}
+	modes     = []string{"tap", "tun", "vhost"}
 	queues    = []int{1, 4}
 	qdiscs    = []string{"noqueue", "pfifo_fast", "pfifo", "fq", "fq_codel", "mq", "tbf"}
 	txQueues  = []int{1, 2, 16, 500, 1000}

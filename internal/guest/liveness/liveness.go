@@ -42,6 +42,9 @@ type Config struct {
 	// Received is how many packets have arrived at the consumers. They must
 	// be reading all the time.
 	Received func() uint64
+	// Flush waits until what the consumers have taken from the rings counts
+	// as received; nil if it does at once.
+	Flush func() error
 	// Fresh has a sender for each flow to be tried, through the qdisc. There
 	// should be one for each txq, on a socket that has nothing queued.
 	Fresh []Sender
@@ -85,6 +88,11 @@ func Settle(cfg Config) error {
 		}
 		// One that had left the qdisc may not have been in the ring yet.
 		rcu.Synchronize()
+		if cfg.Flush != nil {
+			if err := cfg.Flush(); err != nil {
+				return fmt.Errorf("wait until %s is quiet: %w", cfg.Device.Name(), err)
+			}
+		}
 		now, err := c.look()
 		if err != nil {
 			return fmt.Errorf("wait until %s is quiet: %w", cfg.Device.Name(), err)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,6 +20,11 @@ type ConsumerConfig struct {
 	// instance, and read until there is nothing left. Else they block in
 	// read(2): the ones to choose if a reader is to be held up in the kernel.
 	Epoll bool
+	// Vhost makes the readers those of virtqueues, to which vhost-net takes
+	// the packets of a tap device with IFF_VNET_HDR, each on its own
+	// /dev/vhost-net. What is read is what has been received there. A pause
+	// offers no buffers: those that vhost-net has it may still fill.
+	Vhost *vhost.Config
 	// CPUs to pin readers to, in turn; none pins none.
 	CPUs []int
 	// Interval is the least time that each reader takes for a packet: a slow
@@ -26,8 +32,9 @@ type ConsumerConfig struct {
 	Interval time.Duration
 	// Paused makes the readers wait for Resume before they read anything.
 	Paused bool
-	// HeaderBytes to skip before each packet: the size of the virtio_net_hdr
-	// of a device with IFF_VNET_HDR.
+	// HeaderBytes in front of each packet: the size of the virtio_net_hdr of
+	// a device with IFF_VNET_HDR, which must say that there is nothing to be
+	// done with the packet. Vhost knows by itself.
 	HeaderBytes int
 	// ReadBytes is the size of the buffer given to read(2); 0 means 2048. One
 	// that is shorter than a packet truncates it.
@@ -64,6 +71,9 @@ func Consume(link *Link, queues []int, cfg ConsumerConfig) (*Consumer, error) {
 	if cfg.ReadBytes == 0 {
 		cfg.ReadBytes = 2048
 	}
+	if cfg.Vhost != nil {
+		cfg.HeaderBytes = vhost.HeaderBytes
+	}
 	c := &Consumer{cfg: cfg, fds: append([]int(nil), queues...)}
 	c.gate.L = new(sync.Mutex)
 	if cfg.Paused {
@@ -76,7 +86,7 @@ func Consume(link *Link, queues []int, cfg ConsumerConfig) (*Consumer, error) {
 }
 
 func (c *Consumer) start(link *Link) error {
-	if !c.cfg.Epoll {
+	if !c.cfg.Epoll && c.cfg.Vhost == nil {
 		if err := interruptible(); err != nil {
 			return err
 		}
@@ -87,8 +97,8 @@ func (c *Consumer) start(link *Link) error {
 		}
 		for range c.cfg.Readers {
 			r := &reader{consumer: c, fd: fd, epoll: -1, event: -1}
-			r.sink = sink{ethernet: link.ethernet, queue: queue, awaited: &c.awaited}
-			if err := r.spool.init(&r.sink, c.cfg.ReadBytes, c.cfg.HeaderBytes); err != nil {
+			r.sink = sink{ethernet: link.ethernet, header: c.cfg.HeaderBytes, queue: queue, awaited: &c.awaited}
+			if err := r.spool.init(&r.sink, c.cfg.ReadBytes); err != nil {
 				return err
 			}
 			var cpu *int
@@ -126,11 +136,14 @@ func (c *Consumer) Stop() error {
 	c.ask(stopping)
 	var errs []error
 	for _, r := range c.readers {
+		r.collect()
 		if r.err != nil {
 			errs = append(errs, fmt.Errorf("reader of queue %d: %w", r.sink.queue, r.err))
 		}
 		r.spool.close()
-		r.close()
+		if err := r.close(); err != nil {
+			errs = append(errs, fmt.Errorf("reader of queue %d: %w", r.sink.queue, err))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -187,6 +200,21 @@ func (i *Idle) Look(c *Consumer) time.Duration {
 // ErrNotDrained is the error of a Drain that did not come to an end in time.
 var ErrNotDrained = errors.New("packets are still there to read")
 
+// Flush waits until what vhost-net has taken from the rings is received. Call
+// it while the readers read and no producer sends. To read(2) there is nothing
+// between the ring and the reader.
+func (c *Consumer) Flush() error {
+	for _, r := range c.readers {
+		if r.virtqueue == nil || r.ended.Load() {
+			continue
+		}
+		if err := r.virtqueue.Flush(); err != nil {
+			return fmt.Errorf("flush queue %d: %w", r.sink.queue, err)
+		}
+	}
+	return nil
+}
+
 // Drain lets the readers read until poll(2) says that no queue has anything
 // left, and pauses them again if they were paused. The error is ErrNotDrained
 // if that takes longer than timeout.
@@ -205,7 +233,7 @@ func (c *Consumer) Drain(timeout time.Duration) error {
 			return fmt.Errorf("drain: %w", err)
 		}
 		if left == 0 {
-			return nil
+			return c.Flush()
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("drain: %w on %d of %d queues after %v", ErrNotDrained, left, len(c.fds), timeout)

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"testing"
 )
 
@@ -92,6 +93,24 @@ func TestWhatNoSourceSentIsForeign(t *testing.T) {
 	} {
 		if a := parsed(b, true); !a.foreign {
 			t.Errorf("%s: %+v, want foreign", name, a)
+		}
+	}
+}
+
+// A packet whose header asks for something to be done with it is not what was
+// sent.
+func TestAVirtioHeaderMustBePlain(t *testing.T) {
+	packet := testPacket(Packet{Source: 1}, 100)
+	for at := range 12 {
+		for _, value := range []byte{0, 1} {
+			s := sink{ethernet: true, header: 12, awaited: new(atomic.Pointer[[]*Arrival])}
+			header := make([]byte, 12)
+			header[at] = value
+			s.take(append(header, packet...))
+			// num_buffers, the last two bytes, is not the packet's affair.
+			if bad := s.corrupted == 1; bad != (value != 0 && at < 10) {
+				t.Errorf("byte %d of the header is %d, and the packet counts as corrupted: %v", at, value, bad)
+			}
 		}
 	}
 }

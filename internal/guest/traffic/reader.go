@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,8 +18,10 @@ type reader struct {
 	sink     sink
 	spool    spool
 
+	virtqueue *vhost.Queue // of a reader of one, else nil
+
 	tid          atomic.Int32
-	epoll, event int        // of an epoll reader, else -1; event kicks it
+	epoll, event int        // of a reader that does not block, else -1; event kicks it
 	iovec        unix.Iovec // for a blocking reader's read
 
 	parked atomic.Bool // waits at the gate
@@ -27,27 +30,38 @@ type reader struct {
 }
 
 func (r *reader) start(cpu *int) error {
-	if r.consumer.cfg.Epoll {
-		if err := r.openEpoll(); err != nil {
-			r.close()
-			return err
-		}
+	if err := r.open(); err != nil {
+		return errors.Join(err, r.close())
 	}
 	if err := onThread(cpu, r.run); err != nil {
-		r.close()
-		return err
+		return errors.Join(err, r.close())
 	}
 	return nil
 }
 
-func (r *reader) openEpoll() (err error) {
+func (r *reader) open() (err error) {
+	cfg := &r.consumer.cfg
+	switch {
+	case cfg.Vhost != nil:
+		if r.virtqueue, err = vhost.Open(r.fd, *cfg.Vhost); err != nil {
+			return err
+		}
+		return r.openEpoll(r.virtqueue.Call())
+	case cfg.Epoll:
+		return r.openEpoll(r.fd)
+	}
+	return nil
+}
+
+// openEpoll makes the reader wait for fd and for kicks.
+func (r *reader) openEpoll(fd int) (err error) {
 	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("epoll_create1: %w", err)
 	}
 	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("eventfd: %w", err)
 	}
-	for _, fd := range []int{r.fd, r.event} {
+	for _, fd := range []int{fd, r.event} {
 		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
 			return fmt.Errorf("epoll_ctl: %w", err)
 		}
@@ -55,12 +69,37 @@ func (r *reader) openEpoll() (err error) {
 	return nil
 }
 
-func (r *reader) close() {
+func (r *reader) close() error {
 	for _, fd := range []*int{&r.epoll, &r.event} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1
 		}
+	}
+	if r.virtqueue == nil {
+		return nil
+	}
+	complaints := r.virtqueue.Errors()
+	err := r.virtqueue.Close()
+	r.virtqueue = nil
+	if complaints > 0 {
+		err = errors.Join(err, fmt.Errorf("vhost-net complained %d times about its virtqueue", complaints))
+	}
+	return err
+}
+
+// collect reads what is in the used ring of a virtqueue while its reader does
+// not: what vhost-net has put there is received.
+func (r *reader) collect() {
+	if r.virtqueue == nil {
+		return
+	}
+	for {
+		n, err := r.virtqueue.Read(r.spool.free())
+		if err != nil {
+			return
+		}
+		r.spool.put(n)
 	}
 }
 
@@ -76,9 +115,9 @@ func (r *reader) run() {
 				return
 			}
 		}
-		n, errno := r.read(r.spool.free())
-		switch errno {
-		case 0:
+		n, err := r.read(r.spool.free())
+		switch err {
+		case nil:
 			r.spool.put(n)
 			if pace.interval != 0 {
 				pace.wait(&c.want)
@@ -92,31 +131,48 @@ func (r *reader) run() {
 			}
 		default:
 			// EFAULT and EBADFD: the device was removed.
-			r.err = fmt.Errorf("read: %w", errno)
+			r.err = fmt.Errorf("read: %w", err)
 			return
 		}
 	}
 }
 
-// read is read(2). While there is something to read, it does not tell Go's
-// scheduler, which would cost a fifth more time under TCG; the price is that Go
-// cannot stop the world while the kernel holds such a thread up. A blocking
-// reader tells it before it waits.
-func (r *reader) read(buf []byte) (int, unix.Errno) {
+// read is read(2), or takes a packet from the virtqueue. While there is
+// something to read, it does not tell Go's scheduler, which would cost a fifth
+// more time under TCG; the price is that Go cannot stop the world while the
+// kernel holds such a thread up. A blocking reader tells it before it waits.
+func (r *reader) read(buf []byte) (int, error) {
+	if r.virtqueue != nil {
+		return r.readVirtqueue(buf)
+	}
 	at, length := uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf))
+	var n uintptr
+	var errno unix.Errno
 	if r.epoll >= 0 {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(r.fd), at, length)
-		return int(n), errno
+		n, _, errno = unix.RawSyscall(unix.SYS_READ, uintptr(r.fd), at, length)
+	} else {
+		r.iovec.Base, r.iovec.Len = &buf[0], uint64(len(buf))
+		const here = ^uintptr(0) // no offset
+		n, _, errno = unix.RawSyscall6(unix.SYS_PREADV2, uintptr(r.fd), uintptr(unsafe.Pointer(&r.iovec)), 1, here, here, unix.RWF_NOWAIT)
+		if errno == unix.EAGAIN || errno == unix.EOPNOTSUPP {
+			// Nothing to read, or a driver that cannot tell.
+			r.spool.check()
+			n, _, errno = unix.Syscall(unix.SYS_READ, uintptr(r.fd), at, length)
+		}
 	}
-	r.iovec.Base, r.iovec.Len = &buf[0], uint64(len(buf))
-	const here = ^uintptr(0) // no offset
-	n, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(r.fd), uintptr(unsafe.Pointer(&r.iovec)), 1, here, here, unix.RWF_NOWAIT)
-	if errno == unix.EAGAIN || errno == unix.EOPNOTSUPP {
-		// Nothing to read, or a driver that cannot tell.
-		r.spool.check()
-		n, _, errno = unix.Syscall(unix.SYS_READ, uintptr(r.fd), at, length)
+	if errno != 0 {
+		return 0, errno
 	}
-	return int(n), errno
+	return int(n), nil
+}
+
+// readVirtqueue offers the buffers of what was read again, many at once.
+func (r *reader) readVirtqueue(buf []byte) (int, error) {
+	n, err := r.virtqueue.Read(buf)
+	if free := r.virtqueue.Free(); free >= r.virtqueue.Size()/2 {
+		r.virtqueue.Offer(free)
+	}
+	return n, err
 }
 
 // park waits at the gate for as long as the consumer is paused.
@@ -134,8 +190,18 @@ func (r *reader) park() int32 {
 
 // await waits until there is something to read, or the reader is kicked.
 func (r *reader) await() error {
+	timeout := -1
+	if r.virtqueue != nil {
+		if !r.virtqueue.AskForCall() {
+			return nil
+		}
+		defer r.virtqueue.RefuseCalls()
+		if r.consumer.cfg.Vhost.Polled {
+			timeout = 1
+		}
+	}
 	var events [2]unix.EpollEvent
-	n, err := unix.EpollWait(r.epoll, events[:], -1)
+	n, err := unix.EpollWait(r.epoll, events[:], timeout)
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("epoll_wait: %w", err)
 	}

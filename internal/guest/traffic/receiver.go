@@ -13,7 +13,7 @@ import (
 // that calls it, and keeps account of them as a Consumer does. It is not safe
 // for concurrent use.
 type Receiver struct {
-	fd       int
+	read     func(buf []byte) (int, error)
 	buf      [2048]byte
 	sink     sink
 	awaited  atomic.Pointer[[]*Arrival] // by nobody
@@ -22,18 +22,23 @@ type Receiver struct {
 	odd      map[int]uint64
 }
 
-// NewReceiver reads from a non-blocking descriptor of the device. If length is
-// not 0, the device's filter cuts all packets to so many bytes, and that is all
-// that is looked at.
-func NewReceiver(link *Link, fd, length int) *Receiver {
-	r := &Receiver{fd: fd, length: length, odd: make(map[int]uint64)}
-	r.sink = sink{ethernet: link.ethernet, awaited: &r.awaited}
+// NewReceiver reads from a non-blocking descriptor of the device. header is how
+// many bytes of virtio_net_hdr are in front of each packet. If length is not 0,
+// the device's filter cuts all packets to so many bytes, and that is all that
+// is looked at.
+func NewReceiver(link *Link, fd, header, length int) *Receiver {
+	r := &Receiver{length: length, odd: make(map[int]uint64)}
+	r.sink = sink{ethernet: link.ethernet, header: header, awaited: &r.awaited}
+	r.Reopen(fd)
 	return r
 }
 
 // Read takes one packet. It returns false if there is none.
-func (r *Receiver) Read() (bool, error) {
-	n, err := unix.Read(r.fd, r.buf[:])
+func (r *Receiver) Read() (bool, error) { return r.ReadBy(r.read) }
+
+// ReadBy takes one packet by another way than read(2), as Read does.
+func (r *Receiver) ReadBy(read func(buf []byte) (int, error)) (bool, error) {
+	n, err := read(r.buf[:])
 	switch {
 	case err == nil:
 		r.received++
@@ -51,7 +56,9 @@ func (r *Receiver) Read() (bool, error) {
 }
 
 // Reopen reads from another descriptor from now on.
-func (r *Receiver) Reopen(fd int) { r.fd = fd }
+func (r *Receiver) Reopen(fd int) {
+	r.read = func(buf []byte) (int, error) { return unix.Read(fd, buf) }
+}
 
 // Received is how many packets have arrived, good and bad.
 func (r *Receiver) Received() uint64 { return r.received }

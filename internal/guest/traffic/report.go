@@ -41,6 +41,9 @@ func (c *Consumer) Report() *Report {
 		defer c.ask(reading)
 	}
 	report := &Report{Queues: make([]uint64, len(c.fds))}
+	for _, r := range c.readers {
+		r.collect()
+	}
 	c.check()
 	for _, r := range c.readers {
 		s := &r.sink

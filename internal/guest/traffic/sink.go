@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"sync/atomic"
@@ -13,6 +14,7 @@ const evidenceLimit = 4
 // spool.
 type sink struct {
 	ethernet bool
+	header   int // bytes of virtio_net_hdr in front of each packet
 	queue    int
 	awaited  *atomic.Pointer[[]*Arrival]
 	tallies  [MaxSources]*tally
@@ -22,10 +24,19 @@ type sink struct {
 	evidence           []string
 }
 
+// plainHeader is the header of a packet that needs no checksum and no
+// segmentation (include/uapi/linux/virtio_net.h: struct virtio_net_hdr). What
+// may follow, num_buffers, is for whoever put the packet together.
+var plainHeader [10]byte
+
 // take records one packet.
 func (s *sink) take(b []byte) {
 	a := &s.current
-	a.parse(b, s.ethernet)
+	header := b[:min(len(b), s.header)]
+	a.parse(b[len(header):], s.ethernet)
+	if a.wrong == "" && !bytes.HasPrefix(header, plainHeader[:min(s.header, len(plainHeader))]) {
+		a.wrong = "virtio_net_hdr"
+	}
 	if a.wrong == "" && (a.Seq >= maxSeq || a.pktgen && a.Seq >= maxPktgenSeq) {
 		a.wrong = "sequence number"
 	}

@@ -24,7 +24,6 @@ type spool struct {
 
 	mu   sync.Mutex // held while packets are taken out
 	sink *sink
-	skip int // bytes in front of each packet
 }
 
 // spoolMemory has the packets one behind the other, from the start again at the
@@ -63,8 +62,8 @@ func newSpoolMemory() (*spoolMemory, error) {
 	return &spoolMemory{bytes: bytes, packets: make([]spooled, spoolPackets)}, nil
 }
 
-func (s *spool) init(sink *sink, room, skip int) (err error) {
-	s.sink, s.room, s.skip = sink, room, skip
+func (s *spool) init(sink *sink, room int) (err error) {
+	s.sink, s.room = sink, room
 	s.memory, err = newSpoolMemory()
 	return err
 }
@@ -127,7 +126,7 @@ func (s *spool) take(packets uint64) {
 	out := s.out.Load()
 	for end := min(s.in.Load(), out+packets); out < end; out++ {
 		p := s.memory.packets[out%spoolPackets]
-		s.sink.take(s.memory.bytes[p.at:][min(int(p.length), s.skip):p.length])
+		s.sink.take(s.memory.bytes[p.at:][:p.length])
 		s.out.Store(out + 1)
 	}
 }

@@ -1,0 +1,507 @@
+package vhost
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
+)
+
+const path = "/dev/vhost-net"
+
+// HeaderBytes is the size of the header in front of each packet
+// (include/uapi/linux/virtio_net.h: struct virtio_net_hdr_mrg_rxbuf).
+const HeaderBytes = 12
+
+// Features that a Queue may ask for (include/uapi/linux/virtio_config.h,
+// virtio_ring.h and virtio_net.h).
+const (
+	version1  = 1 << 32 // VIRTIO_F_VERSION_1
+	eventIdx  = 1 << 29 // VIRTIO_RING_F_EVENT_IDX
+	mergeable = 1 << 15 // VIRTIO_NET_F_MRG_RXBUF
+)
+
+// Config says what a virtual machine's network card would have negotiated. The
+// zero value is a card without options.
+type Config struct {
+	// Mergeable: a packet may take several buffers, which are short so that
+	// it often does. Else it needs one that holds it.
+	Mergeable bool
+	// EventIdx: calls and kicks are asked for by the index at which they are
+	// wanted. Else by a flag.
+	EventIdx bool
+	// Polled: no calls are asked for; whoever reads has to look.
+	Polled bool
+	// Size is the number of descriptors, and of buffers; a power of two, at
+	// least 2. 0 means 64.
+	Size int
+	// CPU to pin the worker to; nil pins it to none.
+	CPU *int
+}
+
+// Bytes of a buffer.
+const (
+	wholeBytes     = 2048
+	mergeableBytes = 128
+)
+
+// Queue is a receive virtqueue, with the worker that takes a tap queue's
+// packets to it. The one who reads and offers buffers is one thread at a time;
+// Flush is for any.
+type Queue struct {
+	cfg    Config
+	fd     int // of /dev/vhost-net
+	tap    int // the backend
+	worker int // thread ID
+
+	kick, call, err int // eventfds
+
+	memory  []byte // two vrings, the buffers, and a page that is not there
+	vrings  [2]vring
+	vring   *vring // the one in use
+	buffers []byte
+	bytes   int    // of a buffer
+	absent  uint64 // the address of that page
+
+	free    []uint16 // descriptors that the worker does not have
+	offered []bool   // by descriptor
+	flags   uint16   // of avail
+	avail   uint16   // the next index to offer at
+	used    uint16   // the next index to read at
+}
+
+// Open begins to receive what is sent to a tap queue, of a device with
+// IFF_VNET_HDR. Nothing arrives before buffers are offered. Close it when done,
+// and before the device.
+//
+// A kernel without vhost-net is a *tuntap.MissingError.
+func Open(tap int, cfg Config) (_ *Queue, err error) {
+	if cfg.Size == 0 {
+		cfg.Size = 64
+	}
+	q := &Queue{cfg: cfg, fd: -1, tap: tap, kick: -1, call: -1, err: -1, bytes: wholeBytes}
+	if cfg.Mergeable {
+		q.bytes = mergeableBytes
+	}
+	if err := q.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("receive by vhost-net: %w", err), q.Close())
+	}
+	return q, nil
+}
+
+func openVhost() (int, error) {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
+		return -1, &tuntap.MissingError{Option: "CONFIG_VHOST_NET", What: "vhost-net", Err: fmt.Errorf("open %s: %w", path, err)}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// Available returns nil, or a *tuntap.MissingError from a kernel without
+// vhost-net.
+func Available() error {
+	fd, err := openVhost()
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+func (q *Queue) open() (err error) {
+	if err := q.prepareTap(); err != nil {
+		return err
+	}
+	if q.fd, err = openVhost(); err != nil {
+		return err
+	}
+	for _, event := range []*int{&q.kick, &q.call, &q.err} {
+		if *event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+			return fmt.Errorf("eventfd: %w", err)
+		}
+	}
+	if err := q.layOut(); err != nil {
+		return err
+	}
+	q.worker, err = ownerOf(func() error { return ioctl[byte](q.fd, setOwner, "VHOST_SET_OWNER", nil) })
+	if err != nil {
+		return err
+	}
+	if q.cfg.CPU != nil {
+		if err := q.Pin(*q.cfg.CPU); err != nil {
+			return err
+		}
+	}
+	if err := q.negotiate(); err != nil {
+		return err
+	}
+	table := &memTable{regions: 1, physical: address(&q.memory[0]), size: uint64(len(q.memory)), virtual: address(&q.memory[0])}
+	if err := ioctl(q.fd, setMemTable, "VHOST_SET_MEM_TABLE", table); err != nil {
+		return err
+	}
+	if err := q.place(0); err != nil {
+		return err
+	}
+	for _, set := range []struct {
+		request uint
+		name    string
+		event   int
+	}{
+		{setVringKick, "VHOST_SET_VRING_KICK", q.kick},
+		{setVringCall, "VHOST_SET_VRING_CALL", q.call},
+		{setVringErr, "VHOST_SET_VRING_ERR", q.err},
+	} {
+		if err := ioctl(q.fd, set.request, set.name, &vringFile{receiveQueue, int32(set.event)}); err != nil {
+			return err
+		}
+	}
+	return q.Start()
+}
+
+// prepareTap makes the device's header as long as the virtqueue's.
+func (q *Queue) prepareTap() error {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(q.tap, unix.TUNGETIFF, ifr); err != nil {
+		return fmt.Errorf("TUNGETIFF: %w", err)
+	}
+	if ifr.Uint16()&unix.IFF_VNET_HDR == 0 {
+		return fmt.Errorf("%s has no IFF_VNET_HDR", ifr.Name())
+	}
+	if err := unix.IoctlSetPointerInt(q.tap, unix.TUNSETVNETHDRSZ, HeaderBytes); err != nil {
+		return fmt.Errorf("TUNSETVNETHDRSZ %d: %w", HeaderBytes, err)
+	}
+	return nil
+}
+
+// layOut maps the memory that the worker writes to: outside of Go's heap, which
+// may move and is not aligned.
+func (q *Queue) layOut() (err error) {
+	page := unix.Getpagesize()
+	ring := (vringBytes(q.cfg.Size) + 63) &^ 63
+	there := (2*ring + q.cfg.Size*q.bytes + page - 1) &^ (page - 1)
+	q.memory, err = unix.Mmap(-1, 0, there+page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return fmt.Errorf("map memory for a virtqueue: %w", err)
+	}
+	if err := unix.Mprotect(q.memory[there:], unix.PROT_NONE); err != nil {
+		return fmt.Errorf("map memory for a virtqueue: %w", err)
+	}
+	q.absent = address(&q.memory[there])
+	for i := range q.vrings {
+		q.vrings[i] = newVring(q.memory[i*ring:], q.cfg.Size)
+	}
+	q.vring = &q.vrings[0]
+	q.buffers = q.memory[2*ring:]
+	q.offered = make([]bool, q.cfg.Size)
+	for id := range q.cfg.Size {
+		q.free = append(q.free, uint16(id))
+	}
+	return nil
+}
+
+func (q *Queue) negotiate() error {
+	var offers uint64
+	if err := ioctl(q.fd, getFeatures, "VHOST_GET_FEATURES", &offers); err != nil {
+		return err
+	}
+	features := uint64(version1)
+	if q.cfg.Mergeable {
+		features |= mergeable
+	}
+	if q.cfg.EventIdx {
+		features |= eventIdx
+	}
+	if lacks := features &^ offers; lacks != 0 {
+		return fmt.Errorf("vhost-net offers the features %#x, which lack %#x", offers, lacks)
+	}
+	return ioctl(q.fd, setFeatures, "VHOST_SET_FEATURES", &features)
+}
+
+// place tells the worker where the vring is and at which index it begins.
+func (q *Queue) place(base uint16) error {
+	if err := ioctl(q.fd, setVringNum, "VHOST_SET_VRING_NUM", &vringState{receiveQueue, uint32(q.cfg.Size)}); err != nil {
+		return err
+	}
+	if err := ioctl(q.fd, setVringBase, "VHOST_SET_VRING_BASE", &vringState{receiveQueue, uint32(base)}); err != nil {
+		return err
+	}
+	return ioctl(q.fd, setVringAddr, "VHOST_SET_VRING_ADDR", &vringAddr{
+		index: receiveQueue, desc: address(&q.vring.desc[0]), used: address(q.vring.used), avail: address(q.vring.avail),
+	})
+}
+
+// Start makes the worker take packets from the tap queue: it sets the backend.
+// Open has done so.
+func (q *Queue) Start() error {
+	return ioctl(q.fd, setBackend, "VHOST_NET_SET_BACKEND", &vringFile{receiveQueue, int32(q.tap)})
+}
+
+// Stop unsets the backend. The worker takes no more packets, what it has in
+// hand goes back into the ring, as far as there is room (drivers/vhost/net.c:
+// vhost_net_buf_unproduce), and all buffers that it has not used are free.
+func (q *Queue) Stop() error {
+	if err := ioctl(q.fd, setBackend, "VHOST_NET_SET_BACKEND", &vringFile{receiveQueue, -1}); err != nil {
+		return err
+	}
+	state := &vringState{index: receiveQueue}
+	if err := ioctl(q.fd, getVringBase, "VHOST_GET_VRING_BASE", state); err != nil {
+		return err
+	}
+	for at := uint16(state.num); at != q.avail; at++ {
+		id := q.vring.heads[int(at)%q.cfg.Size]
+		q.offered[id] = false
+		q.free = append(q.free, id)
+	}
+	q.avail = uint16(state.num)
+	setHalves(q.vring.avail, q.flags, q.avail)
+	// Else the worker remembers the index that was there.
+	return ioctl(q.fd, setVringBase, "VHOST_SET_VRING_BASE", state)
+}
+
+// Replace makes another vring of the virtqueue, one that begins so near the end
+// of the indexes that they soon start again from 0. The backend must be unset,
+// and all that has arrived been read.
+func (q *Queue) Replace() error {
+	const base = 1<<16 - 3
+	other := &q.vrings[0]
+	if q.vring == other {
+		other = &q.vrings[1]
+	}
+	setHalves(other.avail, q.flags, base)
+	setHalves(other.used, 0, base)
+	q.vring, q.avail, q.used = other, base, base
+	return q.place(base)
+}
+
+// Retarget makes another tap queue the backend that Start sets.
+func (q *Queue) Retarget(tap int) error {
+	q.tap = tap
+	return q.prepareTap()
+}
+
+// Pin keeps the worker on a CPU.
+func (q *Queue) Pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(q.worker, &set); err != nil {
+		return fmt.Errorf("pin the worker of vhost-net to CPU %d: %w", cpu, err)
+	}
+	return nil
+}
+
+// Worker is the thread ID of the worker: in this process or, before Linux 6.4,
+// a kernel thread.
+func (q *Queue) Worker() int { return q.worker }
+
+// Call is an eventfd to wait on, when AskForCall has returned true.
+func (q *Queue) Call() int { return q.call }
+
+// Close ends the worker. What it has in hand goes back into the ring.
+func (q *Queue) Close() error {
+	var errs []error
+	for _, fd := range []*int{&q.fd, &q.kick, &q.call, &q.err} {
+		if *fd >= 0 {
+			errs = append(errs, unix.Close(*fd))
+			*fd = -1
+		}
+	}
+	if q.memory != nil {
+		errs = append(errs, unix.Munmap(q.memory))
+		q.memory = nil
+	}
+	return errors.Join(errs...)
+}
+
+// Size is the number of buffers.
+func (q *Queue) Size() int { return q.cfg.Size }
+
+// Free is how many of them can be offered.
+func (q *Queue) Free() int { return len(q.free) }
+
+// Flaw is what can be wrong with a buffer that is offered.
+type Flaw int
+
+const (
+	// Sound: nothing.
+	Sound Flaw = iota
+	// Short: it holds the header and hardly more. Without Mergeable the worker
+	// frees a packet that does not fit (drivers/vhost/net.c: handle_rx, "On
+	// overrun").
+	Short
+	// Unmapped: no memory that the worker was told of. It keeps the packet
+	// until the next kick (drivers/vhost/vhost.c: translate_desc).
+	Unmapped
+	// Absent: there is no memory. The worker frees the packet
+	// (drivers/net/tun.c: tun_do_read).
+	Absent
+)
+
+// shortBytes is the length of a Short buffer.
+const shortBytes = HeaderBytes + 20
+
+// Offer makes up to n free buffers available to the worker, and kicks it if it
+// wants that.
+func (q *Queue) Offer(n int) {
+	if q.OfferUnkicked(n, Sound) {
+		q.Kick()
+	}
+}
+
+// OfferUnkicked does so without a kick, and says whether the worker wants one.
+// A buffer with a flaw stays with the worker, which comes back to it with each
+// packet, until Stop or Replace.
+func (q *Queue) OfferUnkicked(n int, flaw Flaw) (wantsKick bool) {
+	before := q.avail
+	for range min(n, len(q.free)) {
+		id := q.free[0]
+		q.free = q.free[1:]
+		q.offered[id] = true
+		d := desc{addr: address(&q.buffer(id)[0]), length: uint32(q.bytes), flags: descWrite}
+		switch flaw {
+		case Short:
+			d.length = shortBytes
+		case Unmapped:
+			d.addr = 0
+		case Absent:
+			d.addr = q.absent
+		}
+		q.vring.desc[id] = d
+		q.vring.heads[int(q.avail)%q.cfg.Size] = id
+		q.avail++
+	}
+	if q.avail == before {
+		return false
+	}
+	setHalves(q.vring.avail, q.flags, q.avail)
+	if q.cfg.EventIdx {
+		event := uint16(atomic.LoadUint32(q.vring.availEvent))
+		// include/uapi/linux/virtio_ring.h: vring_need_event
+		return q.avail-event-1 < q.avail-before
+	}
+	flags, _ := halves(q.vring.used)
+	return flags&usedNoNotify == 0
+}
+
+// Kick tells the worker that there are buffers.
+func (q *Queue) Kick() { unix.Write(q.kick, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+func (q *Queue) buffer(id uint16) []byte { return q.buffers[int(id)*q.bytes:][:q.bytes] }
+
+// Read copies the next packet that has arrived, its header in front, and frees
+// its buffers. The error is EAGAIN if there is none, and EBADMSG if what the
+// worker says about it makes no sense.
+func (q *Queue) Read(buf []byte) (int, error) {
+	_, idx := halves(q.vring.used)
+	waiting := idx - q.used
+	if waiting == 0 {
+		return 0, unix.EAGAIN
+	}
+	buffers, n := uint16(1), 0
+	for i := uint16(0); i < buffers; i++ {
+		elem := q.vring.elems[int(q.used)%q.cfg.Size]
+		if elem.id >= uint32(q.cfg.Size) || !q.offered[elem.id] || elem.length > uint32(q.bytes) || elem.length < HeaderBytes && i == 0 {
+			return n, unix.EBADMSG
+		}
+		id := uint16(elem.id)
+		part := q.buffer(id)[:elem.length]
+		if q.cfg.Mergeable && i == 0 {
+			if buffers = binary.LittleEndian.Uint16(part[10:]); buffers == 0 || buffers > waiting {
+				return n, unix.EBADMSG
+			}
+		}
+		n += copy(buf[n:], part)
+		q.offered[id] = false
+		q.free = append(q.free, id)
+		q.used++
+	}
+	return n, nil
+}
+
+// AskForCall offers all free buffers and asks for a call when a packet arrives;
+// false means that one has arrived already. Polled, it asks for none.
+func (q *Queue) AskForCall() bool {
+	q.Offer(len(q.free))
+	if !q.cfg.Polled {
+		q.wantCalls(true)
+	}
+	_, idx := halves(q.vring.used)
+	return idx == q.used
+}
+
+// RefuseCalls ends what AskForCall has asked for.
+func (q *Queue) RefuseCalls() {
+	q.wantCalls(false)
+	var count [8]byte
+	unix.Read(q.call, count[:])
+}
+
+func (q *Queue) wantCalls(want bool) {
+	if q.cfg.EventIdx {
+		// The index before the next one is half of all indexes away.
+		event := q.used - 1
+		if want {
+			event = q.used
+		}
+		atomic.StoreUint32(q.vring.usedEvent, uint32(event))
+		return
+	}
+	q.flags |= availNoInterrupt
+	if want {
+		q.flags &^= availNoInterrupt
+	}
+	setHalves(q.vring.avail, q.flags, q.avail)
+}
+
+// flushTimeout is for how long Flush waits for a queue that keeps moving.
+const flushTimeout = 5 * time.Second
+
+// Flush waits until the worker has nothing in hand and everything that arrived
+// has been read, by the one who reads all the time and offers all buffers
+// again. The producers must have stopped.
+func (q *Queue) Flush() error {
+	indexes := func() (both [2]uint16) {
+		_, both[0] = halves(q.vring.avail)
+		_, both[1] = halves(q.vring.used)
+		return both
+	}
+	for deadline := time.Now().Add(flushTimeout); time.Now().Before(deadline); {
+		before := indexes()
+		if err := q.Settle(); err != nil {
+			return err
+		}
+		// With all buffers at hand the worker stops at nothing: had it had a
+		// packet, that would have taken one meanwhile.
+		if before == indexes() && int(before[0]-before[1]) == q.cfg.Size {
+			return nil
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	return fmt.Errorf("the worker of vhost-net has not come to rest for %v", flushTimeout)
+}
+
+// Settle returns when the worker has done all that it was woken for before. To
+// set no log where there is none changes nothing and waits for that
+// (drivers/vhost/net.c: vhost_net_ioctl).
+func (q *Queue) Settle() error {
+	none := int32(-1)
+	return ioctl(q.fd, setLogFD, "VHOST_SET_LOG_FD", &none)
+}
+
+// Errors is how often the worker has complained about the virtqueue since this
+// was last called (drivers/vhost/vhost.h: vq_err).
+func (q *Queue) Errors() uint64 {
+	var count [8]byte
+	if _, err := unix.Read(q.err, count[:]); err != nil {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(count[:])
+}
