@@ -51,6 +51,9 @@ const (
 	freshStageSource
 )
 
+// vnetHeader is the size of a virtio_net_hdr.
+const vnetHeader = 10
+
 // packetBytes is the length of all packets of a stage, from the IP header on.
 const packetBytes = 64
 
@@ -62,9 +65,12 @@ func NewStage(ringSize int, qdisc tuntap.Kind, trim int, backpressure bool) (_ *
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	flags := uint16(0)
+	// With IFF_VNET_HDR, as virtual machines have it, a read into memory that
+	// is not there fails: the driver heeds whether it could copy that header
+	// (drivers/net/tun.c: tun_put_user), and nothing else.
+	flags := uint16(unix.IFF_VNET_HDR)
 	if backpressure {
-		flags = tuntap.IFFBackpressure
+		flags |= tuntap.IFFBackpressure
 	}
 	// With IFF_MULTI_QUEUE a queue can be detached.
 	s.dev, err = tuntap.Open(tuntap.Config{
@@ -85,7 +91,7 @@ func NewStage(ringSize int, qdisc tuntap.Kind, trim int, backpressure bool) (_ *
 			return nil, err
 		}
 	}
-	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0], length)
+	s.receiver = traffic.NewReceiver(s.link, s.dev.Queues()[0], vnetHeader, length)
 	for _, sender := range []struct {
 		to     **traffic.Sender
 		source uint8

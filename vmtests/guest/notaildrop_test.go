@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 
@@ -23,7 +24,7 @@ func TestNoTailDrop(t *testing.T) {
 		overrunFrom(t, s, tuntap.FQCodel, promises)
 	}
 	for _, reader := range readers {
-		cfg := rigConfig{mode: tuntap.TUN, txQueue: 16, qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, readers: reader.cfg}
+		cfg := rigConfig{mode: tuntap.TUN, txQueue: cmp.Or(reader.txQueue, 16), qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, readers: reader.cfg}
 		overrun(t, "reader/"+reader.name, cfg, promises, func(r *rig) { r.produce(2, traffic.PacketSocket) }, reader.packets)
 	}
 }

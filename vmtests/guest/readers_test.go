@@ -13,11 +13,16 @@ var readers = []struct {
 	name    string
 	cfg     traffic.ConsumerConfig
 	packets uint64
+	txQueue int // 0 is 16
 }{
-	{"epoll", traffic.ConsumerConfig{Epoll: true}, 2000},
-	{"epoll-3", traffic.ConsumerConfig{Readers: 3, Epoll: true}, 2000},
-	{"same-cpu", traffic.ConsumerConfig{CPUs: []int{0}}, 2000},
-	{"other-cpu", traffic.ConsumerConfig{CPUs: []int{3}}, 2000},
+	{"epoll", traffic.ConsumerConfig{Epoll: true}, 2000, 0},
+	{"epoll-3", traffic.ConsumerConfig{Readers: 3, Epoll: true}, 2000, 0},
+	{"same-cpu", traffic.ConsumerConfig{CPUs: []int{0}}, 2000, 0},
+	{"other-cpu", traffic.ConsumerConfig{CPUs: []int{3}}, 2000, 0},
 	// One packet at a time: the queue is woken on the last slot of each half.
-	{"slow", traffic.ConsumerConfig{Interval: 2 * time.Millisecond}, 150},
+	{"slow", traffic.ConsumerConfig{Interval: 2 * time.Millisecond}, 150, 0},
+	// And in the smallest ring that gives slots back late, half of it at once
+	// (include/linux/ptr_ring.h: __ptr_ring_discard_one): woken earlier, the
+	// queue has no room.
+	{"slow-late-slots", traffic.ConsumerConfig{Interval: 2 * time.Millisecond}, 150, 32},
 }

@@ -14,6 +14,7 @@ import (
 // for concurrent use.
 type Receiver struct {
 	fd       int
+	header   int
 	buf      [2048]byte
 	sink     sink
 	awaited  atomic.Pointer[[]*Arrival] // by nobody
@@ -22,11 +23,12 @@ type Receiver struct {
 	odd      map[int]uint64
 }
 
-// NewReceiver reads from a non-blocking descriptor of the device. If length is
-// not 0, the device's filter cuts all packets to so many bytes, and that is all
-// that is looked at.
-func NewReceiver(link *Link, fd, length int) *Receiver {
-	r := &Receiver{fd: fd, length: length, odd: make(map[int]uint64)}
+// NewReceiver reads from a non-blocking descriptor of the device, with a header
+// of so many bytes before each packet (see ConsumerConfig.HeaderBytes). If
+// length is not 0, the device's filter cuts all packets to so many bytes, and
+// that is all that is looked at.
+func NewReceiver(link *Link, fd, header, length int) *Receiver {
+	r := &Receiver{fd: fd, header: header, length: length, odd: make(map[int]uint64)}
 	r.sink = sink{ethernet: link.ethernet, awaited: &r.awaited}
 	return r
 }
@@ -37,11 +39,12 @@ func (r *Receiver) Read() (bool, error) {
 	switch {
 	case err == nil:
 		r.received++
+		packet := r.buf[min(n, r.header):n]
 		switch {
 		case r.length == 0:
-			r.sink.take(r.buf[:n])
-		case n != r.length:
-			r.odd[n]++
+			r.sink.take(packet)
+		case len(packet) != r.length:
+			r.odd[len(packet)]++
 		}
 		return true, nil
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
