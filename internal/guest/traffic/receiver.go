@@ -42,11 +42,11 @@ func (r *Receiver) ReadBy(read func(buf []byte) (int, error)) (bool, error) {
 	switch {
 	case err == nil:
 		r.received++
-		switch {
+		switch length := max(n-r.sink.header, 0); {
 		case r.length == 0:
 			r.sink.take(r.buf[:n])
-		case n != r.length:
-			r.odd[n]++
+		case length != r.length:
+			r.odd[length]++
 		}
 		return true, nil
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
