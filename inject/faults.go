@@ -23,11 +23,19 @@ type Fault struct {
 	Arguments []int
 	// OptIn: it needs a driver that has IFF_BACKPRESSURE.
 	OptIn bool
-	do    func(s *Sequence, n int) error
+	// Allocation: it needs a kernel whose allocations can be made to fail.
+	Allocation bool
+
+	do func(s *Sequence, n int) error
 }
 
-// faultQdiscs are the kinds that "replace the qdisc" numbers.
-var faultQdiscs = []tuntap.Kind{tuntap.FQCodel, tuntap.PfifoFast, tuntap.Pfifo, tuntap.FQ, tuntap.MQ, tuntap.Noqueue}
+// faultQdiscs are those that "replace the qdisc" numbers. Those that shape hold
+// no packet for so long that it could be taken for a stall.
+var faultQdiscs = []tuntap.Qdisc{
+	{Kind: tuntap.FQCodel}, {Kind: tuntap.PfifoFast}, {Kind: tuntap.Pfifo}, {Kind: tuntap.FQ}, {Kind: tuntap.MQ}, {Kind: tuntap.Noqueue},
+	{Kind: tuntap.TBF, Rate: 1 << 20, Burst: 2000, Limit: 64 << 10},
+	{Kind: tuntap.Netem, Delay: 2 * time.Millisecond},
+}
 
 // Faults returns all that can happen to any device. A new one needs nothing but
 // its entry here.
@@ -59,15 +67,33 @@ func Faults() []*Fault {
 			s.slots = n
 			return s.stage.dev.SetTxQueueLen(n)
 		}},
-		{Name: "replace the qdisc", Arguments: []int{0, 1, 2, 3, 4, 5}, do: func(s *Sequence, n int) error {
-			err := s.stage.dev.SetQdisc(tuntap.Qdisc{Kind: faultQdiscs[n]})
-			if err == nil {
-				s.stage.Qdisc = faultQdiscs[n]
-			}
-			return err
-		}},
+		{Name: "replace the qdisc", Arguments: []int{0, 1, 2, 3, 4, 5, 6, 7}, do: func(s *Sequence, n int) error { return s.replaceQdisc(faultQdiscs[n]) }},
 		{Name: "take the link down", do: func(s *Sequence, _ int) error { s.up = false; return s.stage.dev.SetUp(false) }},
 		{Name: "take the link up", do: func(s *Sequence, _ int) error { s.up = true; return s.stage.dev.SetUp(true) }},
+		{Name: "rename the device", do: func(s *Sequence, _ int) error { return s.rename() }},
+		{Name: "move the device to another network namespace and back", do: func(s *Sequence, _ int) error { return s.travel() }},
+		{Name: "set tx_queue_len to 16, with an allocation that fails: the", Arguments: allocations, Allocation: true, do: func(s *Sequence, n int) error {
+			return s.failing(n, func() error {
+				err := s.stage.dev.SetTxQueueLen(16)
+				if err == nil {
+					s.slots = 16
+				}
+				return err
+			})
+		}},
+		{Name: "replace the qdisc by fq_codel, with an allocation that fails: the", Arguments: allocations, Allocation: true, do: func(s *Sequence, n int) error {
+			return s.failing(n, func() error { return s.replaceQdisc(tuntap.Qdisc{Kind: tuntap.FQCodel}) })
+		}},
+		{Name: "attach the queue, with an allocation that fails: the", Arguments: allocations, Allocation: true, do: func(s *Sequence, n int) error {
+			if s.attached {
+				return nil
+			}
+			return s.failing(n, func() error {
+				err := s.stage.dev.Attach(s.stage.queue)
+				s.attached = err == nil
+				return err
+			})
+		}},
 		{Name: "take a CPU offline and online", do: func(*Sequence, int) error {
 			const cpu = "/sys/devices/system/cpu/cpu3/online"
 			for _, state := range []string{"0", "1"} {
@@ -125,7 +151,9 @@ func (q *Sequence) Inject(f *Fault, n int) error {
 	step := f.Name
 	switch {
 	case f.Name == "replace the qdisc":
-		step = fmt.Sprintf("replace the qdisc by %s", faultQdiscs[n])
+		step = fmt.Sprintf("replace the qdisc by %v", faultQdiscs[n])
+	case f.Allocation:
+		step = fmt.Sprintf("%s %d.", f.Name, n)
 	case len(f.Arguments) > 0:
 		step = fmt.Sprintf("%s %d", f.Name, n)
 	}
@@ -153,6 +181,38 @@ func (q *Sequence) Script() string {
 		fmt.Fprintf(&b, "%d. %s\n", i+1, step)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func (q *Sequence) replaceQdisc(by tuntap.Qdisc) error {
+	err := q.stage.dev.SetQdisc(by)
+	if err == nil {
+		q.stage.Qdisc = by.Kind
+	}
+	return err
+}
+
+func (q *Sequence) rename() error {
+	name := "renamed" + q.stage.dev.Name()
+	if was, ok := strings.CutPrefix(q.stage.dev.Name(), "renamed"); ok {
+		name = was
+	}
+	return q.stage.dev.Rename(name)
+}
+
+// travel moves the device to another network namespace and back. When it is up
+// again it has the qdisc that devices with so many txqs begin with.
+func (q *Sequence) travel() error {
+	q.up = false
+	if err := q.stage.dev.Travel(); err != nil {
+		return err
+	}
+	q.stage.Qdisc = tuntap.MQ
+	for _, sender := range q.stage.senders() {
+		if err := sender.Reopen(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (q *Sequence) attach() error {
@@ -224,7 +284,7 @@ func (q *Sequence) Settle(patience time.Duration) (*Result, error) {
 	}
 	// What was on its way to a qdisc that is gone is being freed.
 	rcu.Synchronize()
-	result := &Result{Reached: true}
+	result := &Result{Reached: true, began: time.Now()}
 	if err := s.judge(q.before, result, patience); err != nil {
 		return nil, err
 	}

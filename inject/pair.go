@@ -99,7 +99,11 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 	if p.ConsumerFirst {
 		first, second = read, send
 	}
-	result := &Result{}
+	who := [2]string{producer, consumer}
+	if p.ConsumerFirst {
+		who = [2]string{consumer, producer}
+	}
+	result := &Result{began: time.Now()}
 	// The second is this thread: three CPUs that spin are one too many for
 	// two of a host without KVM.
 	if err := r.second.Set(p.Second); err != nil {
@@ -114,9 +118,13 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 		return nil, err
 	}
 	var err error
+	result.note(who[0], "begins")
 	if v.begin() {
+		result.note(who[0], "is held up")
+		result.note(who[1], "begins, and is held up until the other is done")
 		r.second.Arm(spun, r.trap)
 		err = second()
+		result.note(who[1], "is done")
 		// If the first needs a lock that the second holds, it cannot end
 		// before the second goes on, which is as lawful an order.
 		result.Waited = r.second.Expired()

@@ -129,7 +129,23 @@ type Result struct {
 	// AsksToQueue is how many packets were freed because a queue without a
 	// qdisc was stopped or refused them.
 	AsksToQueue uint64
+	// TimeLine says who was where.
+	TimeLine []contract.Moment
+
+	began time.Time
 }
+
+// note adds what happens now to the time line.
+func (r *Result) note(who, what string) {
+	r.TimeLine = append(r.TimeLine, contract.Moment{At: time.Since(r.began), Who: who, What: what})
+}
+
+// Who acts, in time lines.
+const (
+	producer = "producer"
+	consumer = "consumer"
+	other    = "other side"
+)
 
 // Decisive says whether the run was the schedule that it was to be.
 func (r *Result) Decisive() bool { return r.Reached && !r.Late }
@@ -200,7 +216,7 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 		}
 		victim = func() error { _, err := stage.victim.Send(); return err }
 	}
-	result := &Result{}
+	result := &Result{began: time.Now()}
 	if err := r.hold(s, victim, result); err != nil {
 		return nil, err
 	}
@@ -261,10 +277,17 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	if err := v.set(s.Point); err != nil {
 		return err
 	}
+	who, does := producer, "sends the packet that is to fill the ring"
+	if s.Opponent.Producer {
+		who, does = consumer, "reads"
+	}
+	result.note(who, does)
 	var acted error
 	if v.begin() {
 		result.Reached = true
+		result.note(who, "is held up")
 		acted = r.act(s.Opponent, result)
+		result.note(who, "goes on")
 	}
 	for s.Vhost && !v.thread.idle() {
 		nap() // see receive
@@ -272,18 +295,25 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	v.thread.wait()
 	r.trap.Disarm()
 	r.operator.wait()
+	result.note(who, "is done")
 	return errors.Join(v.err, acted)
 }
 
 func (r *Runner) act(o *Opponent, result *Result) error {
+	result.note(other, o.Does)
 	if !o.Waits {
 		err := o.act(r.stage)
+		result.note(other, "is done")
 		result.Late = !r.trap.Release()
 		return err
 	}
 	var err error
 	r.operator.start(func() { err = o.act(r.stage) })
-	result.Waited = !r.acted()
+	if result.Waited = !r.acted(); result.Waited {
+		result.note(other, "has to wait for the one that is held up")
+	} else {
+		result.note(other, "is done")
+	}
 	result.Late = !r.trap.Release()
 	r.operator.wait()
 	return err
@@ -345,12 +375,14 @@ func (s *Stage) judge(before account, result *Result, patience time.Duration) er
 	}
 	sum := s.account().since(before)
 	result.Books = sum.books(drops, left)
+	result.note(consumer, "has read all that comes")
 	if left > 0 {
 		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, patience)
 		result.Unbalanced = result.Books.Balance()
 		return nil
 	}
 	fresh := s.account()
+	result.note(producer, "sends a fresh packet")
 	if _, err := s.fresh.Send(); err != nil {
 		result.Stalled = fmt.Sprintf("a fresh packet could not be sent: %v", err)
 		return nil
@@ -364,6 +396,7 @@ func (s *Stage) judge(before account, result *Result, patience time.Duration) er
 	result.AsksToQueue = drops["NOT_SPECIFIED@__dev_queue_xmit"]
 	switch {
 	case stuck > 0:
+		result.note(consumer, "has waited long enough")
 		result.Stalled = fmt.Sprintf("a fresh packet stayed in the qdisc for %v although the ring is empty", patience)
 	case s.account().since(fresh).received == 0:
 		result.Stalled = "a fresh packet did not arrive, and the qdisc does not hold it"

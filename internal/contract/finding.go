@@ -3,6 +3,7 @@ package contract
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Finding is an interleaving, or a sequence of faults, that breaks a promise.
@@ -20,6 +21,8 @@ type Finding struct {
 	// times and broke the promise Failed times.
 	Schedule      string
 	Failed, Tries int
+	// TimeLine is that of one of those runs.
+	TimeLine []Moment `json:",omitempty"`
 	// Script, instead of all that, is a sequence of faults, a line each, and
 	// Seed what the random sequences that led to it were made from.
 	Script string `json:",omitempty"`
@@ -38,6 +41,13 @@ type Place struct {
 	Name string
 	// Text is the instruction.
 	Text string
+}
+
+// Moment is one entry of a time line.
+type Moment struct {
+	At   time.Duration // since the first
+	Who  string
+	What string
 }
 
 // Replay is the command that runs the finding's schedule or sequence alone.
@@ -79,6 +89,9 @@ func (f *Finding) String() string {
 	}
 	if f.Opponent != "" {
 		line("meanwhile", "%s", f.Opponent)
+	}
+	for i, m := range f.TimeLine {
+		line([]string{"time line", ""}[min(i, 1)], "%8.3f ms  %-10s  %s", float64(m.At.Microseconds())/1000, m.Who, m.What)
 	}
 	line("books", "%v", f.Books)
 	line("again", "%d of %d times", f.Failed, f.Tries)

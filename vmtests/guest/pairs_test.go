@@ -153,7 +153,7 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, promise con
 		}
 		if p, why := breachOf(result, c, b.pair); result.Decisive() && p == promise {
 			f.Failed++
-			f.Why, f.Books = why, result.Books
+			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
 		}
 	}
 	if f.Failed == 0 {

@@ -398,7 +398,7 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 		}
 		if promise, why := result.Breach(c, middle.schedule); promise == middle.promise {
 			f.Failed++
-			f.Why, f.Books = why, result.Books
+			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
 		}
 	}
 	if f.Failed == 0 {

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"pgregory.net/rapid"
 )
@@ -43,7 +45,12 @@ func faultsOn(t *testing.T, backpressure bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sequences{backpressure: backpressure}
+	s := &sequences{backpressure: backpressure, noFailing: inject.CanFailAllocations()}
+	if missing := (*tuntap.MissingError)(nil); errors.As(s.noFailing, &missing) {
+		t.Logf("not tried: %s, for which this kernel lacks %s", missing.What, missing.Option)
+	} else if s.noFailing != nil {
+		t.Fatal(s.noFailing)
+	}
 	defer s.close(t)
 	began := time.Now()
 	rounds := uint64(0)
@@ -69,6 +76,7 @@ func faultsOn(t *testing.T, backpressure bool) {
 type sequences struct {
 	backpressure  bool
 	vhost         bool
+	noFailing     error           // why allocations cannot be made to fail
 	faults        []*inject.Fault // that the device can have
 	device        *inject.Sequence
 	run, injected int
@@ -161,7 +169,9 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 		if s.device, err = inject.NewSequence(s.backpressure, s.vhost); err != nil {
 			rt.Fatal(err)
 		}
-		s.faults = slices.DeleteFunc(s.device.Faults(), func(f *inject.Fault) bool { return f.OptIn && contractOf(t) != contract.OptIn })
+		s.faults = slices.DeleteFunc(s.device.Faults(), func(f *inject.Fault) bool {
+			return f.OptIn && contractOf(t) != contract.OptIn || f.Allocation && s.noFailing != nil
+		})
 	}
 	s.run++
 	s.last = nil

@@ -61,17 +61,21 @@ func (l *Link) addAddress() error {
 // up says whether the device is up, as far as that can be known: one that is
 // gone is not.
 func (l *Link) up() bool {
-	ifr, err := unix.NewIfreq(l.Name)
+	ifr, err := unix.NewIfreq("")
 	if err != nil {
 		return false
 	}
+	// It may have been renamed.
+	ifr.SetUint32(uint32(l.Index))
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
-		return false
+	for _, request := range []uint{unix.SIOCGIFNAME, unix.SIOCGIFFLAGS} {
+		if err := unix.IoctlIfreq(fd, request, ifr); err != nil {
+			return false
+		}
 	}
 	return ifr.Uint16()&unix.IFF_UP != 0
 }

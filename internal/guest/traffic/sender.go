@@ -231,6 +231,16 @@ func (s *Sender) send() error {
 	return unix.Send(s.fd, s.packet, unix.MSG_DONTWAIT)
 }
 
+// Reopen sends through a new socket from the next packet on: the old one is no
+// longer bound once the device has left its network namespace
+// (net/packet/af_packet.c: packet_notifier).
+func (s *Sender) Reopen() error {
+	if err := s.Close(); err != nil {
+		return err
+	}
+	return s.open()
+}
+
 // Close closes the socket; what it has in the qdisc stays there.
 func (s *Sender) Close() error {
 	if s.fd < 0 {

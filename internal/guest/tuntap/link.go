@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 )
 
 // link is what the netlink library needs to know to address the device.
@@ -60,6 +62,49 @@ func (d *Device) Rename(name string) error {
 	}
 	d.name = name
 	return nil
+}
+
+// Travel moves the device to another network namespace and back, which takes it
+// down, and its qdisc with it (net/core/dev.c: __dev_change_net_namespace).
+func (d *Device) Travel() error {
+	// A namespace belongs to a thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		return fmt.Errorf("open this network namespace: %w", err)
+	}
+	defer home.Close()
+	abroad, err := netns.New()
+	if err != nil {
+		return &MissingError{Option: "CONFIG_NET_NS", What: "network namespaces", Err: err}
+	}
+	defer abroad.Close()
+	if err := netns.Set(home); err != nil {
+		return fmt.Errorf("return to the network namespace: %w", err)
+	}
+	if err := netlink.LinkSetNsFd(d.link(), int(abroad)); err != nil {
+		return fmt.Errorf("move %s to another network namespace: %w", d.name, err)
+	}
+	there, err := netlink.NewHandleAt(abroad)
+	if err != nil {
+		return fmt.Errorf("open the other network namespace: %w", err)
+	}
+	defer there.Close()
+	link, err := there.LinkByName(d.name)
+	if err == nil {
+		err = there.LinkSetNsFd(link, int(home))
+	}
+	if err != nil {
+		return fmt.Errorf("move %s back: %w", d.name, err)
+	}
+	if link, err = netlink.LinkByName(d.name); err != nil {
+		return fmt.Errorf("find %s again: %w", d.name, err)
+	}
+	if index := link.Attrs().Index; index != d.index {
+		return fmt.Errorf("%s came back as interface %d and had been %d", d.name, index, d.index)
+	}
+	return d.quieten()
 }
 
 // Stats are the device's own counters.
