@@ -45,6 +45,10 @@ func TestFindings(t *testing.T) {
 			[]string{"no-stall broken", "held up   at any of"},
 		},
 		{
+			"a vhost-net that never wakes", "vhost-never-wakes", "Schedules/handle_rx/send-three/ring=2/fq_codel/left=2", contract.Lossless,
+			[]string{"no-stall broken", "held up   at any of", "/vhost'"},
+		},
+		{
 			"a tail drop between two producers", stock, "Schedules/tun_net_xmit/second-fills/ring=2/fq_codel", contract.Lossless,
 			[]string{"no-tail-drop broken", "tail-dropped with a qdisc attached"},
 		},
