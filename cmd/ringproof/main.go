@@ -21,6 +21,8 @@ const usage = `usage: ringproof COMMAND [ARGUMENT ...]
                            contract on both, show them side by side
   proof [-h]               judge the designs and the planted bugs in patches/
   soak [-n N]              judge the sound designs N times
+  bisect [-h]              judge a tree for git bisect run: exit status 0 is good,
+                           1 bad, 125 cannot be built, booted or decided
   compare DIR [DIR ...]    show the artifacts of several runs side by side
 `
 
@@ -31,10 +33,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := command(ctx, os.Args[1:])
+	var status exitStatus
 	switch {
 	case err == nil:
 	case errors.Is(err, flag.ErrHelp), errors.Is(err, errUsage):
 		os.Exit(2)
+	case errors.As(err, &status):
+		os.Exit(int(status))
 	default:
 		fmt.Fprintf(os.Stderr, "ringproof: %v\n", err)
 		os.Exit(1)
@@ -54,6 +59,8 @@ func command(ctx context.Context, args []string) error {
 			return prove(ctx, args[1:])
 		case "soak":
 			return soak(ctx, args[1:])
+		case "bisect":
+			return bisect(ctx, args[1:])
 		case "compare":
 			return compare(args[1:])
 		}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/report"
+	"github.com/ringproof/ringproof/internal/host/suite"
+)
+
+// exitStatus is an error that says with what status to end.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// What git bisect run makes of a status.
+const (
+	bad        exitStatus = 1
+	cannotTell exitStatus = 125
+)
+
+// bisect judges a tree as it stands, for git bisect run.
+func bisect(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("ringproof bisect", flag.ContinueOnError)
+	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel source `tree`")
+	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep")
+	tests := flags.String("run", "", "tests to run, as go test's `-run`; without it, -short")
+	if err := flags.Parse(args); err != nil {
+		return flag.ErrHelp
+	}
+	c, err := contract.Parse(*want)
+	if err != nil {
+		return err
+	}
+	if *ksrc == "" {
+		return errors.New("bisect: which tree? -ksrc (or KSRC) names it")
+	}
+	k, err := kernel.Build(ctx, kernel.Spec{Source: *ksrc}, os.Stderr)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cannot be built: %v\n", err)
+		return cannotTell
+	}
+	args = []string{"-short"}
+	if *tests != "" {
+		args = []string{"-run=" + *tests}
+	}
+	run, err := suite.Run(ctx, suite.Config{Label: "bisect", Name: "bisect", Kernel: k, Contract: c, Args: args, Progress: os.Stderr})
+	if run == nil {
+		fmt.Fprintf(os.Stderr, "cannot be run: %v\n", err)
+		return cannotTell
+	}
+	fmt.Print(run.Text())
+	return verdict(run)
+}
+
+// verdict is good (nil) only if some check ran and nothing was left open.
+func verdict(run *report.Run) error {
+	seen := make(map[contract.Outcome]bool)
+	for _, p := range run.Promises() {
+		seen[p.Outcome] = true
+	}
+	switch {
+	case seen[contract.Broken]:
+		return bad
+	case seen[contract.Undecided], !seen[contract.Kept], len(run.Errors) > 0:
+		return cannotTell
+	}
+	return nil
+}
