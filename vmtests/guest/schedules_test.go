@@ -47,10 +47,13 @@ func TestSchedules(t *testing.T) {
 	}
 	x.settings(t, reads, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
 	x.settings(t, reads, false, []int{500}, tuntap.FQCodel)
-	// One that is emptied at once, and one that is not: the worker takes 64
-	// packets (drivers/vhost/net.c: VHOST_NET_BATCH).
-	x.settings(t, vhosts, false, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
-	x.settings(t, vhosts, false, []int{100}, tuntap.FQCodel)
+	x.settings(t, vhosts, false, []int{2}, tuntap.FQCodel)
+	if everything() {
+		x.settings(t, vhosts, false, []int{2}, tuntap.Noqueue)
+		// The worker takes 64 packets, and so not all of these at once
+		// (drivers/vhost/net.c: VHOST_NET_BATCH).
+		x.settings(t, vhosts, false, []int{100}, tuntap.FQCodel)
+	}
 }
 
 // Who consumes.
