@@ -59,6 +59,9 @@ const (
 	freshStageSource
 )
 
+// vnetHeader is the size of a virtio_net_hdr unless TUNSETVNETHDRSZ says otherwise.
+const vnetHeader = 10
+
 // packetBytes is the length of all packets of a stage, from the IP header on.
 const packetBytes = 64
 
@@ -71,12 +74,12 @@ func NewStage(at Setting) (_ *Stage, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	flags := uint16(0)
+	// With IFF_VNET_HDR, as virtual machines have it, a read into memory that
+	// is not there fails: the driver heeds whether it could copy that header
+	// (drivers/net/tun.c: tun_put_user), and nothing else.
+	flags := uint16(unix.IFF_VNET_HDR)
 	if at.Backpressure {
 		flags |= tuntap.IFFBackpressure
-	}
-	if at.Vhost {
-		flags |= unix.IFF_VNET_HDR
 	}
 	// With IFF_MULTI_QUEUE a queue can be detached.
 	s.dev, err = tuntap.Open(tuntap.Config{
@@ -97,7 +100,7 @@ func NewStage(at Setting) (_ *Stage, err error) {
 			return nil, err
 		}
 	}
-	header := 0
+	header := vnetHeader
 	if at.Vhost {
 		header = vhost.HeaderBytes
 		if err = s.addCard(); err != nil {

@@ -28,6 +28,28 @@ func TestNoStall(t *testing.T) {
 			})
 		}
 	}
+	variants(t, "detach", func(t *testing.T, flags uint16) {
+		r := newRig(t, rigConfig{mode: tuntap.TAP, queues: 2, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.MQ}, flags: flags}, contract.NoStall)
+		r.detachFull()
+	})
+}
+
+// detachFull detaches the first of two queues while its ring is full: the last
+// one takes its place, and its txq (drivers/net/tun.c: __tun_detach).
+func (r *rig) detachFull() {
+	r.ledger.Reconfigured()
+	for range r.cfg.txQueue + 1 {
+		if _, err := r.fresh[0].Send(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if err := r.dev.Detach(0); err != nil {
+		r.t.Fatal(err)
+	}
+	// One txq is left, to which all flows go.
+	r.fresh, r.bypass = r.fresh[:1], r.bypass[:1]
+	r.consumer.Resume()
+	r.decide()
 }
 
 // cycle fills and drains.

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestNoTailDrop(t *testing.T) {
 		overrunFrom(t, s, tuntap.FQCodel, promises)
 	}
 	for _, reader := range readers {
-		cfg := rigConfig{mode: tuntap.TUN, txQueue: 16, qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, readers: reader.cfg}
+		cfg := rigConfig{mode: tuntap.TUN, txQueue: cmp.Or(reader.txQueue, 16), qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, readers: reader.cfg}
 		if reader.cfg.Vhost != nil {
 			cfg.mode = tuntap.TAP
 		}

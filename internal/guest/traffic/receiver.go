@@ -42,11 +42,12 @@ func (r *Receiver) ReadBy(read func(buf []byte) (int, error)) (bool, error) {
 	switch {
 	case err == nil:
 		r.received++
+		length := n - r.sink.header
 		switch {
 		case r.length == 0:
 			r.sink.take(r.buf[:n])
-		case n != r.length:
-			r.odd[n]++
+		case length != r.length:
+			r.odd[length]++
 		}
 		return true, nil
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
