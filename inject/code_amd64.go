@@ -19,8 +19,11 @@ func (f *Function) decode(table symbols.Table, part symbols.Symbol, code []byte)
 		return s.Raw, s.Addr
 	}
 	// What pads functions apart, int3 and nops, is not part of them
-	// (arch/x86/include/asm/linkage.h).
-	code = bytes.TrimRight(code, "\xcc")
+	// (arch/x86/include/asm/linkage.h). Not bytes.TrimRight, to which all
+	// bytes that are no UTF-8 are alike, ret among them.
+	for bytes.HasSuffix(code, []byte{0xcc}) {
+		code = code[:len(code)-1]
+	}
 	for at := 0; at < len(code); {
 		addr := part.Addr + uint64(at)
 		p := Point{Addr: addr, Symbol: part.Raw, Offset: uint64(at)}

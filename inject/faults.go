@@ -51,7 +51,7 @@ func Faults() []*Fault {
 			_, err := s.stage.drain(n)
 			return err
 		}},
-		{Name: "read into a bad buffer", do: func(s *Sequence, _ int) error { return s.stage.readBad() }},
+		{Name: "read into a bad buffer", Arguments: []int{1, 100}, do: func(s *Sequence, n int) error { return s.stage.readBad(n) }},
 		{Name: "read into a buffer that is too short", do: func(s *Sequence, _ int) error { return s.stage.readShort() }},
 		{Name: "detach the queue", do: func(s *Sequence, _ int) error {
 			if !s.attached {
@@ -322,15 +322,19 @@ func (s *Stage) bypass(packets int) error {
 
 // readBad reads into memory that is not there. The driver has taken the packet
 // from the ring by then, and frees it.
-func (s *Stage) readBad() error {
-	switch _, _, errno := unix.Syscall(unix.SYS_READ, uintptr(s.dev.Queues()[s.queue]), 8, 2048); errno {
-	case unix.EFAULT, unix.EAGAIN, unix.EBADFD:
-		return nil
-	case 0:
-		return errors.New("read into a bad buffer: it succeeded")
-	default:
-		return fmt.Errorf("read into a bad buffer: %w, want EFAULT", errno)
+func (s *Stage) readBad(packets int) error {
+	for range packets {
+		switch _, _, errno := unix.Syscall(unix.SYS_READ, uintptr(s.dev.Queues()[s.queue]), 8, 2048); errno {
+		case unix.EFAULT:
+		case unix.EAGAIN, unix.EBADFD:
+			return nil
+		case 0:
+			return errors.New("read into a bad buffer: it succeeded")
+		default:
+			return fmt.Errorf("read into a bad buffer: %w, want EFAULT", errno)
+		}
 	}
+	return nil
 }
 
 // readShort reads less than a packet, and throws it away.

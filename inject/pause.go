@@ -46,16 +46,24 @@ func NewPauser() (*Pauser, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("map the control block of the pause: %w", err), p.objects.Close())
 	}
-	// A breakpoint that is passed by others' packets fires often; throttled,
-	// it would miss the packet that counts (kernel/events/core.c:
-	// __perf_event_account_interrupt). The rate can be set only while the
-	// other is neither 0 nor 100 (perf_event_max_sample_rate_handler).
-	for _, set := range [][2]string{{"perf_cpu_time_max_percent", "25"}, {"perf_event_max_sample_rate", "100000000"}, {"perf_cpu_time_max_percent", "0"}} {
-		if err := os.WriteFile("/proc/sys/kernel/"+set[0], []byte(set[1]), 0); err != nil {
-			return nil, errors.Join(fmt.Errorf("keep the kernel from throttling breakpoints: %w", err), p.Close())
-		}
+	if err := unthrottle(); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// unthrottle lets breakpoints fire as often as they will. One that is passed
+// by others' packets does so often; throttled, it would miss the packet that
+// counts (kernel/events/core.c: __perf_event_account_interrupt).
+func unthrottle() error {
+	// The rate can be set only while the other is neither 0 nor 100
+	// (perf_event_max_sample_rate_handler).
+	for _, set := range [][2]string{{"perf_cpu_time_max_percent", "25"}, {"perf_event_max_sample_rate", "100000000"}, {"perf_cpu_time_max_percent", "0"}} {
+		if err := os.WriteFile("/proc/sys/kernel/"+set[0], []byte(set[1]), 0); err != nil {
+			return fmt.Errorf("keep the kernel from throttling breakpoints: %w", err)
+		}
+	}
+	return nil
 }
 
 func pauseError(err error) error {
@@ -141,15 +149,7 @@ func (t *Trap) Set(p Point) error {
 }
 
 func (t *Trap) setBreakpoint(p Point) error {
-	t.attr = unix.PerfEventAttr{
-		Type:    unix.PERF_TYPE_BREAKPOINT,
-		Size:    uint32(unsafe.Sizeof(t.attr)),
-		Sample:  1,
-		Bp_type: breakpointX,
-		Ext1:    p.Addr,
-		Ext2:    uint64(unsafe.Sizeof(uintptr(0))), // len; any other is refused for X
-		Bits:    unix.PerfBitExcludeHv,
-	}
+	t.attr = breakpoint(p)
 	if t.event >= 0 {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(t.event), unix.PERF_EVENT_IOC_MODIFY_ATTRIBUTES, uintptr(unsafe.Pointer(&t.attr)))
 		if errno == 0 {

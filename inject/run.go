@@ -228,6 +228,13 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 		}
 	}
 	stage.plugged = s.Vhost
+	if s.Qdisc == tuntap.Noqueue {
+		// Nothing but one packet more, before anything is read, tells that the
+		// queue was stopped: it belongs into the ring, or was dropped for it.
+		if err := stage.fill(1); err != nil {
+			return nil, err
+		}
+	}
 	if err := stage.judge(before, result, patience); err != nil {
 		return nil, err
 	}

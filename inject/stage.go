@@ -59,7 +59,7 @@ const (
 	freshStageSource
 )
 
-// vnetHeader is the size of a virtio_net_hdr.
+// vnetHeader is the size of a virtio_net_hdr unless TUNSETVNETHDRSZ says otherwise.
 const vnetHeader = 10
 
 // packetBytes is the length of all packets of a stage, from the IP header on.

@@ -37,8 +37,21 @@ func (s *Seen) undecidable() string {
 	}
 }
 
+// uncounted says that the device's tx_dropped counts fewer packets than the
+// driver was seen to drop for want of room; "" if it does not. (More may be an
+// instrument that has missed some: that decides nothing.)
+func (s *Seen) uncounted() string {
+	if tail := s.Books.DropsFor(FullRing); s.Books.DeviceTxDropped < tail {
+		return fmt.Sprintf("%d packets were tail-dropped, but tx_dropped counts %d", tail, s.Books.DeviceTxDropped)
+	}
+	return ""
+}
+
 // NoTailDrop decides the promise of that name for a device with a qdisc.
 func (c Contract) NoTailDrop(s *Seen) (Outcome, string) {
+	if why := s.uncounted(); why != "" {
+		return Broken, why
+	}
 	if why := s.undecidable(); why != "" {
 		return Undecided, why
 	}
@@ -73,6 +86,9 @@ func (c Contract) NoTailDrop(s *Seen) (Outcome, string) {
 func (c Contract) NoqueueDrops(s *Seen) (Outcome, string) {
 	if s.AsksToQueue > 0 {
 		return Broken, fmt.Sprintf("a queue without a qdisc was stopped: the kernel logged %d times that the device asks to queue packet", s.AsksToQueue)
+	}
+	if why := s.uncounted(); why != "" {
+		return Broken, why
 	}
 	if why := s.undecidable(); why != "" {
 		return Undecided, why

@@ -7,7 +7,7 @@ import (
 
 func TestNoTailDrop(t *testing.T) {
 	clean := &Books{Offered: 100, Received: 100}
-	dropped := &Books{Offered: 100, Received: 93, Drops: map[string]uint64{"FULL_RING@tun_net_xmit": 7}}
+	dropped := &Books{Offered: 100, Received: 93, Drops: map[string]uint64{"FULL_RING@tun_net_xmit": 7}, DeviceTxDropped: 7}
 	stops := func(n uint64) *uint64 { return &n }
 	for _, tt := range []struct {
 		name     string
@@ -40,7 +40,7 @@ func TestNoTailDrop(t *testing.T) {
 }
 
 func TestNoqueueDrops(t *testing.T) {
-	dropped := &Books{Offered: 100, Received: 93, Drops: map[string]uint64{"FULL_RING@tun_net_xmit": 7}}
+	dropped := &Books{Offered: 100, Received: 93, Drops: map[string]uint64{"FULL_RING@tun_net_xmit": 7}, DeviceTxDropped: 7}
 	for _, tt := range []struct {
 		name string
 		seen Seen
@@ -50,6 +50,7 @@ func TestNoqueueDrops(t *testing.T) {
 		{"a full ring that drops nothing", Seen{Books: &Books{Offered: 100, Received: 100}, Pressed: true}, Broken},
 		{"a stopped queue", Seen{Books: dropped, Pressed: true, AsksToQueue: 1}, Broken},
 		{"a stopped queue, whatever the books say", Seen{Books: dropped, BooksErr: errors.New("x"), AsksToQueue: 1}, Broken},
+		{"a drop that is not counted", Seen{Books: &Books{Offered: 100, Received: 93, Drops: dropped.Drops, DeviceTxDropped: 6}, BooksErr: errors.New("x"), Pressed: true}, Broken},
 		{"no pressure", Seen{Books: dropped}, Undecided},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

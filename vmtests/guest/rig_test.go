@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/kmsg"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
@@ -39,6 +40,8 @@ type rig struct {
 	// overlap is how many transmits can run at once on one txq.
 	overlap int
 	pressed bool
+	// stops counts the stops of the queue where a contract asks for them.
+	stops *inject.Stops
 }
 
 type rigConfig struct {
@@ -95,11 +98,24 @@ func (r *rig) open() (err error) {
 	}
 	r.t.Cleanup(func() { r.closing(r.consumer.Stop()) })
 	r.consumer.Resume()
+	if r.contract.Of(r.backpressure()) == contract.RareDrop {
+		// Without, drops decide nothing, and there need not be any.
+		stops, err := inject.CountStops()
+		if err != nil {
+			r.t.Logf("stops of the queue are not counted: %v", err)
+		} else {
+			r.stops = stops
+			r.t.Cleanup(func() { r.closing(stops.Close()) })
+		}
+	}
 	r.fresh = r.probes(freshSource, traffic.PacketSocket)
 	r.bypass = r.probes(bypassSource, traffic.PacketBypass)
 	r.consumer.Pause()
 	return nil
 }
+
+// backpressure is whether the device was opened with IFF_BACKPRESSURE.
+func (r *rig) backpressure() bool { return r.cfg.flags&tuntap.IFFBackpressure != 0 }
 
 func (r *rig) closing(err error) {
 	if err != nil {
@@ -234,7 +250,12 @@ func (r *rig) press() {
 	var taken uint64 // by the driver, as of since
 	since := time.Now()
 	for deadline := time.Now().Add(pressure); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
-		if r.tailDrops() > 0 {
+		device, err := r.dev.Stats()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		// Two witnesses, either of which a driver may fail to tell.
+		if r.tailDrops() > 0 || device.TxDropped > 0 {
 			r.pressed = true
 			return
 		}
@@ -333,11 +354,19 @@ func (r *rig) seen() *contract.Seen {
 	if logErr != nil {
 		r.t.Errorf("whether the kernel complained is not known: %v", logErr)
 	}
-	return &contract.Seen{
+	seen := &contract.Seen{
 		Books: books, BooksErr: err, Pressed: r.pressed,
-		Overlap: r.overlap, Backpressure: r.cfg.flags&tuntap.IFFBackpressure != 0,
+		Overlap: r.overlap, Backpressure: r.backpressure(),
 		AsksToQueue: kmsg.AsksToQueue(records, r.dev.Name()),
 	}
+	if r.stops != nil {
+		n, err := r.stops.Count()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		seen.Stops = &n
+	}
+	return seen
 }
 
 // verdict reports what was found out about a promise, and fails the test

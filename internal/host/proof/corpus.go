@@ -3,6 +3,7 @@ package proof
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/mail"
 	"os"
@@ -35,12 +36,17 @@ type Design struct {
 //	Design: opt-in-2
 //	Promise: no-stall
 //	Caught-by: TestSchedules/tun_net_xmit/drain-all/ring=2/fq_codel
+//
+// and, if it keeps the check from deciding anything, as a guest that dies does,
+//
+//	Verdict: undecided
 type Bug struct {
 	Name    string // the patch's file name without .patch
 	Design  *Design
 	Subject string
 	Promise contract.Promise // that it breaks
 	Check   string           // that catches it, as go test's -run
+	Verdict contract.Outcome // of that check
 }
 
 // series is what its kernel is made of.
@@ -142,6 +148,7 @@ func readBug(file string, designs []*Design) error {
 		}
 	}
 	b.Check = said["Caught-by"]
+	b.Verdict = cmp.Or(contract.Outcome(said["Verdict"]), contract.Broken)
 	if b.Promise, err = parsePromise(said["Promise"]); err != nil {
 		return err
 	}

@@ -260,7 +260,7 @@ func worse(a, b contract.Outcome) bool {
 // caught says whether the run saw the bug break what it breaks, and notes how.
 func (o *Outcome) caught(run *report.Run, b *Bug) bool {
 	i := slices.IndexFunc(run.Verdicts, func(v contract.Verdict) bool {
-		return v.Promise == b.Promise && v.Outcome == contract.Broken
+		return v.Promise == b.Promise && v.Outcome == b.Verdict
 	})
 	if i < 0 {
 		return false
