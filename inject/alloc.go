@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
@@ -69,9 +68,12 @@ func failNth(n int, do func() error) (err error) {
 // for that is no error; the device must be as it was.
 func (q *Sequence) failing(n int, do func() error) error {
 	err := failNth(n, do)
-	if err != nil && (errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EAGAIN) || strings.Contains(err.Error(), "cannot allocate memory")) {
-		q.steps[len(q.steps)-1] += " (refused: no memory)"
-		return nil
+	// ENOBUFS is a message of netlink's, ENFILE its socket.
+	for _, refused := range []error{unix.ENOMEM, unix.ENOBUFS, unix.ENFILE} {
+		if errors.Is(err, refused) {
+			q.steps[len(q.steps)-1] += " (refused: no memory)"
+			return nil
+		}
 	}
 	return err
 }
