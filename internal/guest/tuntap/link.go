@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // link is what the netlink library needs to know to address the device.
@@ -86,7 +87,7 @@ func (d *Device) Travel() error {
 	if err := netlink.LinkSetNsFd(d.link(), int(abroad)); err != nil {
 		return fmt.Errorf("move %s to another network namespace: %w", d.name, err)
 	}
-	there, err := netlink.NewHandleAt(abroad)
+	there, err := netlink.NewHandleAt(abroad, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open the other network namespace: %w", err)
 	}
