@@ -231,24 +231,12 @@ func (q *Sequence) reopen() error {
 }
 
 func (q *Sequence) reopenQueue() error {
-	s := q.stage
-	if err := s.dev.SetPersist(true); err != nil {
-		return err
-	}
-	if err := s.dev.CloseQueue(s.queue); err != nil {
-		return err
-	}
-	queue, err := s.dev.AddQueue()
-	if err != nil {
-		return err
-	}
 	q.attached = true
-	s.queue = queue
-	s.receiver.Reopen(s.dev.Queues()[queue])
-	if s.card == nil {
-		return nil
+	s := q.stage
+	if err := s.reopen(); err != nil || s.card == nil {
+		return err
 	}
-	return s.card.Retarget(s.dev.Queues()[queue])
+	return s.card.Retarget(s.dev.Queues()[s.queue])
 }
 
 // switchover turns IFF_BACKPRESSURE on or off, which only a queue that is the
@@ -320,12 +308,30 @@ func (s *Stage) bypass(packets int) error {
 	return nil
 }
 
+// reopen makes the device persistent, closes its queue, and opens another.
+func (s *Stage) reopen() error {
+	if err := s.dev.SetPersist(true); err != nil {
+		return err
+	}
+	if err := s.dev.CloseQueue(s.queue); err != nil {
+		return err
+	}
+	queue, err := s.dev.AddQueue()
+	if err != nil {
+		return err
+	}
+	s.queue = queue
+	s.receiver.Reopen(s.dev.Queues()[queue])
+	return nil
+}
+
 // readBad reads into memory that is not there. The driver has taken the packet
 // from the ring by then, and frees it.
 func (s *Stage) readBad(packets int) error {
 	for range packets {
 		switch _, _, errno := unix.Syscall(unix.SYS_READ, uintptr(s.dev.Queues()[s.queue]), 8, 2048); errno {
 		case unix.EFAULT:
+			s.ring.consume()
 		case unix.EAGAIN, unix.EBADFD:
 			return nil
 		case 0:

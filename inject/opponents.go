@@ -18,6 +18,8 @@ type Opponent struct {
 	Waits bool
 	// MinRing is the smallest ring that it makes sense with.
 	MinRing int
+	// Reads: it needs a consumer that reads the queue itself.
+	Reads bool
 
 	act func(*Stage) error
 	// undo brings the stage back to what it was.
@@ -48,13 +50,17 @@ func Opponents() []*Opponent {
 			_, err := s.drain(s.Ring / 2)
 			return err
 		}},
+		{Name: "drain-bad", Does: "the consumer reads all that is there into memory that is not", Reads: true, act: func(s *Stage) error {
+			return s.readBad(all)
+		}},
 		{Name: "second-fills", Does: "a second producer, past the qdisc, fills the ring", Waits: true, fills: true, act: (*Stage).overrun},
 		{Name: "reattach", Does: "TUNSETQUEUE: the queue is detached and attached", Control: true, Waits: true, act: func(s *Stage) error {
-			if err := s.dev.Detach(0); err != nil {
+			if err := s.dev.Detach(s.queue); err != nil {
 				return err
 			}
-			return s.dev.Attach(0)
+			return s.dev.Attach(s.queue)
 		}},
+		{Name: "reopen", Does: "the queue of a persistent device is closed, and opened again", Control: true, Waits: true, Reads: true, act: (*Stage).reopen},
 		{Name: "grow", Does: "tx_queue_len is doubled", Control: true, Waits: true, act: resize(func(s *Stage) int { return 2 * s.Ring }), undo: original},
 		{Name: "shrink", Does: "tx_queue_len is halved", Control: true, Waits: true, MinRing: 2, fills: true, act: resize(func(s *Stage) int { return s.Ring / 2 }), undo: original},
 		{Name: "zero", Does: "tx_queue_len is set to 0 and back", Control: true, Waits: true, tailDrops: true, act: func(s *Stage) error {

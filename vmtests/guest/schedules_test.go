@@ -125,7 +125,7 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 						continue
 					}
 					for _, opponent := range inject.Opponents() {
-						if opponent.Control != control || opponent.Producer != target.Consumer || ring < opponent.MinRing {
+						if opponent.Control != control || opponent.Producer != target.Consumer || ring < opponent.MinRing || vhost && opponent.Reads {
 							continue
 						}
 						at := inject.Setting{Ring: ring, Qdisc: qdisc, Backpressure: backpressure, Vhost: vhost}
