@@ -27,7 +27,7 @@ test: deps
 	KERNEL="$$($(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash)" $(GO) test -count=1 -timeout=40m -p=1 -skip='^TestNoStall$$/^detach$$|^Test(ControlSchedules|RequeueSchedules|Faults)$$' ./...
 
 # The planted bugs that selftest boots; make proof has them all.
-BUGS = alters leaks never-wakes no-recheck stops-noqueue vhost-never-wakes
+BUGS = alters leaks never-wakes no-recheck stops-noqueue vhost-never-wakes trims-twice
 
 # All kernels that the tests boot, with progress that go test would hide; those
 # last that leave the least of the others' object files.
@@ -35,7 +35,7 @@ kernels:
 	$(RINGPROOF) kernel
 	$(RINGPROOF) kernel -series patches/designs/lossless
 	$(RINGPROOF) kernel -series patches/designs/opt-in-2
-	for bug in $(BUGS); do $(RINGPROOF) kernel -series patches/designs/lossless -series patches/bugs/$$bug.patch || exit; done
+	for bug in $(BUGS:%=patches/bugs/%.patch); do $(RINGPROOF) kernel -series patches/designs/$$(sed -n 's/^Design: //p' $$bug) -series $$bug || exit; done
 	$(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash
 	for lack in internal/host/kernel/testdata/no-*.config; do $(RINGPROOF) kernel -series patches/designs/lossless -config $$lack || exit; done
 	$(RINGPROOF) kernel -series patches/designs/lossless -config modular
