@@ -185,8 +185,13 @@ func (q *Sequence) Script() string {
 
 func (q *Sequence) replaceQdisc(by tuntap.Qdisc) error {
 	err := q.stage.dev.SetQdisc(by)
-	if err == nil {
+	switch {
+	case err == nil:
 		q.stage.Qdisc = by.Kind
+	case q.slots == 0 && errors.Is(err, unix.EINVAL):
+		// net/sched/sch_generic.c: pfifo_fast_init wants a tx_queue_len.
+		q.steps[len(q.steps)-1] += " (refused: no tx_queue_len)"
+		return nil
 	}
 	return err
 }
@@ -220,8 +225,8 @@ func (q *Sequence) attach() error {
 		return nil
 	}
 	q.attached = true
-	// The worker does not notice by itself (drivers/net/tun.c: tun_chr_poll);
-	// who attaches a queue has it set again.
+	// The worker may have packets in hand, which it gives back when its
+	// backend is unset (drivers/vhost/net.c: vhost_net_buf_unproduce).
 	return q.whileStopped(func() error { return q.stage.dev.Attach(q.stage.queue) })
 }
 

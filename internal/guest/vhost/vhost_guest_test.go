@@ -21,7 +21,8 @@ func open(t *testing.T, queues, length int, qdisc tuntap.Kind) (*tuntap.Device, 
 	if os.Getenv("RINGPROOF_GUEST") == "" {
 		t.Skip("makes network devices: runs in the VM only (RINGPROOF_GUEST is not set)")
 	}
-	d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, Queues: queues, TxQueueLen: &length, Flags: unix.IFF_VNET_HDR, Qdisc: tuntap.Qdisc{Kind: qdisc}})
+	// With IFF_MULTI_QUEUE a queue can be detached.
+	d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, Queues: queues, MultiQueue: true, TxQueueLen: &length, Flags: unix.IFF_VNET_HDR, Qdisc: tuntap.Qdisc{Kind: qdisc}})
 	check(t, err)
 	t.Cleanup(func() { check(t, d.Close()) })
 	link, err := traffic.LinkByName(d.Name())
@@ -355,4 +356,25 @@ func TestADeviceWithoutHeadersIsRefused(t *testing.T) {
 	} else {
 		t.Log(err)
 	}
+}
+
+// A worker that is kicked while its queue is detached goes on to wait for
+// packets, and finds those that come once it is attached again
+// (drivers/net/tun.c: __tun_detach leaves the file its device).
+func TestAKickWhileDetached(t *testing.T) {
+	d, q, s := card(t, vhost.Config{}, 64)
+	q.Offer(q.Free())
+	check(t, d.Detach(0))
+	q.Kick()
+	time.Sleep(100 * time.Millisecond)
+	check(t, d.Attach(0))
+	send(t, s, 1)
+	// Waits and does not ask, for to ask is to kick.
+	buf := make([]byte, 2048)
+	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(time.Millisecond) {
+		if _, err := q.Read(buf); err == nil {
+			return
+		}
+	}
+	t.Error("the packet did not arrive")
 }
