@@ -35,7 +35,7 @@ type Config struct {
 	Dir string
 	// Shard of Shards, from 1: only every Shards'th job is done. 0 is all.
 	Shard, Shards int
-	// Only names jobs to do; nil is all.
+	// Only names jobs to do; none is all.
 	Only []string
 	// Progress is told what is done.
 	Progress io.Writer
@@ -104,7 +104,7 @@ func (cfg *Config) mine(all []job) ([]job, error) {
 		if cfg.Shards > 0 && i%cfg.Shards != cfg.Shard-1 {
 			continue
 		}
-		if cfg.Only != nil && !slices.Contains(cfg.Only, j.name) && (j.bug == nil || !slices.Contains(cfg.Only, j.bug.Name)) {
+		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, j.name) && (j.bug == nil || !slices.Contains(cfg.Only, j.bug.Name)) {
 			continue
 		}
 		mine = append(mine, j)
