@@ -63,8 +63,11 @@ func Opponents() []*Opponent {
 		{Name: "reopen", Does: "the queue of a persistent device is closed, and opened again", Control: true, Waits: true, Reads: true, act: (*Stage).reopen},
 		{Name: "grow", Does: "tx_queue_len is doubled", Control: true, Waits: true, act: resize(func(s *Stage) int { return 2 * s.Ring }), undo: original},
 		{Name: "shrink", Does: "tx_queue_len is halved", Control: true, Waits: true, MinRing: 2, fills: true, act: resize(func(s *Stage) int { return s.Ring / 2 }), undo: original},
-		{Name: "zero", Does: "tx_queue_len is set to 0 and back", Control: true, Waits: true, tailDrops: true, act: func(s *Stage) error {
+		{Name: "zero", Does: "tx_queue_len is set to 0, a packet is sent past the qdisc, and tx_queue_len is set back", Control: true, Waits: true, tailDrops: true, act: func(s *Stage) error {
 			if err := s.dev.SetTxQueueLen(0); err != nil {
+				return err
+			}
+			if _, err := s.second.Send(); err != nil {
 				return err
 			}
 			return original(s)
