@@ -16,7 +16,7 @@ import (
 // decided, and others are not.
 func midway(t *testing.T, test string) *harness {
 	t.Helper()
-	h := start(t, on(lossless(t)), "-short")
+	h := start(t, on(lossless(t)), "-short", withoutReattach)
 	h.until(`"Action":"pass","Test":"` + test + `/`)
 	return h
 }

@@ -143,7 +143,7 @@ func TestLackingKernels(t *testing.T) {
 	})
 	t.Run("modules", func(t *testing.T) {
 		k := kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}, Fragments: []string{"modular"}})
-		h, code := run(t, on(k), "-short")
+		h, code := run(t, on(k), "-short", withoutReattach)
 		if code != 0 {
 			t.Errorf("exit status %d:\n%s", code, h.out)
 		}

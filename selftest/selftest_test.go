@@ -22,6 +22,9 @@ import (
 	"github.com/ringproof/ringproof/internal/host/report"
 )
 
+// withoutReattach leaves out where patches/designs/lossless stalls for good.
+const withoutReattach = "-skip=^TestNoStall$/^detach$"
+
 // A harness is one use of go test ./vmtests.
 type harness struct {
 	t   testing.TB
