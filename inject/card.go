@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A stage whose device has IFF_VNET_HDR has a card: a virtqueue of vhost-net.
+// A stage of a setting with Vhost has a card: a virtqueue of vhost-net.
 // While it is plugged in, its worker consumes the ring; else read(2) does. The
 // worker takes packets from the ring, up to 64 at once, whether there are
 // buffers for them or not; then it waits for a kick, and takes no more.

@@ -64,8 +64,8 @@ func (q *Sequence) offer(n int, flaw vhost.Flaw) error {
 	return nil
 }
 
-// startCard sets the backend. The kernel refuses that for a queue that is
-// detached (drivers/vhost/vhost.c: vhost_poll_start).
+// startCard sets the backend, unless the queue is detached: then attaching it
+// does.
 func (q *Sequence) startCard() error {
 	if !q.attached {
 		return nil

@@ -88,10 +88,12 @@ func Faults() []*Fault {
 			if s.attached {
 				return nil
 			}
-			return s.failing(n, func() error {
-				err := s.stage.dev.Attach(s.stage.queue)
-				s.attached = err == nil
-				return err
+			return s.whileStopped(func() error {
+				return s.failing(n, func() error {
+					err := s.stage.dev.Attach(s.stage.queue)
+					s.attached = err == nil
+					return err
+				})
 			})
 		}},
 		{Name: "take a CPU offline and online", do: func(*Sequence, int) error {

@@ -32,7 +32,7 @@ type Stage struct {
 	ledger   *ledger.Ledger
 	receiver *traffic.Receiver
 	ring     *ring
-	// card is nil without IFF_VNET_HDR; hand is how many packets its worker
+	// card is nil unless vhost-net consumes; hand is how many packets its worker
 	// had in hand when it was plugged in and that have not been received.
 	card    *vhost.Queue
 	plugged bool
