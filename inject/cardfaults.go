@@ -64,8 +64,8 @@ func (q *Sequence) offer(n int, flaw vhost.Flaw) error {
 	return nil
 }
 
-// startCard sets the backend, unless the queue is detached: then attaching it
-// does.
+// startCard sets the backend, unless the queue is detached: then Settle does,
+// once it is attached.
 func (q *Sequence) startCard() error {
 	if !q.attached {
 		return nil
