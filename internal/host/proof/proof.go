@@ -52,7 +52,7 @@ type Outcome struct {
 	BuildSeconds, RunSeconds float64
 	// Promises are the verdicts of the design's runs, or the bug's.
 	Promises map[contract.Promise]contract.Outcome
-	// Tests are those that found a promise broken.
+	// Tests are those that found a promise broken, or could not decide it.
 	Tests map[contract.Promise][]string
 	// Offered and TailDrops count the packets with a qdisc attached.
 	Offered, TailDrops uint64
@@ -84,6 +84,9 @@ type job struct {
 	bug      *Bug // nil if it is the design that is judged
 }
 
+// called says whether that is the job's name, or its bug's.
+func (j job) called(name string) bool { return name == j.name || j.bug != nil && name == j.bug.Name }
+
 // jobs are all there are: those whose kernels have most in common are
 // neighbours, which is quicker to build.
 func jobs(designs []*Design, patches string) []job {
@@ -99,18 +102,22 @@ func jobs(designs []*Design, patches string) []job {
 
 // mine are the jobs to do.
 func (cfg *Config) mine(all []job) ([]job, error) {
+	for _, name := range cfg.Only {
+		if !slices.ContainsFunc(all, func(j job) bool { return j.called(name) }) {
+			return nil, fmt.Errorf("there is no design and no bug called %q", name)
+		}
+	}
 	var mine []job
 	for i, j := range all {
 		if cfg.Shards > 0 && i%cfg.Shards != cfg.Shard-1 {
 			continue
 		}
-		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, j.name) && (j.bug == nil || !slices.Contains(cfg.Only, j.bug.Name)) {
-			continue
+		if len(cfg.Only) == 0 || slices.ContainsFunc(cfg.Only, j.called) {
+			mine = append(mine, j)
 		}
-		mine = append(mine, j)
 	}
 	if len(mine) == 0 {
-		return nil, errors.New("nothing to prove: no design and no bug is called so, or there are more shards than jobs")
+		return nil, errors.New("nothing to prove: there are more shards than jobs")
 	}
 	return mine, nil
 }
@@ -245,7 +252,7 @@ func (o *Outcome) add(run *report.Run) {
 			o.Offered += uint64(v.Books.Offered)
 			o.TailDrops += uint64(v.Books.DropsFor(contract.FullRing))
 		}
-		if v.Outcome == contract.Broken {
+		if v.Outcome == contract.Broken || v.Outcome == contract.Undecided {
 			o.Tests[v.Promise] = append(o.Tests[v.Promise], v.Test)
 		}
 	}

@@ -118,6 +118,26 @@ func TestWrong(t *testing.T) {
 	}
 }
 
+// TestNames: a name that is none is not passed over.
+func TestNames(t *testing.T) {
+	all := []job{{name: "d"}, {name: "d+b", bug: &Bug{Name: "b"}}}
+	for _, tt := range []struct {
+		only []string
+		jobs int
+		err  string
+	}{
+		{nil, 2, ""},
+		{[]string{"b"}, 1, ""},
+		{[]string{"d", "d+b"}, 2, ""},
+		{[]string{"b", "c"}, 0, `"c"`},
+	} {
+		mine, err := (&Config{Only: tt.only}).mine(all)
+		if len(mine) != tt.jobs || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%v: %d jobs, %v; want %d, %q", tt.only, len(mine), err, tt.jobs, tt.err)
+		}
+	}
+}
+
 // TestShards: every job is in one shard.
 func TestShards(t *testing.T) {
 	all := make([]job, 10)
