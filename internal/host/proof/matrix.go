@@ -72,14 +72,16 @@ func (p *Proof) Text() string {
 		row(append(cells, fmt.Sprintf("%d of %d", o.TailDrops, o.Offered), fmt.Sprintf("%.0f", o.RunSeconds))...)
 	}
 	tw.Flush()
-	b.WriteByte('\n')
-	row("BUG", "ON", "BREAKS", "CAUGHT BY", "SECONDS", "REPLAY")
 	bugs, caught, seconds := 0, 0, 0.0
 	for _, d := range p.Designs {
 		for _, bug := range d.Bugs {
 			o := p.Outcomes[d.Name+"+"+bug.Name]
 			if o == nil {
 				continue
+			}
+			if bugs == 0 {
+				b.WriteByte('\n')
+				row("BUG", "ON", "BREAKS", "CAUGHT BY", "SECONDS", "REPLAY")
 			}
 			bugs++
 			seconds += o.BuildSeconds + o.RunSeconds
@@ -97,7 +99,9 @@ func (p *Proof) Text() string {
 		}
 	}
 	tw.Flush()
-	fmt.Fprintf(&b, "\n%d of %d bugs caught, in %.0f s of building and running (seconds: build + run)\n", caught, bugs, seconds)
+	if bugs > 0 {
+		fmt.Fprintf(&b, "\n%d of %d bugs caught, in %.0f s of building and running (seconds: build + run)\n", caught, bugs, seconds)
+	}
 	for _, wrong := range p.Wrong() {
 		fmt.Fprintf(&b, "wrong: %s\n", wrong)
 	}
