@@ -125,6 +125,23 @@ func TestAPauseThatIsNeverReleased(t *testing.T) {
 	}
 }
 
+// TestBooksOfTheImpatient: the time may pass while the VM does not run. Packets
+// that are on their way then are still waited for.
+func TestBooksOfTheImpatient(t *testing.T) {
+	r := newRunner(t)
+	for _, name := range []string{"drain-all", "drain-bad"} {
+		for range 20 {
+			result, err := r.Run(Schedule{Point: start(t), Opponent: opponent(t, name), Ring: 16, Qdisc: tuntap.FQCodel}, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.Unbalanced != nil {
+				t.Fatalf("%s: %v", name, result.Unbalanced)
+			}
+		}
+	}
+}
+
 // TestKprobes: with all breakpoints of the CPU taken, kprobes do the same.
 func TestKprobes(t *testing.T) {
 	r := newRunner(t)

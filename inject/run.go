@@ -228,13 +228,6 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 		}
 	}
 	stage.plugged = s.Vhost
-	if s.Qdisc == tuntap.Noqueue {
-		// Nothing but one packet more, before anything is read, tells that the
-		// queue was stopped: it belongs into the ring, or was dropped for it.
-		if err := stage.fill(1); err != nil {
-			return nil, err
-		}
-	}
 	if err := stage.judge(before, result, patience); err != nil {
 		return nil, err
 	}
@@ -380,12 +373,12 @@ func (s *Stage) judge(before account, result *Result, patience time.Duration) er
 	if err != nil {
 		return err
 	}
-	sum := s.account().since(before)
-	result.Books = sum.books(drops, left)
+	result.close(s.account().since(before), drops, left)
 	result.note(consumer, "has read all that comes")
 	if left > 0 {
 		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, patience)
-		result.Unbalanced = result.Books.Balance()
+	}
+	if left > 0 || result.Unbalanced != nil {
 		return nil
 	}
 	fresh := s.account()
@@ -394,13 +387,11 @@ func (s *Stage) judge(before account, result *Result, patience time.Duration) er
 		result.Stalled = fmt.Sprintf("a fresh packet could not be sent: %v", err)
 		return nil
 	}
-	stuck, err := s.settle(fresh, drops, patience)
+	stuck, err := s.settle(before, drops, patience)
 	if err != nil {
 		return err
 	}
-	sum = s.account().since(before)
-	result.Books, result.Wrong = sum.books(drops, stuck), sum.wrong
-	result.AsksToQueue = drops["NOT_SPECIFIED@__dev_queue_xmit"]
+	result.close(s.account().since(before), drops, stuck)
 	switch {
 	case stuck > 0:
 		result.note(consumer, "has waited long enough")
@@ -408,15 +399,25 @@ func (s *Stage) judge(before account, result *Result, patience time.Duration) er
 	case s.account().since(fresh).received == 0:
 		result.Stalled = "a fresh packet did not arrive, and the qdisc does not hold it"
 	}
-	result.Unbalanced = result.Books.Balance()
 	return nil
 }
 
-// settle reads until every packet since then is accounted for, or nothing has
-// moved for all the patience there is. It adds to drops, and returns what the
-// qdisc still holds.
+// close closes the books.
+func (r *Result) close(sum account, drops map[string]uint64, left int) {
+	r.Books, r.Wrong = sum.books(drops, left), sum.wrong
+	r.Unbalanced = r.Books.Balance()
+	r.AsksToQueue = drops["NOT_SPECIFIED@__dev_queue_xmit"]
+}
+
+// settle reads until every packet since then is received, in drops, or held by
+// a qdisc while nothing has moved for all the patience there is. It adds to
+// drops, and returns what the qdisc holds. One that is nowhere is on its way, on
+// a CPU that does not run: it is given Patience to arrive.
 func (s *Stage) settle(since account, drops map[string]uint64, patience time.Duration) (left int, err error) {
 	var dropped uint64
+	for _, n := range drops {
+		dropped += n
+	}
 	moved := time.Now()
 	quiet := false
 	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
@@ -447,12 +448,15 @@ func (s *Stage) settle(since account, drops map[string]uint64, patience time.Dur
 				return 0, nil
 			}
 		}
-		if time.Since(moved) > patience {
-			break
+		if still := time.Since(moved); still > patience {
+			rcu.Synchronize()
+			if left, err = s.qlen(); err != nil {
+				return 0, err
+			}
+			if a.received+dropped+uint64(left) >= a.born() || still > Patience {
+				return left, nil
+			}
 		}
 		quiet = !s.readable(wait)
 	}
-	// One that is on its way is in neither.
-	rcu.Synchronize()
-	return s.qlen()
 }
