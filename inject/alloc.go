@@ -3,11 +3,13 @@ package inject
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
@@ -22,22 +24,25 @@ var allocations = func() (n []int) {
 	return n
 }()
 
-const failslab = "/sys/kernel/debug/failslab"
+// failures are the files that say which allocations can fail.
+const failures = "/sys/kernel/debug"
 
 // CanFailAllocations is a *tuntap.MissingError if the kernel's allocations
 // cannot be made to fail for one thread alone.
 func CanFailAllocations() error {
-	if _, err := os.Stat(failslab); errors.Is(err, fs.ErrNotExist) {
-		return &tuntap.MissingError{Option: "CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS", What: "allocations that fail", Err: err}
-	} else if err != nil {
-		return err
-	}
-	for _, setting := range []struct{ name, value string }{
+	for _, setting := range []struct{ path, value string }{
 		// Those that may sleep, which are what matters here, fail too.
-		{"ignore-gfp-wait", "N"},
-		{"verbose", "0"},
+		{"failslab/ignore-gfp-wait", "N"},
+		{"failslab/verbose", "0"},
+		{"fail_page_alloc/ignore-gfp-wait", "N"},
+		{"fail_page_alloc/min-order", "0"},
+		{"fail_page_alloc/verbose", "0"},
 	} {
-		if err := os.WriteFile(filepath.Join(failslab, setting.name), []byte(setting.value), 0); err != nil {
+		err := os.WriteFile(filepath.Join(failures, setting.path), []byte(setting.value), 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return &tuntap.MissingError{Option: "CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC and CONFIG_FAULT_INJECTION_DEBUG_FS", What: "allocations that fail", Err: err}
+		}
+		if err != nil {
 			return fmt.Errorf("make allocations fail: %w", err)
 		}
 	}
@@ -45,33 +50,48 @@ func CanFailAllocations() error {
 }
 
 // failNth does what do does while this thread's nth allocation fails
-// (Documentation/fault-injection/fault-injection.rst: fail-nth).
-func failNth(n int, do func() error) (err error) {
+// (Documentation/fault-injection/fault-injection.rst: fail-nth), and says
+// whether there were so many.
+func failNth(n int, do func() error) (failed bool, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	nth, err := os.OpenFile(fmt.Sprintf("/proc/self/task/%d/fail-nth", unix.Gettid()), os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("make allocation %d fail: %w", n, err)
+		return false, fmt.Errorf("make allocation %d fail: %w", n, err)
 	}
 	defer nth.Close()
 	if _, err := nth.WriteString(strconv.Itoa(n)); err != nil {
-		return fmt.Errorf("make allocation %d fail: %w", n, err)
+		return false, fmt.Errorf("make allocation %d fail: %w", n, err)
 	}
 	err = do()
-	if _, reset := nth.WriteAt([]byte("0"), 0); reset != nil {
-		return errors.Join(err, fmt.Errorf("let allocations succeed again: %w", reset))
+	var left [16]byte
+	size, reading := nth.ReadAt(left[:], 0)
+	if reading == io.EOF {
+		reading = nil
 	}
-	return err
+	_, reset := nth.WriteAt([]byte("0"), 0)
+	if errs := errors.Join(reading, reset); errs != nil {
+		return false, errors.Join(err, fmt.Errorf("let allocations succeed again: %w", errs))
+	}
+	return strings.TrimSpace(string(left[:size])) == "0", err
 }
 
 // failing lets a fault happen with an allocation that fails. That it is refused
 // for that is no error; the device must be as it was.
 func (q *Sequence) failing(n int, do func() error) error {
-	err := failNth(n, do)
-	// ENOBUFS is a message of netlink's, ENFILE its socket.
-	for _, refused := range []error{unix.ENOMEM, unix.ENOBUFS, unix.ENFILE} {
+	failed, err := failNth(n, do)
+	step := &q.steps[len(q.steps)-1]
+	if !failed {
+		*step += " (it makes fewer)"
+		return err
+	}
+	// ENOBUFS is a message of netlink's, ENFILE its socket, a file without
+	// deadlines one that epoll had no memory for, and EPERM what becomes of a
+	// driver's ENOMEM on its way through a notifier (drivers/net/tun.c:
+	// tun_device_event).
+	for _, refused := range []error{unix.ENOMEM, unix.ENOBUFS, unix.ENFILE, unix.EPERM, os.ErrNoDeadline} {
 		if errors.Is(err, refused) {
-			q.steps[len(q.steps)-1] += " (refused: no memory)"
+			*step += " (refused)"
 			return nil
 		}
 	}

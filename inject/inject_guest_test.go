@@ -213,3 +213,55 @@ func TestAnOfflineCPU(t *testing.T) {
 		t.Errorf("have %v, want that the CPU is offline", err)
 	}
 }
+
+// TestAllocationsFail: allocations do fail, and the device is in order after it.
+func TestAllocationsFail(t *testing.T) {
+	needGuest(t)
+	if missing := (*tuntap.MissingError)(nil); errors.As(CanFailAllocations(), &missing) {
+		t.Skip("this kernel lacks ", missing.Option)
+	}
+	for _, f := range Faults() {
+		if !f.Allocation {
+			continue
+		}
+		t.Run(f.Name, func(t *testing.T) {
+			q, err := NewSequence(false, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer q.Close()
+			failed, refused := 0, 0
+			for _, n := range f.Arguments {
+				if strings.HasPrefix(f.Name, "attach") {
+					q.attached = false
+					if err := q.stage.dev.Detach(q.stage.queue); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := q.Inject(f, n); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(q.Script(), "fewer") {
+					failed++
+				}
+				if strings.Contains(q.Script(), "refused") {
+					refused++
+				}
+				result, err := q.Settle(Patience)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if result.Stalled != "" || result.Unbalanced != nil {
+					t.Fatalf("%s\nstalled: %s; %v", q.Script(), result.Stalled, result.Unbalanced)
+				}
+				if err := q.Restart(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Logf("%d allocations failed, and for %d of them it was refused", failed, refused)
+			if failed == 0 {
+				t.Error("no allocation failed")
+			}
+		})
+	}
+}

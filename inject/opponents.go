@@ -13,8 +13,9 @@ type Opponent struct {
 	Producer bool
 	// Control: it changes the device, and what is queued may be lost by it.
 	Control bool
-	// Waits: it may have to wait in the kernel for the one that is held up,
-	// for a lock or an RCU grace period.
+	// Waits: it is likely to wait in the kernel for the one that is held up,
+	// for a lock or an RCU grace period. One that does so unexpectedly costs
+	// the time for which a CPU is held up at most, once.
 	Waits bool
 	// MinRing is the smallest ring that it makes sense with.
 	MinRing int

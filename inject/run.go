@@ -42,12 +42,21 @@ type Runner struct {
 	victim   *thread
 	second   *Trap   // the controller's, for pairs
 	operator *thread // for opponents that may have to wait
+	starter  *thread // starts vhost-net's worker, and sleeps until it is done
 	stage    *Stage
+	// waits are opponents that are believed not to wait, and did.
+	waits map[waiter]bool
+}
+
+// waiter is an opponent of a CPU that is held up at an instruction.
+type waiter struct {
+	opponent string
+	at       Point
 }
 
 // NewRunner starts the threads, on CPUs of their own.
 func NewRunner() (_ *Runner, err error) {
-	r := &Runner{}
+	r := &Runner{waits: make(map[waiter]bool)}
 	if runtime.NumCPU() <= operatorCPU {
 		return nil, &tuntap.MissingError{
 			Option: "a third CPU (CPUS=3)", What: "CPU each for a controller, the one that is held up, and one that may have to wait for it",
@@ -69,6 +78,9 @@ func NewRunner() (_ *Runner, err error) {
 	if r.operator, err = startThread(operatorCPU); err != nil {
 		return nil, errors.Join(err, r.pauser.Close())
 	}
+	if r.starter, err = startThread(operatorCPU); err != nil {
+		return nil, errors.Join(err, r.pauser.Close())
+	}
 	return r, nil
 }
 
@@ -77,6 +89,7 @@ func (r *Runner) Close() error {
 	err := errors.Join(r.trap.Close(), r.second.Close())
 	r.victim.stop()
 	r.operator.stop()
+	r.starter.stop()
 	return errors.Join(err, r.closeStage(), r.pauser.Close())
 }
 
@@ -272,7 +285,7 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	v := side{r.victim, r.trap, do, nil}
 	if s.Vhost && s.Opponent.Producer {
 		// The worker has the CPU of the victim for itself.
-		v.thread = r.operator
+		v.thread = r.starter
 	}
 	if err := v.set(s.Point); err != nil {
 		return err
@@ -286,7 +299,7 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	if v.begin() {
 		result.Reached = true
 		result.note(who, "is held up")
-		acted = r.act(s.Opponent, result)
+		acted = r.act(s, result)
 		result.note(who, "goes on")
 	}
 	for s.Vhost && !v.thread.idle() {
@@ -299,12 +312,17 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	return errors.Join(v.err, acted)
 }
 
-func (r *Runner) act(o *Opponent, result *Result) error {
+// act lets the opponent act, and the one that is held up go on then. An opponent
+// that needed so long that this one went on by itself waits for it: the next
+// time it is not waited for.
+func (r *Runner) act(s Schedule, result *Result) error {
+	o, as := s.Opponent, waiter{s.Opponent.Name, s.Point}
 	result.note(other, o.Does)
-	if !o.Waits {
+	if !o.Waits && !r.waits[as] {
 		err := o.act(r.stage)
 		result.note(other, "is done")
 		result.Late = !r.trap.Release()
+		r.waits[as] = result.Late
 		return err
 	}
 	var err error
