@@ -109,17 +109,17 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 	if err := r.second.Set(p.Second); err != nil {
 		return nil, err
 	}
-	v := side{r.victim, r.trap, func() error {
+	v := side{thread: r.victim, trap: r.trap, do: func() error {
 		err := first()
 		r.second.Release()
 		return err
-	}, nil}
+	}}
 	if err := v.set(p.First); err != nil {
 		return nil, err
 	}
-	var err error
 	result.note(who[0], "begins")
-	if v.begin() {
+	held, err := v.begin()
+	if held {
 		result.note(who[0], "is held up")
 		result.note(who[1], "begins, and is held up until the other is done")
 		r.second.Arm(spun, r.trap)
@@ -128,7 +128,8 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 		// If the first needs a lock that the second holds, it cannot end
 		// before the second goes on, which is as lawful an order.
 		result.Waited = r.second.Expired()
-		result.Reached = r.second.Disarm()
+		result.Locked = r.second.Waits()
+		result.Reached = r.second.Disarm() && !result.Locked
 		result.Late = r.trap.Expired()
 		r.trap.Release()
 	}
@@ -145,7 +146,10 @@ type side struct {
 	thread *thread
 	trap   *Trap
 	do     func() error
-	err    error
+	// wake is what wakes it if it sleeps before it is held up; nil if it never
+	// does.
+	wake func() error
+	err  error
 }
 
 // set moves the side's trap, on its own CPU.
@@ -156,9 +160,25 @@ func (s *side) set(p Point) error {
 }
 
 // begin lets the side do what it does, and says whether it is held up.
-func (s *side) begin() bool {
+func (s *side) begin() (bool, error) {
 	s.trap.Arm(hold, nil)
 	s.thread.start(func() { s.err = s.do() })
+	if s.wake != nil && s.sleeps() {
+		if err := s.wake(); err != nil {
+			return false, err
+		}
+	}
 	await(func() bool { return s.trap.state() != armed || s.thread.idle() })
-	return s.trap.state() != armed
+	return s.trap.state() != armed, nil
+}
+
+// sleeps returns true when the side sleeps, and false when it is held up or done.
+func (s *side) sleeps() bool {
+	for s.trap.state() != paused && !s.thread.idle() {
+		if s.thread.sleeps() {
+			return true
+		}
+		nap()
+	}
+	return false
 }

@@ -25,7 +25,8 @@ struct control {
 	__u32 state;
 	__u32 next;  /* CPU + 1 that is let go on when this one is held up */
 	__u64 limit; /* ns for which a CPU is held up at most */
-	__u64 padding[6];
+	__u32 waits; /* it needs a spinlock before it gets where it is held up */
+	__u32 padding[11];
 };
 
 #define CPUS 64
@@ -56,11 +57,17 @@ static long spin(__u32 i, struct wait *w)
 	return 1;
 }
 
+static __always_inline int release(__u32 cpu)
+{
+	struct control *c = bpf_map_lookup_elem(&controls, &cpu);
+
+	return c && __sync_val_compare_and_swap(&c->state, PAUSED, RELEASED) == PAUSED;
+}
+
 static __always_inline int hold(void)
 {
 	__u32 key = bpf_get_smp_processor_id();
 	struct control *c = bpf_map_lookup_elem(&controls, &key);
-	struct control *next;
 	struct wait w;
 
 	if (!c)
@@ -70,12 +77,8 @@ static __always_inline int hold(void)
 	 */
 	if (__sync_val_compare_and_swap(&c->state, ARMED, PAUSED) != ARMED)
 		return 0;
-	if (c->next) {
-		key = c->next - 1;
-		next = bpf_map_lookup_elem(&controls, &key);
-		if (next)
-			__sync_val_compare_and_swap(&next->state, PAUSED, RELEASED);
-	}
+	if (c->next)
+		release(c->next - 1);
 	w.control = c;
 	w.since = bpf_ktime_get_ns();
 	/* More rounds than fit into any limit: the time is what ends it. */
@@ -93,6 +96,23 @@ SEC("kprobe")
 int pause_at_kprobe(void *ctx)
 {
 	return hold();
+}
+
+/* Where a CPU begins to spin for a lock: if it is armed, the one that it would
+ * let go on when it is held up has the lock, and must go on before. So it is
+ * not held up any more.
+ */
+SEC("perf_event")
+int wait_at_breakpoint(void *ctx)
+{
+	__u32 key = bpf_get_smp_processor_id();
+	struct control *c = bpf_map_lookup_elem(&controls, &key);
+
+	if (c && c->state == ARMED && c->next && release(c->next - 1)) {
+		c->waits = 1;
+		c->state = IDLE;
+	}
+	return 0;
 }
 
 char __license[] SEC("license") = "GPL";

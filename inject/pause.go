@@ -92,6 +92,7 @@ type Trap struct {
 	control *pauseControl
 	event   int // of perf_event_open(2), -1 while there is none
 	attr    unix.PerfEventAttr
+	locks   int // as event, see WatchLocks
 	// probe is a kprobe, where there are no breakpoints to be had.
 	probe link.Link
 	at    Point
@@ -116,7 +117,7 @@ func (p *Pauser) Trap(cpu int) (*Trap, error) {
 	if cpu < 0 || cpu >= int(controls.MaxEntries()) {
 		return nil, fmt.Errorf("hold up CPU %d: only the first %d can be", cpu, controls.MaxEntries())
 	}
-	t := &Trap{pauser: p, cpu: cpu, event: -1}
+	t := &Trap{pauser: p, cpu: cpu, event: -1, locks: -1}
 	t.control = (*pauseControl)(unsafe.Pointer(&p.memory[cpu*int(controls.ValueSize())]))
 	return t, nil
 }
@@ -136,7 +137,7 @@ func (t *Trap) Set(p Point) error {
 	if t.probe == nil {
 		err := t.setBreakpoint(p)
 		switch {
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSPC):
+		case noBreakpoint(err):
 		case errors.Is(err, unix.ENODEV):
 			return fmt.Errorf("hold up CPU %d: it is offline: %w", t.cpu, err)
 		case err != nil:
@@ -160,15 +161,47 @@ func (t *Trap) setBreakpoint(p Point) error {
 			return err
 		}
 	}
-	event, err := unix.PerfEventOpen(&t.attr, -1, t.cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	var err error
+	t.event, err = t.openBreakpoint(&t.attr, t.pauser.objects.PauseAtBreakpoint)
+	return err
+}
+
+// openBreakpoint returns -1 if there is an error.
+func (t *Trap) openBreakpoint(attr *unix.PerfEventAttr, program *ebpf.Program) (event int, err error) {
+	if event, err = unix.PerfEventOpen(attr, -1, t.cpu, -1, unix.PERF_FLAG_FD_CLOEXEC); err != nil {
+		return -1, err
+	}
+	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, program.FD()); err != nil {
+		return -1, errors.Join(fmt.Errorf("attach a program to a breakpoint: %w", err), unix.Close(event))
+	}
+	return event, nil
+}
+
+// WatchLocks makes the trap notice, while it is armed with another trap next to
+// let go on, that its CPU has to spin for a lock. That one may hold it, and is
+// let go on at once; see Waits.
+func (t *Trap) WatchLocks() error {
+	// kernel/locking/qspinlock.c
+	f, err := Disassemble("queued_spin_lock_slowpath")
+	if none := (*NoFunctionError)(nil); errors.As(err, &none) {
+		f, err = Disassemble("native_queued_spin_lock_slowpath")
+	}
+	if none := (*NoFunctionError)(nil); errors.As(err, &none) {
+		return nil // then the one next goes on when its time is over
+	}
 	if err != nil {
 		return err
 	}
-	t.event = event
-	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, t.pauser.objects.PauseAtBreakpoint.FD()); err != nil {
-		return errors.Join(fmt.Errorf("attach the pause to a breakpoint: %w", err), t.remove())
+	attr := breakpoint(f.Points[0])
+	if t.locks, err = t.openBreakpoint(&attr, t.pauser.objects.WaitAtBreakpoint); noBreakpoint(err) {
+		return nil
 	}
-	return nil
+	return err
+}
+
+// noBreakpoint says whether the kernel or the CPU has none for us.
+func noBreakpoint(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSPC)
 }
 
 // setProbe sets a kprobe, which every CPU runs into; only this one is held up.
@@ -202,7 +235,7 @@ func (t *Trap) remove() error {
 // is not nil, that trap's CPU is let go on at that moment.
 func (t *Trap) Arm(limit time.Duration, next *Trap) {
 	t.control.Limit = uint64(limit)
-	t.control.Next = 0
+	t.control.Next, t.control.Waits = 0, 0
 	if next != nil {
 		t.control.Next = uint32(next.cpu) + 1
 	}
@@ -213,6 +246,10 @@ func (t *Trap) state() state { return atomic.LoadUint32(&t.control.State) }
 
 // Expired says whether the CPU went on by itself, before it was released.
 func (t *Trap) Expired() bool { return t.state() == expired }
+
+// Waits says whether, since the trap was armed, its CPU had to spin for a lock
+// before it could be held up, and the next one was let go on for that.
+func (t *Trap) Waits() bool { return atomic.LoadUint32(&t.control.Waits) != 0 }
 
 // Release lets the CPU go on, and says whether it had waited for that.
 func (t *Trap) Release() bool {
@@ -235,5 +272,10 @@ func (t *Trap) Disarm() bool {
 // Close lets the CPU go on and removes the trap.
 func (t *Trap) Close() error {
 	t.Disarm()
-	return t.remove()
+	err := t.remove()
+	if t.locks >= 0 {
+		err = errors.Join(err, unix.Close(t.locks))
+		t.locks = -1
+	}
+	return err
 }

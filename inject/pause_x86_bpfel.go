@@ -18,7 +18,8 @@ type pauseControl struct {
 	State   uint32
 	Next    uint32
 	Limit   uint64
-	Padding [6]uint64
+	Waits   uint32
+	Padding [11]uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -28,6 +29,7 @@ const (
 	pauseMapControls           = "controls"
 	pauseProgPauseAtBreakpoint = "pause_at_breakpoint"
 	pauseProgPauseAtKprobe     = "pause_at_kprobe"
+	pauseProgWaitAtBreakpoint  = "wait_at_breakpoint"
 )
 
 // loadPause returns the embedded CollectionSpec for pause.
@@ -74,6 +76,7 @@ type pauseSpecs struct {
 type pauseProgramSpecs struct {
 	PauseAtBreakpoint *ebpf.ProgramSpec `ebpf:"pause_at_breakpoint"`
 	PauseAtKprobe     *ebpf.ProgramSpec `ebpf:"pause_at_kprobe"`
+	WaitAtBreakpoint  *ebpf.ProgramSpec `ebpf:"wait_at_breakpoint"`
 }
 
 // pauseMapSpecs contains maps before they are loaded into the kernel.
@@ -130,12 +133,14 @@ type pauseVariables struct {
 type pausePrograms struct {
 	PauseAtBreakpoint *ebpf.Program `ebpf:"pause_at_breakpoint"`
 	PauseAtKprobe     *ebpf.Program `ebpf:"pause_at_kprobe"`
+	WaitAtBreakpoint  *ebpf.Program `ebpf:"wait_at_breakpoint"`
 }
 
 func (p *pausePrograms) Close() error {
 	return _PauseClose(
 		p.PauseAtBreakpoint,
 		p.PauseAtKprobe,
+		p.WaitAtBreakpoint,
 	)
 }
 

@@ -72,6 +72,9 @@ func NewRunner() (_ *Runner, err error) {
 	if r.second, err = r.pauser.Trap(controllerCPU); err != nil {
 		return nil, errors.Join(err, r.pauser.Close())
 	}
+	if err = r.second.WatchLocks(); err != nil {
+		return nil, errors.Join(err, r.pauser.Close())
+	}
 	if r.victim, err = startThread(victimCPU); err != nil {
 		return nil, errors.Join(err, r.pauser.Close())
 	}
@@ -127,6 +130,9 @@ type Result struct {
 	Late bool
 	// Waited: the opponent could not end before the held-up side went on.
 	Waited bool
+	// Locked: of a pair, the second cannot come where it is to be held up while
+	// the first is, for it needs a lock that the first holds.
+	Locked bool
 	// Stalled says how the queue is stalled; "" if it moves.
 	Stalled string
 	// Odd counts packets whose length, which is the key, is not what one run
@@ -282,7 +288,13 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 // hold has the victim's thread do what it does, holds it up at the point, and
 // lets the opponent act.
 func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
-	v := side{r.victim, r.trap, do, nil}
+	v := side{thread: r.victim, trap: r.trap, do: do}
+	if s.blocks() {
+		if err := r.stage.block(true); err != nil {
+			return err
+		}
+		v.wake = func() error { return r.stage.fill(1) }
+	}
 	if s.Vhost && s.Opponent.Producer {
 		// The worker has the CPU of the victim for itself.
 		v.thread = r.starter
@@ -296,7 +308,8 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	}
 	result.note(who, does)
 	var acted error
-	if v.begin() {
+	held, begun := v.begin()
+	if held {
 		result.Reached = true
 		result.note(who, "is held up")
 		acted = r.act(s, result)
@@ -305,11 +318,45 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	for s.Vhost && !v.thread.idle() {
 		nap() // see receive
 	}
+	var woken error
+	if s.blocks() {
+		woken = r.awake(&v, result)
+	}
 	v.thread.wait()
 	r.trap.Disarm()
 	r.operator.wait()
 	result.note(who, "is done")
-	return errors.Join(v.err, acted)
+	return errors.Join(v.err, begun, acted, woken)
+}
+
+// awake returns when a consumer that sleeps while there is nothing to read has
+// read a packet. If there are packets and it sleeps for all that, they are all
+// that could wake it, so it is lost, and is told to give up.
+func (r *Runner) awake(v *side, result *Result) error {
+	if !v.sleeps() {
+		return r.stage.block(false)
+	}
+	if !poll(r.stage.dev.Queues()[r.stage.queue], 0) {
+		if err := v.wake(); err != nil {
+			return err
+		}
+	}
+	for began := time.Now(); !v.thread.idle(); nap() {
+		if time.Since(began) < Patience {
+			continue
+		}
+		result.Stalled = fmt.Sprintf("the consumer sleeps, although there was a packet for it %v ago", Patience)
+		break
+	}
+	if err := r.stage.block(false); err != nil {
+		return err
+	}
+	if !v.thread.idle() {
+		// Go's runtime does nothing about this signal, and the kernel begins
+		// the read anew, which does not sleep now.
+		return unix.Tgkill(unix.Getpid(), v.thread.tid, unix.SIGURG)
+	}
+	return nil
 }
 
 // act lets the opponent act, and the one that is held up go on then. An opponent

@@ -18,7 +18,8 @@ type Schedule struct {
 	Ring     int // tx_queue_len
 	Qdisc    tuntap.Kind
 	// Left, with a consumer held up, is how many packets the ring holds when
-	// it reads: a full ring was read down to that before.
+	// it reads: a full ring was read down to that before. With none it reads
+	// as one that sleeps until there is a packet.
 	Left int
 	// Trim is how many bytes the device's filter cuts from each packet.
 	Trim int
@@ -79,6 +80,9 @@ func Parse(id string) (Schedule, error) {
 	s.Point = point
 	return s, nil
 }
+
+// blocks says whether the consumer that is held up is one that sleeps.
+func (s Schedule) blocks() bool { return s.Opponent.Producer && s.Left == 0 && !s.Vhost }
 
 // findPoint returns the running kernel's instruction at "symbol+offset".
 func findPoint(place string) (Point, error) {

@@ -205,6 +205,14 @@ func (s *Stage) drain(max int) (int, error) {
 	return max, nil
 }
 
+// block says whether reads sleep until there is a packet.
+func (s *Stage) block(on bool) error {
+	if err := unix.SetNonblock(s.dev.Queues()[s.queue], !on); err != nil {
+		return fmt.Errorf("let reads of %s sleep: %w", s.dev.Name(), err)
+	}
+	return nil
+}
+
 // all is more than any ring or qdisc holds.
 const all = 1 << 20
 

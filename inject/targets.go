@@ -39,14 +39,15 @@ func (t Target) Functions() ([]*Function, error) {
 }
 
 // Lefts are what a ring of that size can hold when a consumer reads (see
-// Schedule.Left) and tells apart: the last packet, the one with which half of
-// a full ring has been consumed, and the first of a full ring.
+// Schedule.Left) and tells apart: nothing, the last packet, the one with which
+// half of a full ring has been consumed, and the first of a full ring. Rings of
+// all sizes are alike when they are empty.
 func Lefts(ring int) []int {
 	switch ring {
 	case 1:
 		return []int{1}
 	case 2:
-		return []int{1, 2}
+		return []int{0, 1, 2}
 	}
 	return []int{1, ring - ring/2 + 1, ring}
 }

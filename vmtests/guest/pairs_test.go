@@ -76,14 +76,17 @@ func (x *exploration) pairs(t *testing.T, all inject.Pair) {
 	}
 	began := time.Now()
 	var breaches []pairBreach
-	run, reached, late, unbalanced := 0, 0, 0, 0
+	run, reached, locked, late, unbalanced := 0, 0, 0, 0, 0
 explore:
 	for _, all.First = range points[0] {
 		for _, all.Second = range points[1] {
-			result, err := x.runner.RunPair(all, inject.Suspicion)
+			result, err := x.decidePair(all, inject.Suspicion)
 			x.check(t, c, promises, err)
 			run++
-			if result.Late {
+			switch {
+			case result.Locked:
+				locked++
+			case result.Late:
 				late++
 			}
 			if !result.Decisive() {
@@ -105,7 +108,7 @@ explore:
 		}
 	}
 	took := time.Since(began)
-	coverage := fmt.Sprintf("%d pairs of %d and %d instructions were tried, both were held up at once in %d, the first went on too early in %d", run, len(points[0]), len(points[1]), reached, late)
+	coverage := fmt.Sprintf("%d pairs of %d and %d instructions were tried, both were held up at once in %d, one needs a lock that the other holds in %d, the first went on too early in %d", run, len(points[0]), len(points[1]), reached, locked, late)
 	t.Logf("%s, in %v (%.0f/s)", coverage, took.Round(time.Millisecond), float64(run)/took.Seconds())
 	broken := make(map[contract.Promise]string)
 	for _, p := range promises {
@@ -129,6 +132,16 @@ explore:
 		}
 		report(t, v)
 	}
+}
+
+// decidePair runs a pair until it is clear whether both can be held up at once.
+func (x *exploration) decidePair(p inject.Pair, patience time.Duration) (result *inject.Result, err error) {
+	for range attempts {
+		if result, err = x.runner.RunPair(p, patience); err != nil || !result.Late && !result.Locked {
+			break
+		}
+	}
+	return result, err
 }
 
 // pairBreach is one pair that broke a promise.
@@ -156,7 +169,7 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, promise con
 		Schedule: b.pair.String(), Why: b.why, Books: b.books, Tries: 10,
 	}
 	for range f.Tries {
-		result, err := x.runner.RunPair(b.pair, inject.Patience)
+		result, err := x.decidePair(b.pair, inject.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,14 +192,8 @@ func (x *exploration) replayPair(t *testing.T, id string) {
 		t.Fatal(err)
 	}
 	c, promises := x.begin(t, inject.Setting{Qdisc: p.Qdisc})
-	var result *inject.Result
-	for range attempts {
-		result, err = x.runner.RunPair(p, inject.Patience)
-		x.check(t, c, promises, err)
-		if result.Decisive() {
-			break
-		}
-	}
+	result, err := x.decidePair(p, inject.Patience)
+	x.check(t, c, promises, err)
 	if !result.Decisive() {
 		for _, promise := range promises {
 			report(t, contract.Verdict{Promise: promise, Contract: c, Outcome: contract.Undecided, Why: fmt.Sprintf("the two were not held up at once, %d times", attempts)})
