@@ -16,8 +16,9 @@ import (
 // its end, and then the second. (Were the second to end before the first, that
 // it was held up would make no difference: that is a Schedule.)
 //
-// The producer sends the packet that fills the ring, and the consumer reads all
-// that is there.
+// The producer sends the packet that fills the ring, in which it is held up, and
+// two more: one that takes the room that the consumer may have made, and one
+// that must wait in the qdisc then. The consumer reads all that is there.
 type Pair struct {
 	First, Second Point
 	// ConsumerFirst: the first is the consumer. Else the producer is.
@@ -26,6 +27,10 @@ type Pair struct {
 	Qdisc         tuntap.Kind
 	Backpressure  bool // as in Schedule
 }
+
+// more is how many packets the producer of a pair sends after that in which it
+// is held up.
+const more = 2
 
 // String is the pair's id: "tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel",
 // or with "/backpressure" behind it.
@@ -93,7 +98,14 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 	if err := s.fill(s.ring.room() - 1); err != nil {
 		return nil, err
 	}
-	send := func() error { _, err := s.victim.Send(); return err }
+	send := func() error {
+		for range 1 + more {
+			if _, err := s.victim.Send(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	read := func() error { _, err := s.drain(all); return err }
 	first, second := send, read
 	if p.ConsumerFirst {
