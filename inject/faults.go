@@ -88,12 +88,10 @@ func Faults() []*Fault {
 			if s.attached {
 				return nil
 			}
-			return s.whileStopped(func() error {
-				return s.failing(n, func() error {
-					err := s.stage.dev.Attach(s.stage.queue)
-					s.attached = err == nil
-					return err
-				})
+			return s.failing(n, func() error {
+				err := s.stage.dev.Attach(s.stage.queue)
+				s.attached = err == nil
+				return err
 			})
 		}},
 		{Name: "take a CPU offline and online", do: func(*Sequence, int) error {
@@ -227,9 +225,7 @@ func (q *Sequence) attach() error {
 		return nil
 	}
 	q.attached = true
-	// The worker may have packets in hand, which it gives back when its
-	// backend is unset (drivers/vhost/net.c: vhost_net_buf_unproduce).
-	return q.whileStopped(func() error { return q.stage.dev.Attach(q.stage.queue) })
+	return q.stage.dev.Attach(q.stage.queue)
 }
 
 func (q *Sequence) reopen() error {
