@@ -77,7 +77,7 @@ func (t *tree) apply1(ctx context.Context, src source, series series) (string, e
 	if err := t.store(ctx, src, t.base, touched); err != nil {
 		return "", err
 	}
-	before, err := t.repo.list(ctx, t.base, touched)
+	before, err := t.repo.list(ctx, t.base, func(path string) bool { return touched[path] })
 	if err != nil {
 		return "", err
 	}
@@ -158,19 +158,11 @@ func (t *tree) applyTo(ctx context.Context, dir string, files []entry, series se
 			}
 		}
 	}
-	out, err := git("ls-tree", "-r", "--name-only", "-z", "HEAD").output()
-	if err != nil {
-		return nil, err
-	}
-	all := make(map[string]bool)
-	for path := range strings.SplitSeq(out, "\x00") {
-		all[path] = true
-	}
 	head, err := git("rev-parse", "HEAD^{tree}").output()
 	if err != nil {
 		return nil, err
 	}
-	return t.repo.list(ctx, strings.TrimSpace(head), all)
+	return t.repo.list(ctx, strings.TrimSpace(head), func(string) bool { return true })
 }
 
 // patchFailed matches what git says of a hunk (apply.c: apply_fragments).

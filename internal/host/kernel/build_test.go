@@ -173,6 +173,16 @@ func TestFragmentsSuitTheDefaultSource(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			before, err := os.Stat(o.config())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o, err = tr.configure(ctx, frags, os.Stderr); err != nil {
+				t.Fatal(err)
+			}
+			if after, err := os.Stat(o.config()); err != nil || !after.ModTime().Equal(before.ModTime()) {
+				t.Errorf("the .config was written again, and make would ask Kconfig again: %v", err)
+			}
 			if len(o.unknown) != 0 {
 				t.Errorf("unknown options: %v", o.unknown)
 			}
@@ -180,5 +190,59 @@ func TestFragmentsSuitTheDefaultSource(t *testing.T) {
 				t.Errorf("makes modules: %v", o.modular())
 			}
 		})
+	}
+}
+
+// TestConfigKey: what Kconfig does not read makes no other configuration.
+func TestConfigKey(t *testing.T) {
+	mustBuild(t, Spec{}) // so that the source is there
+	ctx := t.Context()
+	src, err := openSource(ctx, "", os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := cache.Acquire(ctx, "the tree of "+src.name(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	tr, err := openTree(ctx, src, lock, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frags, err := readFragments(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyWith := func(path string) string {
+		dir := t.TempDir()
+		files{"new.patch": "diff --git a/" + path + " b/" + path + "\nnew file mode 100644\n--- /dev/null\n+++ b/" + path + "\n@@ -0,0 +1 @@\n+# new\n"}.write(t, dir)
+		s, err := readSeries(ctx, []string{filepath.Join(dir, "new.patch")}, os.Stderr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tr.at, err = tr.apply(ctx, src, s); err != nil {
+			t.Fatal(err)
+		}
+		key, err := tr.configKey(ctx, frags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	tr.at = tr.base
+	plain, err := tr.configKey(ctx, frags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, same := range map[string]bool{
+		"drivers/net/new.c":     true,
+		"drivers/net/Kconfig.n": false,
+		"drivers/net/new/Kconf": false,
+		"scripts/new.c":         false,
+	} {
+		if key := keyWith(path); (key == plain) != same {
+			t.Errorf("%s: the configuration is the same: %v, want %v", path, key == plain, same)
+		}
 	}
 }

@@ -1,10 +1,12 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,8 +23,7 @@ func (e *ConfigError) Error() string {
 	return "the kernel's configuration is not as asked:\n  " + strings.Join(e.Problems, "\n  ")
 }
 
-// configure makes the build directory of these fragments, and its .config:
-// tinyconfig, the fragments, and what Kconfig adds to them.
+// configure makes the build directory of these fragments, and its .config.
 func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writer) (*objects, error) {
 	o := &objects{tree: t, about: configName(frags)}
 	o.dir = filepath.Join(t.dir, "obj", objectsName(frags))
@@ -30,23 +31,18 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 	if err := o.open(); err != nil {
 		return nil, err
 	}
-	if err := o.quiet(ctx, "tinyconfig"); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(o.config(), os.O_WRONLY|os.O_APPEND, 0o644)
+	key, err := t.configKey(ctx, frags)
 	if err != nil {
-		return nil, fmt.Errorf("configure the kernel: %w", err)
-	}
-	for _, frag := range frags {
-		// The last of two lines for an option counts
-		// (scripts/kconfig/confdata.c: conf_read_simple).
-		fmt.Fprintf(f, "\n%s\n", frag.text)
-	}
-	if err := f.Close(); err != nil {
-		return nil, fmt.Errorf("configure the kernel: %w", diskFull(err, t.dir))
-	}
-	if err := o.quiet(ctx, "olddefconfig"); err != nil {
 		return nil, err
+	}
+	resolved := filepath.Join(t.dir, "config", key)
+	if err := o.reconfigure(resolved); errors.Is(err, fs.ErrNotExist) {
+		err = o.resolve(ctx, frags, resolved)
+		if err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("configure the kernel: %w", diskFull(err, t.dir))
 	}
 	got, err := readConfig(o.config())
 	if err != nil {
@@ -60,6 +56,74 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 		fmt.Fprintf(progress, "this source has no CONFIG_%s: built without\n", name)
 	}
 	return o, nil
+}
+
+// configKey names what Kconfig reads: the fragments, the compiler's version, and
+// all files of the source but those that are nothing but C, assembler or text.
+func (t *tree) configKey(ctx context.Context, frags []fragment) (string, error) {
+	toolchain, err := readToolchain(ctx)
+	if err != nil {
+		return "", err
+	}
+	read, err := t.repo.list(ctx, t.at, func(path string) bool {
+		return strings.HasPrefix(path, "scripts/") || !slices.Contains([]string{".c", ".h", ".S", ".dts", ".dtsi", ".rst", ".txt", ".yaml", ".json"}, filepath.Ext(path))
+	})
+	if err != nil {
+		return "", fmt.Errorf("configure the kernel: %w", err)
+	}
+	parts := append(toolchain, arch)
+	for _, o := range asked(frags) {
+		parts = append(parts, o.name, o.value)
+	}
+	for _, e := range read {
+		parts = append(parts, e.path, e.id)
+	}
+	return key(parts), nil
+}
+
+// reconfigure takes the .config that was resolved before. One that is the same
+// is not touched, for kbuild would ask Kconfig again: that takes as long as to
+// compile and link the change of one file.
+func (o *objects) reconfigure(resolved string) error {
+	text, err := os.ReadFile(resolved)
+	if err != nil {
+		return err
+	}
+	if now, err := os.ReadFile(o.config()); err == nil && bytes.Equal(now, text) {
+		return nil
+	}
+	return os.WriteFile(o.config(), text, 0o644)
+}
+
+// resolve makes the .config of tinyconfig, the fragments, and what Kconfig adds
+// to them, and keeps it.
+func (o *objects) resolve(ctx context.Context, frags []fragment, resolved string) error {
+	if err := o.quiet(ctx, "tinyconfig"); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(o.config(), os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return fmt.Errorf("configure the kernel: %w", err)
+	}
+	for _, frag := range frags {
+		// The last of two lines for an option counts
+		// (scripts/kconfig/confdata.c: conf_read_simple).
+		fmt.Fprintf(f, "\n%s\n", frag.text)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("configure the kernel: %w", diskFull(err, o.dir))
+	}
+	if err := o.quiet(ctx, "olddefconfig"); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(resolved), 0o755); err != nil {
+		return fmt.Errorf("configure the kernel: %w", diskFull(err, o.dir))
+	}
+	// Renamed, for half of one would be believed.
+	if err := copyFile(o.config(), resolved+".tmp"); err != nil {
+		return fmt.Errorf("configure the kernel: %w", diskFull(err, o.dir))
+	}
+	return os.Rename(resolved+".tmp", resolved)
 }
 
 // everywhere are the options that change how every file is compiled, or most.

@@ -68,8 +68,8 @@ type entry struct {
 	mode, id, path string
 }
 
-// list returns the files of a tree that are in paths.
-func (r repo) list(ctx context.Context, tree string, paths map[string]bool) ([]entry, error) {
+// list returns the files of a tree that are wanted.
+func (r repo) list(ctx context.Context, tree string, wanted func(path string) bool) ([]entry, error) {
 	out, err := r.git(ctx, "ls-tree", "-r", "-z", tree).output()
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (r repo) list(ctx context.Context, tree string, paths map[string]bool) ([]e
 	for line := range strings.SplitSeq(out, "\x00") {
 		// MODE SP TYPE SP ID TAB PATH
 		meta, path, _ := strings.Cut(line, "\t")
-		if f := strings.Fields(meta); len(f) == 3 && paths[path] {
+		if f := strings.Fields(meta); len(f) == 3 && wanted(path) {
 			entries = append(entries, entry{f[0], f[2], path})
 		}
 	}

@@ -24,6 +24,7 @@ type tree struct {
 	index string // of src
 	repo  repo
 	base  string // tree of the pristine content
+	at    string // tree of what src has since checkout
 	lock  *cache.Lock
 }
 
@@ -103,13 +104,14 @@ func (t *tree) checkout1(ctx context.Context, src source, want string) error {
 	if _, err := t.repo.git(ctx, "read-tree", "--reset", "-u", want).worktree(t.src, t.index).output(); err != nil {
 		return fail(err)
 	}
+	t.at = want
 	return os.Remove(mark)
 }
 
 // store makes sure that the repository has the content of those files of a
 // tree that are in paths.
 func (t *tree) store(ctx context.Context, src source, of string, paths map[string]bool) error {
-	entries, err := t.repo.list(ctx, of, paths)
+	entries, err := t.repo.list(ctx, of, func(path string) bool { return paths[path] })
 	if err != nil {
 		return err
 	}
