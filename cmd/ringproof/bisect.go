@@ -24,10 +24,11 @@ const (
 	cannotTell exitStatus = 125
 )
 
-// bisect judges a tree as it stands, for git bisect run.
+// bisect judges a tree, or a series, as it stands, for git bisect run.
 func bisect(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof bisect", flag.ContinueOnError)
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel source `tree`")
+	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory of patches to apply")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep")
 	tests := flags.String("run", "", "tests to run, as go test's `-run`; without it, -short")
 	if err := flags.Parse(args); err != nil {
@@ -37,10 +38,14 @@ func bisect(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *ksrc == "" {
-		return errors.New("bisect: which tree? -ksrc (or KSRC) names it")
+	spec := kernel.Spec{Source: *ksrc}
+	switch {
+	case *series != "":
+		spec.Series = []string{*series}
+	case *ksrc == "":
+		return errors.New("bisect: the history of what? -ksrc (or KSRC) names a tree, -series (or SERIES) patches")
 	}
-	k, err := kernel.Build(ctx, kernel.Spec{Source: *ksrc}, os.Stderr)
+	k, err := kernel.Build(ctx, spec, os.Stderr)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cannot be built: %v\n", err)
 		return cannotTell

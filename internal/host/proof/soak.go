@@ -11,7 +11,7 @@ import (
 	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
-// Soak judges each design that breaks nothing n times. Whatever is not kept, or
+// Soak judges each design that breaks nothing n times, in turns. Whatever is not kept, or
 // goes wrong, is a false alarm, and an error in the end; the artifacts of such
 // a run are named, those of the others removed.
 func Soak(ctx context.Context, patches string, n int, progress io.Writer) error {
@@ -19,27 +19,32 @@ func Soak(ctx context.Context, patches string, n int, progress io.Writer) error 
 	if err != nil {
 		return err
 	}
-	alarms := 0
+	sound := make(map[*Design]*kernel.Result)
 	for _, d := range designs {
 		if len(d.Broken) > 0 {
 			continue
 		}
-		k, err := kernel.Build(ctx, kernel.Spec{Series: d.Series}, progress)
-		if err != nil {
+		if sound[d], err = kernel.Build(ctx, kernel.Spec{Series: d.Series}, progress); err != nil {
 			return err
 		}
-		right := 0
-		for i := range n {
-			why, err := d.once(ctx, k)
+	}
+	alarms := 0
+	right := make(map[*Design]int)
+	for i := range n {
+		for _, d := range designs {
+			if sound[d] == nil {
+				continue
+			}
+			why, err := d.once(ctx, sound[d])
 			if err != nil {
 				return fmt.Errorf("%s, %d of %d: %w", d.Name, i+1, n, err)
 			}
 			if why == "" {
-				right++
+				right[d]++
 			} else {
 				alarms++
 			}
-			fmt.Fprintf(progress, "%s %d of %d: %d right%s\n", d.Name, i+1, n, right, why)
+			fmt.Fprintf(progress, "%s %d of %d: %d right%s\n", d.Name, i+1, n, right[d], why)
 		}
 	}
 	if alarms > 0 {
