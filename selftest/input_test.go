@@ -114,6 +114,18 @@ func TestLackingKernels(t *testing.T) {
 		}
 		h.says("CONFIG_TUN")
 	})
+	t.Run("BPF", func(t *testing.T) {
+		h, code := run(t, on(without(t, "no-bpf")), "-short", "-run=TestNoTailDrop/sender|TestSchedules/.*/drain-all")
+		if code == 0 {
+			t.Error("exit status 0, and nothing was checked")
+		}
+		for _, p := range h.verdict().Promises() {
+			if p.Outcome != contract.NotRun {
+				t.Errorf("%s: %s", p.Promise, p.Outcome)
+			}
+		}
+		h.says("CONFIG_BPF_SYSCALL")
+	})
 	t.Run("vhost-net", func(t *testing.T) {
 		h, code := run(t, on(without(t, "no-vhost-net")), "-short", "-run=TestNoTailDrop|TestNoqueueDrops")
 		if code != 0 {
