@@ -70,7 +70,7 @@ func pauseError(err error) error {
 	const what = "eBPF program that holds a CPU up"
 	missing := func(option string) error { return &tuntap.MissingError{Option: option, What: what, Err: err} }
 	switch {
-	case errors.Is(features.HaveProgramType(ebpf.SocketFilter), ebpf.ErrNotSupported):
+	case errors.Is(err, unix.ENOSYS): // of bpf(2)
 		return missing("CONFIG_BPF_SYSCALL")
 	case errors.Is(features.HaveProgramType(ebpf.PerfEvent), ebpf.ErrNotSupported):
 		return missing("CONFIG_BPF_EVENTS")

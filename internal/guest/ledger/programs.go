@@ -8,6 +8,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"golang.org/x/sys/unix"
 )
 
 // freeKey is the key of the map that counts; the programs build it on their
@@ -162,7 +163,7 @@ func loadProgram(kind ebpf.ProgramType, name string, ins asm.Instructions) (*ebp
 // program.
 func bpfError(err error) error {
 	const what = "eBPF programs on tracepoints, which count freed skbs"
-	if errors.Is(features.HaveProgramType(ebpf.SocketFilter), ebpf.ErrNotSupported) {
+	if errors.Is(err, unix.ENOSYS) { // of bpf(2)
 		return &tuntap.MissingError{Option: "CONFIG_BPF_SYSCALL", What: what, Err: err}
 	}
 	if errors.Is(features.HaveProgramType(ebpf.RawTracepoint), ebpf.ErrNotSupported) {
