@@ -360,8 +360,8 @@ func (r *Runner) awake(v *side, result *Result) error {
 }
 
 // act lets the opponent act, and the one that is held up go on then. An opponent
-// that needed so long that this one went on by itself waits for it: the next
-// time it is not waited for.
+// that took so long that this one went on by itself is taken to wait for it: the
+// next time it acts on a thread of its own, as those do that are known to wait.
 func (r *Runner) act(s Schedule, result *Result) error {
 	o, as := s.Opponent, waiter{s.Opponent.Name, s.Point}
 	result.note(other, o.Does)
