@@ -99,20 +99,27 @@ func pathWithout(t *testing.T, dir string, programs ...string) string {
 	return bin
 }
 
+// checkedNothing: no promise was checked, for want of the option, and that is no
+// success.
+func checkedNothing(t *testing.T, h *harness, code int, option string) {
+	t.Helper()
+	if code == 0 {
+		t.Error("exit status 0, and nothing was checked")
+	}
+	for _, p := range h.verdict().Promises() {
+		if p.Outcome != contract.NotRun {
+			t.Errorf("%s: %s", p.Promise, p.Outcome)
+		}
+	}
+	h.says(option)
+}
+
 // TestLackingKernels: a kernel that lacks something gets every check that it
 // can have, and what it cannot have is never counted as kept.
 func TestLackingKernels(t *testing.T) {
 	t.Run("tun", func(t *testing.T) {
 		h, code := run(t, on(without(t, "no-tun")), "-short")
-		if code == 0 {
-			t.Error("exit status 0, and nothing was checked")
-		}
-		for _, p := range h.verdict().Promises() {
-			if p.Outcome != contract.NotRun {
-				t.Errorf("%s: %s", p.Promise, p.Outcome)
-			}
-		}
-		h.says("CONFIG_TUN")
+		checkedNothing(t, h, code, "CONFIG_TUN")
 	})
 	t.Run("BPF", func(t *testing.T) {
 		// To build it takes as long as to build one from nothing, and one of
@@ -126,15 +133,7 @@ func TestLackingKernels(t *testing.T) {
 			t.Skipf("not run: its kernel is not built; go run ./cmd/ringproof kernel -series patches/designs/lossless -config %s", fragment)
 		}
 		h, code := run(t, on(k), "-short", "-run=TestNoTailDrop/sender|TestSchedules/.*/drain-all")
-		if code == 0 {
-			t.Error("exit status 0, and nothing was checked")
-		}
-		for _, p := range h.verdict().Promises() {
-			if p.Outcome != contract.NotRun {
-				t.Errorf("%s: %s", p.Promise, p.Outcome)
-			}
-		}
-		h.says("CONFIG_BPF_SYSCALL")
+		checkedNothing(t, h, code, "CONFIG_BPF_SYSCALL")
 	})
 	t.Run("vhost-net", func(t *testing.T) {
 		h, code := run(t, on(without(t, "no-vhost-net")), "-short", "-run=TestNoTailDrop|TestNoqueueDrops")

@@ -139,26 +139,34 @@ type writerFunc func(p []byte)
 
 func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
 
-func TestFragmentsSuitTheDefaultSource(t *testing.T) {
+// defaultTree is the tree of the default source, which is the test's until it
+// ends.
+func defaultTree(t *testing.T) (*tree, source) {
+	t.Helper()
 	mustBuild(t, Spec{}) // so that the source is there
+	src, err := openSource(t.Context(), "", os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := cache.Acquire(t.Context(), "the tree of "+src.name(), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Release() })
+	tr, err := openTree(t.Context(), src, lock, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr, src
+}
+
+func TestFragmentsSuitTheDefaultSource(t *testing.T) {
 	testdata, err := filepath.Glob("testdata/*.config")
 	if err != nil || len(testdata) == 0 {
 		t.Fatal(testdata, err)
 	}
 	ctx := t.Context()
-	src, err := openSource(ctx, "", os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lock, err := cache.Acquire(ctx, "the tree of "+src.name(), os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Release()
-	tr, err := openTree(ctx, src, lock, os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr, src := defaultTree(t)
 	if err := tr.checkout(ctx, src, tr.base); err != nil {
 		t.Fatal(err)
 	}
@@ -195,21 +203,8 @@ func TestFragmentsSuitTheDefaultSource(t *testing.T) {
 
 // TestConfigKey: what Kconfig does not read makes no other configuration.
 func TestConfigKey(t *testing.T) {
-	mustBuild(t, Spec{}) // so that the source is there
 	ctx := t.Context()
-	src, err := openSource(ctx, "", os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lock, err := cache.Acquire(ctx, "the tree of "+src.name(), os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Release()
-	tr, err := openTree(ctx, src, lock, os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr, src := defaultTree(t)
 	frags, err := readFragments(nil)
 	if err != nil {
 		t.Fatal(err)

@@ -36,13 +36,12 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 		return nil, err
 	}
 	resolved := filepath.Join(t.dir, "config", key)
-	if err := o.reconfigure(resolved); errors.Is(err, fs.ErrNotExist) {
+	err = o.reconfigure(resolved)
+	if errors.Is(err, fs.ErrNotExist) {
 		err = o.resolve(ctx, frags, resolved)
-		if err != nil {
-			return nil, err
-		}
-	} else if err != nil {
-		return nil, fmt.Errorf("configure the kernel: %w", diskFull(err, t.dir))
+	}
+	if err != nil {
+		return nil, err
 	}
 	got, err := readConfig(o.config())
 	if err != nil {
@@ -92,7 +91,10 @@ func (o *objects) reconfigure(resolved string) error {
 	if now, err := os.ReadFile(o.config()); err == nil && bytes.Equal(now, text) {
 		return nil
 	}
-	return os.WriteFile(o.config(), text, 0o644)
+	if err := os.WriteFile(o.config(), text, 0o644); err != nil {
+		return fmt.Errorf("configure the kernel: %w", diskFull(err, o.dir))
+	}
+	return nil
 }
 
 // resolve makes the .config of tinyconfig, the fragments, and what Kconfig adds
