@@ -11,6 +11,9 @@ import (
 
 const path = "/dev/vhost-net"
 
+// ownerTries is how often a signal may come at the wrong moment in a row.
+const ownerTries = 100
+
 // HeaderBytes is the size of the header in front of each packet
 // (include/uapi/linux/virtio_net.h: struct virtio_net_hdr_mrg_rxbuf).
 const HeaderBytes = 12
@@ -127,7 +130,16 @@ func (q *Queue) open() (err error) {
 	if err := q.layOut(); err != nil {
 		return err
 	}
-	q.worker, err = ownerOf(func() error { return ioctl[byte](q.fd, setOwner, "VHOST_SET_OWNER", nil) })
+	q.worker, err = ownerOf(func() error {
+		err := ioctl[byte](q.fd, setOwner, "VHOST_SET_OWNER", nil)
+		// A thread to which a signal has been sent makes no other (kernel/fork.c:
+		// copy_process), which vhost takes for want of memory (drivers/vhost/
+		// vhost.c: vhost_worker_create). Go's scheduler sends some all the time.
+		for tries := 0; errors.Is(err, unix.ENOMEM) && tries < ownerTries; tries++ {
+			err = ioctl[byte](q.fd, setOwner, "VHOST_SET_OWNER", nil)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}

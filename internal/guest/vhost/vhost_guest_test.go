@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -377,4 +378,33 @@ func TestAKickWhileDetached(t *testing.T) {
 		}
 	}
 	t.Error("the packet did not arrive")
+}
+
+// TestOpenUnderSignals: a signal that comes meanwhile is no want of memory.
+func TestOpenUnderSignals(t *testing.T) {
+	d, _ := open(t, 1, 16, tuntap.FQCodel)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	tid, done, ended := unix.Gettid(), make(chan bool), make(chan bool)
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				unix.Tgkill(unix.Getpid(), tid, unix.SIGURG) // as Go's scheduler does
+			}
+		}
+	}()
+	for range 5 {
+		q, err := vhost.Open(d.Queues()[0], vhost.Config{})
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		check(t, q.Close())
+	}
+	close(done)
+	<-ended
 }
