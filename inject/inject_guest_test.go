@@ -3,6 +3,7 @@ package inject
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,55 @@ func TestAPauseThatIsNeverReleased(t *testing.T) {
 	}
 	if took := time.Since(began); took > 10*hold {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestWhoWaits: an opponent that takes its time is told from one that spins for
+// a lock of the one that is held up.
+func TestWhoWaits(t *testing.T) {
+	r := newRunner(t)
+	slow := &Opponent{Name: "slow", Waits: true, act: func(s *Stage) error {
+		for began := time.Now(); time.Since(began) < spun+spun/2; {
+		}
+		_, err := s.drain(all)
+		return err
+	}}
+	const times = 20
+	waited, late := 0, 0
+	for range times {
+		result, err := r.Run(Schedule{Point: start(t), Opponent: slow, Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// One that comes upon a page for the first time has all CPUs flush
+		// their TLBs, and that of the one that is held up does not answer.
+		if result.Late {
+			late++
+		}
+		if result.Waited {
+			waited++
+		}
+	}
+	// A third may have had a lock, on a CPU that did not run for a moment.
+	if waited+late > times/2 {
+		t.Errorf("of %d runs of a slow opponent, it is said to wait in %d, and to be too late in %d", times, waited, late)
+	}
+
+	f, err := Disassemble("tun_net_xmit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked := Critical([]*Function{f}, f.Points)[1] // it has the lock of the ring
+	if !strings.Contains(f.Points[slices.Index(f.Points, locked)-1].Text, "_raw_spin_lock") {
+		t.Fatalf("%v is not behind a lock", locked)
+	}
+	began := time.Now()
+	result, err := r.Run(Schedule{Point: locked, Opponent: opponent(t, "second-fills"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+	if err != nil || !result.Decisive() || !result.Waited {
+		t.Errorf("have %+v, %v, want one that waited", result, err)
+	}
+	if took := time.Since(began); took > hold/2 {
+		t.Errorf("it took %v to see that an opponent spins", took)
 	}
 }
 

@@ -32,6 +32,10 @@ type Pair struct {
 // is held up.
 const more = 2
 
+// spun is how long the second of a pair is held up at most. It waits for the
+// first to end, which cannot if it needs a lock that the second holds.
+const spun = 20 * time.Millisecond
+
 // String is the pair's id: "tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel",
 // or with "/backpressure" behind it.
 func (p Pair) String() string {
@@ -121,7 +125,7 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 	if err := r.second.Set(p.Second); err != nil {
 		return nil, err
 	}
-	v := side{thread: r.victim, trap: r.trap, do: func() error {
+	v := side{thread: r.victim, trap: r.trap, limit: limit(p.Ring), do: func() error {
 		err := first()
 		r.second.Release()
 		return err
@@ -158,6 +162,7 @@ type side struct {
 	thread *thread
 	trap   *Trap
 	do     func() error
+	limit  time.Duration // for which it is held up at most
 	// wake is what wakes it if it sleeps before it is held up; nil if it never
 	// does.
 	wake func() error
@@ -173,7 +178,7 @@ func (s *side) set(p Point) error {
 
 // begin lets the side do what it does, and says whether it is held up.
 func (s *side) begin() (bool, error) {
-	s.trap.Arm(hold, nil)
+	s.trap.Arm(s.limit, nil)
 	s.thread.start(func() { s.err = s.do() })
 	if s.wake != nil && s.sleeps() {
 		if err := s.wake(); err != nil {

@@ -7,6 +7,7 @@
  * released. "go generate ./inject" compiles it.
  */
 #include <linux/bpf.h>
+#include <linux/bpf_perf_event.h>
 #include <bpf/bpf_helpers.h>
 
 /* What a CPU is to do, and does; pause.go has the same. */
@@ -98,17 +99,45 @@ int pause_at_kprobe(void *ctx)
 	return hold();
 }
 
-/* Where a CPU begins to spin for a lock: if it is armed, the one that it would
- * let go on when it is held up has the lock, and must go on before. So it is
- * not held up any more.
+/* For so long a CPU that is not held up has no lock: many times what a critical
+ * section takes.
+ */
+#define LOCKED_FOR_LONG 200000 /* ns */
+
+struct contention {
+	const void *lock;
+	__u64 since;
+	__u32 freed;
+};
+
+static long watch(__u32 i, struct contention *w)
+{
+	__u8 locked; /* the first byte of struct qspinlock (asm-generic/qspinlock_types.h) */
+
+	if (bpf_probe_read_kernel(&locked, sizeof(locked), w->lock) || !locked) {
+		w->freed = 1;
+		return 1;
+	}
+	return bpf_ktime_get_ns() - w->since > LOCKED_FOR_LONG;
+}
+
+/* Where a CPU begins to spin for a lock: if it is armed, and the lock is not
+ * some third one's for a moment, then the one that it would let go on when it
+ * is held up has it, and must go on before. So it is not held up any more.
  */
 SEC("perf_event")
-int wait_at_breakpoint(void *ctx)
+int wait_at_breakpoint(struct bpf_perf_event_data *ctx)
 {
 	__u32 key = bpf_get_smp_processor_id();
 	struct control *c = bpf_map_lookup_elem(&controls, &key);
+	struct contention w = {};
 
-	if (c && c->state == ARMED && c->next && release(c->next - 1)) {
+	if (!c || c->state != ARMED || !c->next)
+		return 0;
+	w.lock = (const void *)ctx->regs.rdi;
+	w.since = bpf_ktime_get_ns();
+	bpf_loop(1 << 20, watch, &w, 0);
+	if (!w.freed && release(c->next - 1)) {
 		c->waits = 1;
 		c->state = IDLE;
 	}

@@ -18,13 +18,14 @@ const (
 )
 
 const (
-	// hold is how long a CPU is held up at most. Opponents are done in a
-	// fraction of it unless they wait for the one that is held up.
-	hold = 200 * time.Millisecond
+	// hold is how long a CPU is held up at most, and as much again as
+	// perPacket for each packet that fits into the ring. Opponents are done in
+	// a fraction of it unless they wait for the one that is held up.
+	hold      = 200 * time.Millisecond
+	perPacket = time.Millisecond
 	// blocked is for how long an opponent sleeps that is believed to wait for
-	// the one that is held up, and spun for how long one spins.
+	// the one that is held up.
 	blocked = 2 * time.Millisecond
-	spun    = 20 * time.Millisecond
 	// quick opponents are done before it is worth to look what they do.
 	quick = 500 * time.Microsecond
 	// Suspicion is for how long nothing may move before a schedule is
@@ -40,6 +41,7 @@ type Runner struct {
 	victim   *thread
 	second   *Trap   // the controller's, for pairs
 	operator *thread // for opponents that may have to wait
+	waiting  *Trap   // the operator's, which holds nobody up but tells when it waits
 	starter  *thread // starts vhost-net's worker, and sleeps until it is done
 	stage    *Stage
 	// waits are opponents that are believed not to wait, and did.
@@ -75,7 +77,13 @@ func NewRunner() (_ *Runner, err error) {
 	if r.second, err = r.pauser.Trap(controllerCPU); err != nil {
 		return nil, err
 	}
-	if err = r.second.WatchLocks(); err != nil {
+	if r.waiting, err = r.pauser.Trap(operatorCPU); err != nil {
+		return nil, err
+	}
+	if err = errors.Join(r.second.WatchLocks(), r.waiting.WatchLocks()); err != nil {
+		return nil, err
+	}
+	if err = keepOff(victimCPU); err != nil {
 		return nil, err
 	}
 	if r.victim, err = startThread(victimCPU); err != nil {
@@ -92,11 +100,11 @@ func NewRunner() (_ *Runner, err error) {
 
 // Close ends the threads and removes the device.
 func (r *Runner) Close() error {
-	err := errors.Join(r.trap.Close(), r.second.Close())
+	err := errors.Join(r.trap.Close(), r.second.Close(), r.waiting.Close())
 	r.victim.stop()
 	r.operator.stop()
 	r.starter.stop()
-	return errors.Join(err, r.closeStage(), r.pauser.Close())
+	return errors.Join(err, keepOff(-1), r.closeStage(), r.pauser.Close())
 }
 
 func (r *Runner) closeStage() error {
@@ -243,7 +251,7 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 // hold has the victim's thread do what it does, holds it up at the point, and
 // lets the opponent act.
 func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
-	v := side{thread: r.victim, trap: r.trap, do: do}
+	v := side{thread: r.victim, trap: r.trap, do: do, limit: limit(s.Ring)}
 	if s.blocks() {
 		if err := r.stage.block(true); err != nil {
 			return err
@@ -330,35 +338,48 @@ func (r *Runner) act(s Schedule, result *Result) error {
 		return err
 	}
 	var err error
-	r.operator.start(func() { err = o.act(r.stage) })
-	if result.Waited = !r.acted(); result.Waited {
+	r.waiting.Arm(0, r.trap)
+	r.operator.start(func() {
+		err = o.act(r.stage)
+		r.waiting.Disarm()
+	})
+	done := r.acted(limit(s.Ring) / 2)
+	freed := r.waiting.Waits()
+	if result.Waited = !done || freed; result.Waited {
 		result.note(other, "has to wait for the one that is held up")
 	} else {
 		result.note(other, "is done")
 	}
-	result.Late = !r.trap.Release()
+	result.Late = !r.trap.Release() && !freed
 	r.operator.wait()
 	return err
 }
 
 // acted returns true when the operator's thread is done, and false when it
-// waits for the one that is held up: it cannot get further.
-func (r *Runner) acted() bool {
+// cannot get further before the one that is held up goes on: it sleeps, spins for
+// a lock, or, where that cannot be told, takes as long as spins.
+func (r *Runner) acted(spins time.Duration) bool {
 	await(func() bool { return r.operator.begun.Load() == r.operator.asked.Load() })
 	began := time.Now()
-	await(func() bool { return r.operator.idle() || time.Since(began) > quick })
+	await(func() bool { return r.operator.idle() || r.waiting.Waits() || time.Since(began) > quick })
 	awake := began
 	for !r.operator.idle() {
+		if r.waiting.Waits() {
+			return false
+		}
 		nap()
 		if !r.operator.sleeps() {
 			awake = time.Now()
 		}
-		if time.Since(awake) > blocked || time.Since(began) > spun {
+		if time.Since(awake) > blocked || time.Since(began) > spins {
 			return r.operator.idle()
 		}
 	}
 	return true
 }
+
+// limit is how long a CPU is held up at most, with a ring of that size.
+func limit(ring int) time.Duration { return hold + time.Duration(ring)*perPacket }
 
 // revive brings a stalled stage back to an empty ring and qdisc, and says
 // whether it moves again: that takes less time than to make another.

@@ -1,9 +1,11 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -52,6 +54,33 @@ func pin(cpu int) error {
 	set.Set(cpu)
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
 		return fmt.Errorf("pin a thread to CPU %d: %w", cpu, err)
+	}
+	return nil
+}
+
+// keepOff keeps this process's threads off a CPU, or, if it is negative, lets
+// them run on any again. Threads that are pinned must be so afterwards. One on a
+// CPU that is held up would not run until that goes on, and with it whatever Go
+// has scheduled on it: the opponent, even, after it was preempted.
+func keepOff(cpu int) error {
+	var set unix.CPUSet
+	for i := range runtime.NumCPU() {
+		if i != cpu {
+			set.Set(i)
+		}
+	}
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return fmt.Errorf("keep threads off CPU %d: %w", cpu, err)
+	}
+	for _, task := range tasks {
+		tid, err := strconv.Atoi(task.Name())
+		if err != nil {
+			return fmt.Errorf("keep threads off CPU %d: %w", cpu, err)
+		}
+		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("keep threads off CPU %d: %w", cpu, err)
+		}
 	}
 	return nil
 }
@@ -127,12 +156,14 @@ func (t *thread) sleeps() bool {
 	if t.begun.Load() != t.asked.Load() {
 		return false
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", t.tid))
+	// fs/proc/base.c: proc_pid_syscall
+	call, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", t.tid))
 	if err != nil {
 		return false
 	}
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return strings.HasPrefix(state, "D") || strings.HasPrefix(state, "S")
+	number, _, blocked := strings.Cut(string(call), " ")
+	// In futex(2) it waits for nothing but Go's scheduler.
+	return blocked && number != strconv.Itoa(unix.SYS_FUTEX)
 }
 
 // await spins until the condition holds. Now and then it lets others have the

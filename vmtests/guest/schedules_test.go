@@ -244,15 +244,22 @@ func (x *exploration) check(t *testing.T, c contract.Contract, promises []contra
 const attempts = 4
 
 // decide runs a schedule until it was what it says, and returns nil if it
-// never was.
-func (x *exploration) decide(s inject.Schedule, patience time.Duration) (*inject.Result, error) {
+// never was. An opponent that had to wait, and is not one that is likely to, may
+// have waited for a third: then the schedule is run again as well.
+func (x *exploration) decide(s inject.Schedule, patience time.Duration) (decided *inject.Result, err error) {
 	for range attempts {
 		result, err := x.runner.Run(s, patience)
-		if err != nil || result.Decisive() {
-			return result, err
+		if err != nil {
+			return nil, err
+		}
+		if result.Decisive() {
+			decided = result
+			if !result.Waited || s.Opponent.Waits {
+				break
+			}
 		}
 	}
-	return nil, nil
+	return decided, nil
 }
 
 // breach is one schedule that broke a promise.
@@ -383,18 +390,21 @@ func windows(breaches []breach) (groups [][]breach) {
 	return groups
 }
 
+// confirmations is how often a schedule that breaks a promise is run again.
+const confirmations = 10
+
 // confirm runs a schedule from the middle of a window again, and returns nil if
-// it never breaks the promise again.
+// it never breaks the promise again. Runs that are not what they say do not
+// count.
 func (x *exploration) confirm(c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
-	const tries = 10
 	first, middle, last := window[0], window[len(window)/2], window[len(window)-1]
 	f := &contract.Finding{
 		Promise: middle.promise, Contract: c, Points: len(window), Reached: reached,
 		From: place(first.schedule.Point), To: place(last.schedule.Point),
 		Opponent: middle.schedule.Opponent.Does, Schedule: middle.schedule.String(),
-		Why: middle.why, Books: middle.books, Tries: tries,
+		Why: middle.why, Books: middle.books,
 	}
-	for range tries {
+	for range confirmations {
 		result, err := x.decide(middle.schedule, inject.Patience)
 		if err != nil {
 			return nil, err
@@ -402,6 +412,7 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 		if result == nil {
 			continue
 		}
+		f.Tries++
 		if promise, why := result.Breach(c, middle.schedule); promise == middle.promise {
 			f.Failed++
 			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
