@@ -60,6 +60,7 @@ func TestBadInput(t *testing.T) {
 		{"not a number", on(k, "CPUS=many"), []string{"CPUS", "many"}},
 		{"no seed", on(k, "SEED=0"), []string{"SEED", "number"}},
 		{"no duration", on(k, "FAULTS=long"), []string{"FAULTS", "duration"}},
+		{"no replays", on(k, "REPLAYS=0"), []string{"REPLAYS", "number"}},
 		{"no such choice", on(k, "SCHEDULES=some"), []string{"SCHEDULES", "all"}},
 		{"artifacts of another run", on(k, "ARTIFACTS="+occupied), []string{"not empty", "ARTIFACTS="}},
 		{"no modules there", on(k, "MODULES="+dir), []string{"odules"}},

@@ -168,7 +168,11 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, promise con
 		Opponent: fmt.Sprintf("the other side is held up in turn at %v: %s; this one then ends before it", b.pair.Second, b.pair.Second.Text),
 		Schedule: b.pair.String(), Why: b.why, Books: b.books,
 	}
-	for range confirmations {
+	again, err := replays()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range again {
 		result, err := x.decidePair(b.pair, inject.Patience)
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -390,13 +391,17 @@ func windows(breaches []breach) (groups [][]breach) {
 	return groups
 }
 
-// confirmations is how often a schedule that breaks a promise is run again.
-const confirmations = 10
+// replays is how often what breaks a promise is run again before it is reported.
+func replays() (int, error) { return strconv.Atoi(os.Getenv("REPLAYS")) }
 
 // confirm runs a schedule from the middle of a window again, and returns nil if
 // it never breaks the promise again. Runs that are not what they say do not
 // count.
 func (x *exploration) confirm(c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
+	again, err := replays()
+	if err != nil {
+		return nil, err
+	}
 	first, middle, last := window[0], window[len(window)/2], window[len(window)-1]
 	f := &contract.Finding{
 		Promise: middle.promise, Contract: c, Points: len(window), Reached: reached,
@@ -404,7 +409,7 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 		Opponent: middle.schedule.Opponent.Does, Schedule: middle.schedule.String(),
 		Why: middle.why, Books: middle.books,
 	}
-	for range confirmations {
+	for range again {
 		result, err := x.decide(middle.schedule, inject.Patience)
 		if err != nil {
 			return nil, err

@@ -86,11 +86,14 @@ type sequences struct {
 	chosen [][2]int
 }
 
-// again runs the sequence that ran last on a device of its own, ten times and
-// with more patience, and says whether it ever broke its promise again.
+// again runs the sequence that ran last on a device of its own, as often as it
+// is to be replayed and with more patience, and says whether it ever broke its promise again.
 func (s *sequences) again(t *testing.T, f *contract.Finding) bool {
 	t.Helper()
-	f.Tries = 10
+	var err error
+	if f.Tries, err = replays(); err != nil {
+		t.Fatal(err)
+	}
 	for range f.Tries {
 		device, err := inject.NewSequence(s.backpressure, s.vhost)
 		if err != nil {

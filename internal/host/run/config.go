@@ -27,6 +27,7 @@ type Config struct {
 	Seed      uint64
 	Faults    time.Duration
 	Schedules string
+	Replays   int
 
 	// Package is the Go package with the guest's tests, and Module the
 	// directory of the module that it is looked up in.
@@ -48,6 +49,8 @@ type Config struct {
 //	SEED       what random sequences of faults are made from (the time of day)
 //	FAULTS     for how long there are new ones, for example 1h (5s)
 //	SCHEDULES  "all" to run schedules in all settings, for hours
+//	REPLAYS    how often what breaks a promise is run again before it is
+//	           reported (10)
 //	ARTIFACTS  directory for this run's artifacts; it must be empty or not
 //	           exist (artifacts/DATE-TIME-PID in the module's root)
 func ConfigFromEnv() (Config, error) {
@@ -69,6 +72,12 @@ func ConfigFromEnv() (Config, error) {
 	}
 	if c.MemoryMiB, err = positive("MEM"); err != nil {
 		return c, err
+	}
+	if c.Replays, err = positive("REPLAYS"); err != nil {
+		return c, err
+	}
+	if c.Replays == 0 {
+		c.Replays = 10
 	}
 	c.Seed = uint64(time.Now().UnixNano())
 	if text := os.Getenv("SEED"); text != "" {

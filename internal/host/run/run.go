@@ -104,7 +104,7 @@ or build the default and a stock kernel: make check`), err)
 // command is what runs the same again, but for the flags of go test.
 func (c *Config) command() string {
 	words := []string{"KERNEL=" + c.Kernel}
-	for _, name := range []string{"MODULES", "VMLINUX", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "SEED", "FAULTS", "SCHEDULES"} {
+	for _, name := range []string{"MODULES", "VMLINUX", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "SEED", "FAULTS", "SCHEDULES", "REPLAYS"} {
 		if value := os.Getenv(name); value != "" {
 			words = append(words, fmt.Sprintf("%s='%s'", name, value))
 		}
@@ -180,7 +180,7 @@ func (r *Run) boot(flags *Flags, skip string) (*Guest, error) {
 			Env: []string{
 				"CONTRACT=" + string(r.cfg.Contract),
 				fmt.Sprintf("SEED=%d", r.cfg.Seed), fmt.Sprintf("FAULTS=%v", r.cfg.Faults),
-				"SCHEDULES=" + r.cfg.Schedules,
+				"SCHEDULES=" + r.cfg.Schedules, fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
 			},
 		},
 		Accel: r.cfg.Accel, CPUs: r.cfg.CPUs, MemoryMiB: r.cfg.MemoryMiB, Append: r.cfg.Append,

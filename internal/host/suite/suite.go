@@ -28,6 +28,8 @@ type Config struct {
 	Contract    contract.Contract
 	// Args are further arguments of go test: -short, -run=...
 	Args []string
+	// Env is what is set for it beyond that: REPLAYS=2.
+	Env []string
 	// Progress is told how far the run is.
 	Progress io.Writer
 }
@@ -50,6 +52,7 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 	cmd.Env = append(os.Environ(),
 		"KERNEL="+cfg.Kernel.Image, "VMLINUX="+cfg.Kernel.Vmlinux, "MODULES="+cfg.Kernel.Modules,
 		"CONTRACT="+string(cfg.Contract), "ARTIFACTS="+dir, "RINGPROOF_LABEL="+cfg.Label)
+	cmd.Env = append(cmd.Env, cfg.Env...)
 	events, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
