@@ -100,7 +100,7 @@ func (p *Proof) Text() string {
 	}
 	tw.Flush()
 	if bugs > 0 {
-		fmt.Fprintf(&b, "\n%d of %d bugs caught, in %.0f s of building and running (seconds: build + run)\n", caught, bugs, seconds)
+		fmt.Fprintf(&b, "\n%d of %d bugs caught, in %.0f s (seconds: to wait for the kernel + to catch the bug)\n", caught, bugs, seconds)
 	}
 	for _, wrong := range p.Wrong() {
 		fmt.Fprintf(&b, "wrong: %s\n", wrong)

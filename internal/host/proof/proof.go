@@ -47,8 +47,9 @@ type Outcome struct {
 	// Key names the content of kernel, guest and checks: the same job need
 	// not be done again.
 	Key string
-	// BuildSeconds are of the kernel; 0 if it was built before. RunSeconds
-	// are of all runs of go test.
+	// BuildSeconds are what there was to wait for the kernel, which is built
+	// while the one before is judged; 0 if it was built before. RunSeconds are
+	// of all runs of go test.
 	BuildSeconds, RunSeconds float64
 	// Promises are the verdicts of the design's runs, or the bug's.
 	Promises map[contract.Promise]contract.Outcome
@@ -135,9 +136,18 @@ func Run(ctx context.Context, cfg Config) (*Proof, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of outcomes: %w", err)
 	}
+	next := build(ctx, mine[0], cfg.Progress)
+	defer func() { next.abandon() }()
 	for i, j := range mine {
 		fmt.Fprintf(cfg.Progress, "%d of %d: %s\n", i+1, len(mine), j.name)
-		if err := cfg.do(ctx, j); err != nil {
+		k, waited, err := next.wait()
+		if err == nil {
+			if i+1 < len(mine) {
+				next = build(ctx, mine[i+1], cfg.Progress)
+			}
+			err = cfg.do(ctx, j, k, waited)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", j.name, err)
 		}
 	}
@@ -152,16 +162,8 @@ func Run(ctx context.Context, cfg Config) (*Proof, error) {
 }
 
 // do does one job, unless it is done.
-func (cfg *Config) do(ctx context.Context, j job) error {
-	began := time.Now()
-	k, err := kernel.Build(ctx, kernel.Spec{Series: j.series}, cfg.Progress)
-	if err != nil {
-		return err
-	}
-	o := &Outcome{Name: j.name}
-	if !k.Cached {
-		o.BuildSeconds = time.Since(began).Seconds()
-	}
+func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.Duration) (err error) {
+	o := &Outcome{Name: j.name, BuildSeconds: waited.Seconds()}
 	passes := j.passes()
 	if o.Key, err = key(ctx, k, passes, j.contract); err != nil {
 		return err
