@@ -24,13 +24,15 @@ type Setting struct {
 	Qdisc tuntap.Kind
 	Left  int // as in Schedule
 	Trim  int // as in Schedule
+	// Woken is as in Schedule.
+	Woken bool
 	// Backpressure and Vhost are as in Schedule.
 	Backpressure, Vhost bool
 }
 
 // Schedule is the schedule in the setting.
 func (at Setting) Schedule(p Point, o *Opponent) Schedule {
-	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Trim: at.Trim, Backpressure: at.Backpressure, Vhost: at.Vhost}
+	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Woken: at.Woken, Trim: at.Trim, Backpressure: at.Backpressure, Vhost: at.Vhost}
 }
 
 // enoughStalls is after how many of them it is clear that a queue stalls with
@@ -73,7 +75,7 @@ func (r *Result) Breach(c contract.Contract, s Schedule) (contract.Promise, stri
 	tail := r.Books.DropsFor(contract.FullRing)
 	expect := c.Of(s.Backpressure)
 	allowed := uint64(0)
-	if expect == contract.RareDrop && s.Opponent.fills {
+	if expect == contract.RareDrop && (s.Opponent.fills || s.Woken) {
 		allowed = 1
 	}
 	switch {

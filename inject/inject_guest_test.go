@@ -65,6 +65,8 @@ func TestIDs(t *testing.T) {
 		"tun_net_xmit+0x0/drain-all/ring=16/fq_codel":                       "",
 		"tun_net_xmit+0x0/second-fills/ring=2/noqueue/trim=4":               "",
 		"tun_do_read+0x0/fill/ring=500/mq/left=1":                           "",
+		"tun_net_xmit+0x0/drain-all/ring=2/fq_codel/woken":                  "",
+		"tun_do_read+0x0/fill/ring=2/fq_codel/left=1/woken":                 "woken",
 		"handle_rx+0x0/fill/ring=16/fq_codel/left=1/vhost":                  "",
 		"tun_net_xmit+0x0/second-fills/ring=2/fq_codel/trim=4/backpressure": "",
 		"tun_do_read+0x0&tun_net_xmit+0x0/ring=2/mq/backpressure":           "",

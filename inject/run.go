@@ -196,6 +196,11 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 		if err := stage.fill(stage.ring.room() - 1); err != nil {
 			return nil, err
 		}
+		if s.Woken {
+			if err := errors.Join(stage.fill(1), stage.resize()); err != nil {
+				return nil, err
+			}
+		}
 		victim = func() error { _, err := stage.victim.Send(); return err }
 	}
 	result := &Result{began: time.Now()}

@@ -21,6 +21,10 @@ type Schedule struct {
 	// it reads: a full ring was read down to that before. With none it reads
 	// as one that sleeps until there is a packet.
 	Left int
+	// Woken, with a producer held up: the ring is full before it sends, and
+	// its txq was woken for all that, as a consumer does that is slow to wake
+	// it and is overtaken.
+	Woken bool
 	// Trim is how many bytes the device's filter cuts from each packet.
 	Trim int
 	// Backpressure: the device is opened with IFF_BACKPRESSURE.
@@ -30,13 +34,16 @@ type Schedule struct {
 }
 
 // String is the schedule's id: "tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel",
-// with "/left=1" behind it if it is a consumer that is held up, "/trim=4" if the
-// device has a filter, "/backpressure" if it has IFF_BACKPRESSURE, and "/vhost"
-// if vhost-net consumes.
+// with "/left=1" behind it if it is a consumer that is held up, "/woken" if the
+// ring is full, "/trim=4" if the device has a filter, "/backpressure" if it has
+// IFF_BACKPRESSURE, and "/vhost" if vhost-net consumes.
 func (s Schedule) String() string {
 	id := fmt.Sprintf("%v/%s/ring=%d/%s", s.Point, s.Opponent.Name, s.Ring, s.Qdisc)
 	if s.Opponent.Producer {
 		id += fmt.Sprintf("/left=%d", s.Left)
+	}
+	if s.Woken {
+		id += "/woken"
 	}
 	if s.Trim > 0 {
 		id += fmt.Sprintf("/trim=%d", s.Trim)
@@ -50,7 +57,7 @@ func (s Schedule) String() string {
 	return id
 }
 
-var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(?:/trim=(\d+))?(/backpressure)?(/vhost)?$`)
+var idPattern = regexp.MustCompile(`^([\w.]+)\+(0x[0-9a-f]+)/([a-z-]+)/ring=(\d+)/(\w+)(?:/left=(\d+))?(/woken)?(?:/trim=(\d+))?(/backpressure)?(/vhost)?$`)
 
 // Parse returns the schedule of that id; the instruction must be one of the
 // running kernel's.
@@ -70,9 +77,12 @@ func Parse(id string) (Schedule, error) {
 	}
 	s.Ring, _ = strconv.Atoi(m[4])
 	s.Left, _ = strconv.Atoi(m[6])
-	s.Trim, _ = strconv.Atoi(m[7])
+	s.Trim, _ = strconv.Atoi(m[8])
 	s.Qdisc = tuntap.Kind(m[5])
-	s.Backpressure, s.Vhost = m[8] != "", m[9] != ""
+	s.Woken, s.Backpressure, s.Vhost = m[7] != "", m[9] != "", m[10] != ""
+	if s.Woken && s.Opponent.Producer {
+		return s, fmt.Errorf("schedule %s: woken belongs to those in which a producer is held up, and only there", id)
+	}
 	point, err := findPoint(m[1] + "+" + m[2])
 	if err != nil {
 		return s, fmt.Errorf("schedule %s: %w", id, err)

@@ -230,6 +230,12 @@ func (s *Stage) realign() error {
 	if s.ring.batch == 1 {
 		return nil // then all of an empty ring is free, wherever they are
 	}
+	return s.resize()
+}
+
+// resize changes the ring's size and back, which wakes the txq of most designs.
+// What is in the ring stays, from its start on.
+func (s *Stage) resize() error {
 	for _, length := range []int{s.Ring + 1, s.Ring} {
 		if err := s.dev.SetTxQueueLen(length); err != nil {
 			return err

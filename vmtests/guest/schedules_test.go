@@ -49,6 +49,7 @@ func TestSchedules(t *testing.T) {
 	x.settings(t, reads, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
 	x.settings(t, reads, false, []int{500}, tuntap.FQCodel)
 	x.settings(t, vhosts, false, []int{2}, tuntap.FQCodel)
+	x.woken(t)
 	if everything() {
 		x.settings(t, vhosts, false, []int{2}, tuntap.Noqueue)
 		// The worker takes 64 packets, and so not all of these at once
@@ -147,6 +148,23 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 	}
 }
 
+// woken explores the transmit into a ring that is full, on a txq that was woken
+// too late, while the ring is read. A stock device never stops one.
+func (x *exploration) woken(t *testing.T) {
+	for _, target := range inject.Targets() {
+		for _, opponent := range inject.Opponents() {
+			if target.Consumer || target.Vhost || opponent.Name != "drain-all" {
+				continue
+			}
+			for _, backpressure := range optIn(t) {
+				if contractOf(t).Of(backpressure) != contract.Stock {
+					x.run(t, target, opponent, inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Woken: true, Backpressure: backpressure})
+				}
+			}
+		}
+	}
+}
+
 // optIn is what to open devices with: without IFF_BACKPRESSURE, and for the
 // opt-in contract with it, too.
 func optIn(t *testing.T) []bool {
@@ -235,10 +253,16 @@ func (x *exploration) check(t *testing.T, c contract.Contract, promises []contra
 	} else {
 		t.Fatal(err)
 	}
+	x.notRun(t, c, promises, why)
+}
+
+// notRun ends the test, which would need something that the kernel lacks.
+func (x *exploration) notRun(t *testing.T, c contract.Contract, promises []contract.Promise, lacks string) {
+	t.Helper()
 	for _, p := range promises {
-		report(t, contract.Verdict{Promise: p, Contract: c, Outcome: contract.NotRun, Why: "this kernel lacks " + why})
+		report(t, contract.Verdict{Promise: p, Contract: c, Outcome: contract.NotRun, Why: "this kernel lacks " + lacks})
 	}
-	t.Skip("not run: this kernel lacks " + why)
+	t.Skip("not run: this kernel lacks " + lacks)
 }
 
 // attempts is how often a schedule is run until one is decisive.
@@ -279,6 +303,9 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	x.check(t, c, promises, err)
 	points := there.points
 	found := time.Since(began)
+	if at.Woken && len(points) == 0 {
+		x.notRun(t, c, promises, "a driver that wakes a txq whose ring is full: a change of tx_queue_len leaves it stopped")
+	}
 
 	began = time.Now()
 	var breaches []breach
@@ -359,7 +386,21 @@ func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setti
 		if target.Consumer {
 			nobody = inject.NothingSent
 		}
-		r.points, r.stalls, err = x.runner.Reached(functions, nobody, at)
+		tried := functions
+		if at.Woken {
+			// Each takes a change of tx_queue_len. If the txq is not woken by
+			// that, the first tells; and what is read before the transmit
+			// looks at the ring does not matter.
+			tried = []*inject.Function{{Name: target.Root, Points: functions[0].Points[:1]}}
+		}
+		r.points, r.stalls, err = x.runner.Reached(tried, nobody, at)
+		if at.Woken && len(r.points) > 0 && err == nil {
+			tried = nil
+			for _, f := range functions {
+				tried = append(tried, &inject.Function{Name: f.Name, Points: inject.Critical(functions, f.Points)})
+			}
+			r.points, r.stalls, err = x.runner.Reached(tried, nobody, at)
+		}
 		for _, f := range functions {
 			r.total += len(f.Points)
 		}
