@@ -162,12 +162,14 @@ func Run(ctx context.Context, cfg Config) (*Proof, error) {
 }
 
 // do does one job, unless it is done.
-func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.Duration) (err error) {
+func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.Duration) error {
 	o := &Outcome{Name: j.name, BuildSeconds: waited.Seconds()}
 	passes := j.passes()
-	if o.Key, err = key(ctx, k, passes, j.contract); err != nil {
+	image, _, err := initramfs.Build(ctx, initramfs.Options{Package: "./vmtests/guest", Modules: k.Modules, Progress: os.Stderr})
+	if err != nil {
 		return err
 	}
+	o.Key = key(k.Key, image, passes, j.contract)
 	file := filepath.Join(cfg.Dir, j.name+".json")
 	if done, err := readOutcome(file); err == nil && done.Key == o.Key {
 		fmt.Fprintln(cfg.Progress, "done before")
@@ -235,14 +237,11 @@ func anchored(check string) string {
 	return strings.TrimSuffix("^"+test+"$/"+rest, "/")
 }
 
-// key names all that the outcome depends on.
-func key(ctx context.Context, k *kernel.Result, passes [][]string, c contract.Contract) (string, error) {
-	image, _, err := initramfs.Build(ctx, initramfs.Options{Package: "./vmtests/guest", Modules: k.Modules, Progress: os.Stderr})
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v\n%s", k.Key, filepath.Base(image), passes, c))
-	return hex.EncodeToString(sum[:8]), nil
+// key names all that the outcome depends on. The image's directory is named by
+// what is in it.
+func key(kernel, image string, passes [][]string, c contract.Contract) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v\n%s", kernel, filepath.Base(filepath.Dir(image)), passes, c))
+	return hex.EncodeToString(sum[:8])
 }
 
 // add adds what a run found out.

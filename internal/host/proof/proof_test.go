@@ -153,3 +153,22 @@ func TestShards(t *testing.T) {
 		t.Errorf("%d jobs in all shards, of %d", done, len(all))
 	}
 }
+
+// TestWhatAnOutcomeDependsOn: when any of it changes, the job is done again.
+func TestWhatAnOutcomeDependsOn(t *testing.T) {
+	passes := [][]string{{"-short"}}
+	first := key("k", "/cache/initramfs/1/initramfs.cpio", passes, contract.Stock)
+	if again := key("k", "/elsewhere/initramfs/1/initramfs.cpio", passes, contract.Stock); again != first {
+		t.Error("another cache changes the key")
+	}
+	for what, other := range map[string]string{
+		"kernel":   key("l", "/cache/initramfs/1/initramfs.cpio", passes, contract.Stock),
+		"image":    key("k", "/cache/initramfs/2/initramfs.cpio", passes, contract.Stock),
+		"checks":   key("k", "/cache/initramfs/1/initramfs.cpio", nil, contract.Stock),
+		"contract": key("k", "/cache/initramfs/1/initramfs.cpio", passes, contract.Auto),
+	} {
+		if other == first {
+			t.Errorf("another %s does not change the key", what)
+		}
+	}
+}
