@@ -76,6 +76,7 @@ func (s *Stream) Guest() *Guest { return s.guest }
 // stream of its test, until r ends.
 func (g *Guest) sort(r io.Reader, log io.Writer) error {
 	open := map[string]*Stream{}
+	tail := false
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -87,7 +88,15 @@ func (g *Guest) sort(r io.Reader, log io.Writer) error {
 			if err := json.Unmarshal(line, &e); err != nil {
 				return fmt.Errorf("test2json said %q: %w", line, err)
 			}
-			g.deliver(open, e)
+			// test2json cuts output lines that are long, attributes too: what
+			// follows the beginning would be taken for output of the test.
+			output := e.Action == "output"
+			if !output || !tail {
+				g.deliver(open, e)
+			}
+			if output {
+				tail = (tail || strings.HasPrefix(e.Output, "=== ATTR ")) && !strings.HasSuffix(e.Output, "\n")
+			}
 		}
 		if err == io.EOF {
 			return nil

@@ -59,6 +59,33 @@ func TestEachExecutionHasItsStream(t *testing.T) {
 	}
 }
 
+// TestLongAttributes: test2json cuts their lines, and no piece is shown as
+// output of the test.
+func TestLongAttributes(t *testing.T) {
+	g := newGuest()
+	if err := g.sort(strings.NewReader(`{"Action":"run","Test":"TestA"}
+{"Action":"attr","Test":"TestA","Key":"k","Value":"long"}
+{"Action":"output","Test":"TestA","Output":"=== ATTR  TestA k lo"}
+{"Action":"output","Test":"TestA","Output":"n"}
+{"Action":"output","Test":"TestA","Output":"g\n"}
+{"Action":"output","Test":"TestA","Output":"no newline"}
+{"Action":"output","Test":"TestA","Output":" yet\n"}
+{"Action":"pass","Test":"TestA"}
+`), &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	var shown string
+	s := g.take("TestA")
+	for e, ok := s.Next(); ok; e, ok = s.Next() {
+		if e.Action == "output" && !e.Frame() {
+			shown += e.Output
+		}
+	}
+	if shown != "no newline yet\n" {
+		t.Errorf("shown: %q", shown)
+	}
+}
+
 // TestAStreamEndsWithItsGuest: whoever waits for an event is woken.
 func TestAStreamEndsWithItsGuest(t *testing.T) {
 	g := newGuest()
