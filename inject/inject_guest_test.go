@@ -133,12 +133,12 @@ func TestAPauseThatIsNeverReleased(t *testing.T) {
 func TestWhoWaits(t *testing.T) {
 	r := newRunner(t)
 	slow := &Opponent{Name: "slow", Waits: true, act: func(s *Stage) error {
-		for began := time.Now(); time.Since(began) < spun+spun/2; {
+		for began := time.Now(); time.Since(began) < 3*spun; {
 		}
 		_, err := s.drain(all)
 		return err
 	}}
-	const times = 20
+	const times = 60
 	waited, late := 0, 0
 	for range times {
 		result, err := r.Run(Schedule{Point: start(t), Opponent: slow, Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
@@ -156,7 +156,8 @@ func TestWhoWaits(t *testing.T) {
 	}
 	// A third may have had a lock, on a CPU that did not run for a moment. If
 	// its time alone told, all of them would wait.
-	if waited+late > times*3/4 {
+	t.Logf("of %d runs, it is said to wait in %d, and to be too late in %d", times, waited, late)
+	if waited+late > times/2 {
 		t.Errorf("of %d runs of a slow opponent, it is said to wait in %d, and to be too late in %d", times, waited, late)
 	}
 
@@ -169,7 +170,7 @@ func TestWhoWaits(t *testing.T) {
 		t.Fatalf("%v is not behind a lock", locked)
 	}
 	quickest := hold
-	for range times {
+	for range times / 3 {
 		began := time.Now()
 		result, err := r.Run(Schedule{Point: locked, Opponent: opponent(t, "second-fills"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
 		switch {
