@@ -1,0 +1,348 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+// exploration is what all subtests share.
+type exploration struct {
+	runner *inject.Runner
+	// reached is by target and setting.
+	reached map[string]reached
+}
+
+// reached are the points that a target comes by.
+type reached struct {
+	points []inject.Point
+	total  int // instructions that the target has
+	// skipped are those that cannot be points, and why.
+	skipped []string
+	// stalls: with nobody interfering. Then points are but a few.
+	stalls bool
+}
+
+func (x *exploration) close(t *testing.T) {
+	if x.runner != nil {
+		if err := x.runner.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// begin makes the test the one that runs schedules. What the kernel lacks
+// skips it.
+func (x *exploration) begin(t *testing.T, at inject.Setting) (contract.Contract, []contract.Promise) {
+	t.Helper()
+	begin(t)
+	promises := []contract.Promise{contract.NoTailDrop, contract.NoStall}
+	switch {
+	case at.Trim > 0:
+		promises = append(promises, contract.RequeueIntact)
+	case at.Qdisc == tuntap.Noqueue:
+		promises[0] = contract.NoqueueDrops
+	}
+	c := contractOf(t)
+	var err error
+	if x.runner == nil {
+		x.runner, err = inject.NewRunner()
+	}
+	if err == nil {
+		err = x.runner.Pin()
+	}
+	x.check(t, c, promises, err)
+	runtime.GC()
+	return c, promises
+}
+
+// check ends the test if err is not nil: as not run if that is for something
+// that the kernel lacks.
+func (x *exploration) check(t *testing.T, c contract.Contract, promises []contract.Promise, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	var why string
+	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
+		why = fmt.Sprintf("%s: %s", missing.Option, missing.What)
+	} else if none := (*inject.NoFunctionError)(nil); errors.As(err, &none) {
+		why = none.Error()
+	} else {
+		t.Fatal(err)
+	}
+	x.notRun(t, c, promises, why)
+}
+
+// notRun ends the test, which would need something that the kernel lacks.
+func (x *exploration) notRun(t *testing.T, c contract.Contract, promises []contract.Promise, lacks string) {
+	t.Helper()
+	for _, p := range promises {
+		report(t, contract.Verdict{Promise: p, Contract: c, Outcome: contract.NotRun, Why: "this kernel lacks " + lacks})
+	}
+	t.Skip("not run: this kernel lacks " + lacks)
+}
+
+// attempts is how often a schedule is run until one is decisive.
+const attempts = 4
+
+// decide runs a schedule until it was what it says, and returns nil if it
+// never was. An opponent that had to wait, and is not one that is likely to, may
+// have waited for a third: then the schedule is run again as well.
+func (x *exploration) decide(s inject.Schedule, patience time.Duration) (decided *inject.Result, err error) {
+	for range attempts {
+		result, err := x.runner.Run(s, patience)
+		if err != nil {
+			return nil, err
+		}
+		if result.Decisive() {
+			decided = result
+			if !result.Waited || s.Opponent.Waits {
+				break
+			}
+		}
+	}
+	return decided, nil
+}
+
+// breach is one schedule that broke a promise.
+type breach struct {
+	index    int // of its point among those reached
+	schedule inject.Schedule
+	promise  contract.Promise
+	why      string
+	books    *contract.Books
+}
+
+func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inject.Opponent, at inject.Setting) {
+	c, promises := x.begin(t, at)
+	began := time.Now()
+	there, err := x.points(t, target, at)
+	x.check(t, c, promises, err)
+	points := there.points
+	found := time.Since(began)
+	if at.Woken && len(points) == 0 {
+		x.notRun(t, c, promises, "a driver that wakes a txq whose ring is full: a change of tx_queue_len leaves it stopped")
+	}
+
+	began = time.Now()
+	var breaches []breach
+	inconclusive, unbalanced := 0, 0
+	var requeued, tailDropped uint64
+	for i, p := range points {
+		s := at.Schedule(p, opponent)
+		result, err := x.decide(s, inject.Suspicion)
+		x.check(t, c, promises, err)
+		if result == nil {
+			inconclusive++
+			continue
+		}
+		requeued += result.Requeued
+		tailDropped += result.Books.DropsFor(contract.FullRing)
+		if promise, why := result.Breach(c, s); promise != "" {
+			breaches = append(breaches, breach{i, s, promise, why, result.Books})
+		} else if result.Unbalanced != nil {
+			unbalanced++
+			t.Errorf("schedule %v: %v", s, result.Unbalanced)
+		}
+	}
+	took := time.Since(began)
+	coverage := fmt.Sprintf("%d of %d instructions are reached, %d schedules were run", len(points), there.total, len(points)-inconclusive)
+	t.Logf("%s in %v (%.0f/s; to find those that are reached: %v), %d inconclusive", coverage, took.Round(time.Millisecond), float64(len(points))/took.Seconds(), found.Round(time.Millisecond), inconclusive)
+
+	broken := make(map[contract.Promise]string)
+	for _, window := range windows(breaches) {
+		f, err := x.confirm(c, window, len(points))
+		x.check(t, c, promises, err)
+		if f == nil {
+			inconclusive += len(window)
+			t.Logf("%d schedules seemed to break %s, the first %v, and did not do so again", len(window), window[0].promise, window[0].schedule)
+			continue
+		}
+		t.Error(f)
+		attribute(t, contract.AttrFinding, f)
+		broken[f.Promise] = f.Why
+	}
+	for _, p := range promises {
+		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: coverage}
+		switch {
+		case broken[p] != "":
+			v.Outcome, v.Why = contract.Broken, broken[p]
+		case unbalanced > 0:
+			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("the books of %d schedules do not balance", unbalanced)
+		case len(points) == 0:
+			v.Outcome, v.Why = contract.Undecided, "no instruction of "+target.Root+" was reached"
+		case p == contract.RequeueIntact && requeued+tailDropped == 0:
+			v.Outcome, v.Why = contract.Undecided, "no packet found the ring full, so none was refused"
+		case p == contract.RequeueIntact:
+			v.Why = fmt.Sprintf("%d packets found the ring full, %d of them were queued again, each was trimmed once", requeued+tailDropped, requeued)
+		}
+		switch {
+		case v.Outcome != contract.Kept:
+		case there.stalls:
+			v.Outcome, v.Why = contract.Undecided, "the queue stalls with nobody interfering, so few schedules were tried"
+		case inconclusive > len(points)/20:
+			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("%d of %d schedules were not what they say, %d times each", inconclusive, len(points), attempts)
+		}
+		report(t, v)
+	}
+}
+
+// points returns the target's points that are reached in the setting.
+func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setting) (reached, error) {
+	functions, err := target.Functions()
+	if err != nil {
+		return reached{}, err
+	}
+	if !target.Consumer {
+		at.Left = 0
+	}
+	key := fmt.Sprint(target.Root, at)
+	r, known := x.reached[key]
+	if !known {
+		nobody := inject.Nothing
+		if target.Consumer {
+			nobody = inject.NothingSent
+		}
+		tried := functions
+		if at.Woken {
+			// Each takes a change of tx_queue_len, and what is read before the
+			// transmit looks at the ring does not matter.
+			tried = nil
+			for _, f := range functions {
+				tried = append(tried, &inject.Function{Name: f.Name, Points: inject.Critical(functions, f.Points), Skipped: f.Skipped})
+			}
+			// If the txq is not woken by that, the first instruction tells.
+			entry := &inject.Function{Name: target.Root, Points: functions[0].Points[:1]}
+			if r.points, r.stalls, err = x.runner.Reached([]*inject.Function{entry}, nobody, at); len(r.points) == 0 {
+				tried = nil
+			}
+		}
+		if err == nil {
+			r.points, r.stalls, err = x.runner.Reached(tried, nobody, at)
+		}
+		for _, f := range functions {
+			r.total += len(f.Points)
+		}
+		for _, f := range tried {
+			r.skipped = append(r.skipped, f.Skipped...)
+		}
+		x.reached[key] = r
+	}
+	for _, skipped := range r.skipped {
+		t.Log("not tried: ", skipped)
+	}
+	if r.stalls {
+		t.Logf("the queue stalls with nobody interfering: only %d instructions were tried", len(r.points))
+	}
+	return r, err
+}
+
+// windows groups breaches of the same promise at neighbouring points.
+func windows(breaches []breach) (groups [][]breach) {
+	for _, b := range breaches {
+		if n := len(groups); n > 0 {
+			last := groups[n-1][len(groups[n-1])-1]
+			if last.promise == b.promise && last.index == b.index-1 && last.schedule.Point.Symbol == b.schedule.Point.Symbol {
+				groups[n-1] = append(groups[n-1], b)
+				continue
+			}
+		}
+		groups = append(groups, []breach{b})
+	}
+	return groups
+}
+
+// replays is how often what breaks a promise is run again before it is reported.
+func replays() (int, error) { return strconv.Atoi(os.Getenv("REPLAYS")) }
+
+// confirm runs a schedule from the middle of a window again, and returns nil if
+// it never breaks the promise again. Runs that are not what they say do not
+// count.
+func (x *exploration) confirm(c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
+	again, err := replays()
+	if err != nil {
+		return nil, err
+	}
+	first, middle, last := window[0], window[len(window)/2], window[len(window)-1]
+	f := &contract.Finding{
+		Promise: middle.promise, Contract: c, Points: len(window), Reached: reached,
+		From: place(first.schedule.Point), To: place(last.schedule.Point),
+		Opponent: middle.schedule.Opponent.Does, Schedule: middle.schedule.String(),
+		Why: middle.why, Books: middle.books,
+	}
+	for range again {
+		result, err := x.decide(middle.schedule, inject.Patience)
+		if err != nil {
+			return nil, err
+		}
+		if result == nil {
+			continue
+		}
+		f.Tries++
+		if promise, why := result.Breach(c, middle.schedule); promise == middle.promise {
+			f.Failed++
+			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
+		}
+	}
+	if f.Failed == 0 {
+		return nil, nil
+	}
+	return f, nil
+}
+
+func place(p inject.Point) contract.Place {
+	return contract.Place{Addr: p.Addr, Name: p.String(), Text: p.Text}
+}
+
+// replay runs one schedule alone.
+func (x *exploration) replay(t *testing.T, id string) {
+	s, err := inject.Parse(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, promises := x.begin(t, inject.Setting{Qdisc: s.Qdisc, Trim: s.Trim, Backpressure: s.Backpressure})
+	result, err := x.decide(s, inject.Patience)
+	x.check(t, c, promises, err)
+	if result == nil {
+		for _, p := range promises {
+			report(t, contract.Verdict{Promise: p, Contract: c, Outcome: contract.Undecided, Why: fmt.Sprintf("the instruction was not reached, or its CPU went on too early, %d times", attempts)})
+		}
+		return
+	}
+	t.Logf("held up at %v: %s\nmeanwhile: %s; it had to wait: %v\n%v", s.Point, s.Point.Text, s.Opponent.Does, result.Waited, result.Books)
+	promise, why := result.Breach(c, s)
+	if promise != "" {
+		f, err := x.confirm(c, []breach{{0, s, promise, why, result.Books}}, 1)
+		x.check(t, c, promises, err)
+		if f != nil {
+			t.Error(f)
+			attribute(t, contract.AttrFinding, f)
+		}
+	}
+	replayed(t, c, promises, result, promise, why)
+}
+
+// replayed reports the verdicts on a schedule that was run alone; broken is the
+// promise that it breaks, if it breaks one, and why the figures.
+func replayed(t *testing.T, c contract.Contract, promises []contract.Promise, result *inject.Result, broken contract.Promise, why string) {
+	t.Helper()
+	for _, p := range promises {
+		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: "the schedule was run", Books: result.Books}
+		switch {
+		case p == broken:
+			v.Outcome, v.Why = contract.Broken, why
+		case result.Unbalanced != nil:
+			v.Outcome, v.Why = contract.Undecided, result.Unbalanced.Error()
+		}
+		report(t, v)
+	}
+}
