@@ -103,6 +103,32 @@ func TestReadersEndWithTheDevice(t *testing.T) {
 	}
 }
 
+// A reader keeps nothing open but what it reads: a queue that is closed is gone,
+// whoever reads another, and so is one whose reader was stopped.
+func TestReadersKeepNoQueueOpen(t *testing.T) {
+	needGuest(t)
+	for name, cfg := range consumers() {
+		t.Run(name, func(t *testing.T) {
+			d, link := open(t, tuntap.Config{Mode: tuntap.TAP})
+			other, otherLink := open(t, tuntap.Config{Mode: tuntap.TAP})
+			consume(t, d, link, cfg)
+			c, err := Consume(otherLink, other.Queues(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Stop(); err != nil {
+				t.Error(err)
+			}
+			if err := other.CloseQueue(0); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := LinkByName(other.Name()); err == nil {
+				t.Error("the device outlived the close of its only queue")
+			}
+		})
+	}
+}
+
 func TestASlowConsumerIsSlow(t *testing.T) {
 	needGuest(t)
 	const interval, packets = 5 * time.Millisecond, 40
