@@ -27,6 +27,12 @@ func onThread(cpu *int, body func()) error {
 		// Not unlocked: the thread, and with it its affinity, ends with
 		// the goroutine.
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread never ends, and /proc/self is its.
+			ready <- onThread(cpu, body)
+			runtime.UnlockOSThread()
+			return
+		}
 		if err := pin(cpu); err != nil {
 			ready <- err
 			return
