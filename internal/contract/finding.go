@@ -58,6 +58,15 @@ func (f *Finding) Replay() string {
 	return fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", f.Schedule)
 }
 
+// Outcome is what the finding makes of its promise, and why. What was seen once
+// and in no replay shows no way to break it, nor that it is kept.
+func (f *Finding) Outcome() (Outcome, string) {
+	if f.Failed > 0 {
+		return Broken, f.Why
+	}
+	return Undecided, fmt.Sprintf("%s, once, and in none of %d replays: %s", f.Why, f.Tries, f.Replay())
+}
+
 // Where names the instructions, or the faults, in one line.
 func (f *Finding) Where() string {
 	switch {

@@ -128,7 +128,7 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	there, err := x.points(t, target, at)
 	x.check(t, c, promises, err)
 	points := there.points
-	found := time.Since(began)
+	search := time.Since(began)
 	if at.Woken && len(points) == 0 {
 		x.notRun(t, c, promises, "a driver that wakes a txq whose ring is full: a change of tx_queue_len leaves it stopped")
 	}
@@ -156,26 +156,23 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	}
 	took := time.Since(began)
 	coverage := fmt.Sprintf("%d of %d instructions are reached, %d schedules were run", len(points), there.total, len(points)-inconclusive)
-	t.Logf("%s in %v (%.0f/s; to find those that are reached: %v), %d inconclusive", coverage, took.Round(time.Millisecond), float64(len(points))/took.Seconds(), found.Round(time.Millisecond), inconclusive)
+	t.Logf("%s in %v (%.0f/s; to find those that are reached: %v), %d inconclusive", coverage, took.Round(time.Millisecond), float64(len(points))/took.Seconds(), search.Round(time.Millisecond), inconclusive)
 
-	broken := make(map[contract.Promise]string)
+	found := make(findings)
 	for _, window := range windows(breaches) {
 		f, err := x.confirm(c, window, len(points))
 		x.check(t, c, promises, err)
-		if f == nil {
+		if onlySuspected(t, f) {
 			inconclusive += len(window)
-			t.Logf("%d schedules seemed to break %s, the first %v, and did not do so again", len(window), window[0].promise, window[0].schedule)
-			continue
+		} else {
+			found.add(t, f)
 		}
-		t.Error(f)
-		attribute(t, contract.AttrFinding, f)
-		broken[f.Promise] = f.Why
 	}
 	for _, p := range promises {
 		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: coverage}
 		switch {
-		case broken[p] != "":
-			v.Outcome, v.Why = contract.Broken, broken[p]
+		case found[p] != nil:
+			v.Outcome, v.Why = found[p].Outcome()
 		case unbalanced > 0:
 			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("the books of %d schedules do not balance", unbalanced)
 		case len(points) == 0:
@@ -194,6 +191,31 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 		}
 		report(t, v)
 	}
+}
+
+// findings are those that decide a promise.
+type findings map[contract.Promise]*contract.Finding
+
+func (fs findings) add(t *testing.T, f *contract.Finding) {
+	t.Helper()
+	if f.Failed > 0 {
+		t.Error(f)
+		attribute(t, contract.AttrFinding, f)
+	}
+	if known := fs[f.Promise]; known == nil || known.Failed == 0 {
+		fs[f.Promise] = f
+	}
+}
+
+// onlySuspected says whether that is a stall which no replay showed: what is
+// explored is given Suspicion to go on, a replay Patience.
+func onlySuspected(t *testing.T, f *contract.Finding) bool {
+	t.Helper()
+	only := f.Promise == contract.NoStall && f.Failed == 0
+	if only {
+		t.Log("it seemed to stall once, and did not do so again: ", f.Replay())
+	}
+	return only
 }
 
 // points returns the target's points that are reached in the setting.
@@ -264,9 +286,8 @@ func windows(breaches []breach) (groups [][]breach) {
 // replays is how often what breaks a promise is run again before it is reported.
 func replays() (int, error) { return strconv.Atoi(os.Getenv("REPLAYS")) }
 
-// confirm runs a schedule from the middle of a window again, and returns nil if
-// it never breaks the promise again. Runs that are not what they say do not
-// count.
+// confirm runs a schedule from the middle of a window again. Runs that are not
+// what they say do not count.
 func (x *exploration) confirm(c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
 	again, err := replays()
 	if err != nil {
@@ -293,9 +314,6 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
 		}
 	}
-	if f.Failed == 0 {
-		return nil, nil
-	}
 	return f, nil
 }
 
@@ -319,27 +337,23 @@ func (x *exploration) replay(t *testing.T, id string) {
 		return
 	}
 	t.Logf("held up at %v: %s\nmeanwhile: %s; it had to wait: %v\n%v", s.Point, s.Point.Text, s.Opponent.Does, result.Waited, result.Books)
-	promise, why := result.Breach(c, s)
-	if promise != "" {
+	found := make(findings)
+	if promise, why := result.Breach(c, s); promise != "" {
 		f, err := x.confirm(c, []breach{{0, s, promise, why, result.Books}}, 1)
 		x.check(t, c, promises, err)
-		if f != nil {
-			t.Error(f)
-			attribute(t, contract.AttrFinding, f)
-		}
+		found.add(t, f)
 	}
-	replayed(t, c, promises, result, promise, why)
+	replayed(t, c, promises, result, found)
 }
 
-// replayed reports the verdicts on a schedule that was run alone; broken is the
-// promise that it breaks, if it breaks one, and why the figures.
-func replayed(t *testing.T, c contract.Contract, promises []contract.Promise, result *inject.Result, broken contract.Promise, why string) {
+// replayed reports the verdicts on a schedule that was run alone.
+func replayed(t *testing.T, c contract.Contract, promises []contract.Promise, result *inject.Result, found findings) {
 	t.Helper()
 	for _, p := range promises {
 		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: "the schedule was run", Books: result.Books}
 		switch {
-		case p == broken:
-			v.Outcome, v.Why = contract.Broken, why
+		case found[p] != nil:
+			v.Outcome, v.Why = found[p].Outcome()
 		case result.Unbalanced != nil:
 			v.Outcome, v.Why = contract.Undecided, result.Unbalanced.Error()
 		}

@@ -44,7 +44,9 @@ func TestSchedules(t *testing.T) {
 	x.settings(t, reads, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
 	x.settings(t, reads, false, []int{500}, tuntap.FQCodel)
 	x.settings(t, vhosts, false, []int{2}, tuntap.FQCodel)
-	x.woken(t)
+	// Into a ring that is full, on a txq that was woken too late, while the ring
+	// is read.
+	x.transmit(t, "drain-all", inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Woken: true})
 	if everything() {
 		x.settings(t, vhosts, false, []int{2}, tuntap.Noqueue)
 		// The worker takes 64 packets, and so not all of these at once
@@ -83,16 +85,7 @@ func TestRequeueSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	for _, target := range inject.Targets() {
-		for _, opponent := range inject.Opponents() {
-			if target.Consumer || target.Vhost || opponent.Name != "second-fills" {
-				continue
-			}
-			for _, backpressure := range optIn(t) {
-				x.run(t, target, opponent, inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4, Backpressure: backpressure})
-			}
-		}
-	}
+	x.transmit(t, "second-fills", inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4})
 }
 
 // leaveOut skips what takes long with -short, and everything but TestSchedules
@@ -143,18 +136,18 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 	}
 }
 
-// woken explores the transmit into a ring that is full, on a txq that was woken
-// too late, while the ring is read. A stock device never stops one.
-func (x *exploration) woken(t *testing.T) {
+// transmit explores the transmit to a queue that is read, against one opponent.
+func (x *exploration) transmit(t *testing.T, opponent string, at inject.Setting) {
 	for _, target := range inject.Targets() {
-		for _, opponent := range inject.Opponents() {
-			if target.Consumer || target.Vhost || opponent.Name != "drain-all" {
+		for _, o := range inject.Opponents() {
+			if target.Consumer || target.Vhost || o.Name != opponent {
 				continue
 			}
-			for _, backpressure := range optIn(t) {
-				if contractOf(t).Of(backpressure) != contract.Stock {
-					x.run(t, target, opponent, inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Woken: true, Backpressure: backpressure})
+			for _, at.Backpressure = range optIn(t) {
+				if at.Woken && contractOf(t).Of(at.Backpressure) == contract.Stock {
+					continue // stops no txq that could be woken
 				}
+				x.run(t, target, o, at)
 			}
 		}
 	}
