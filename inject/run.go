@@ -389,9 +389,6 @@ func limit(ring int) time.Duration { return hold + time.Duration(ring)*perPacket
 // revive brings a stalled stage back to an empty ring and qdisc, and says
 // whether it moves again: that takes less time than to make another.
 func (s *Stage) revive() bool {
-	if s.card != nil {
-		return false
-	}
 	if s.dev.SetUp(false) != nil || s.dev.SetUp(true) != nil || s.dev.SetTxQueueLen(s.Ring) != nil || s.dev.SetQdisc(tuntap.Qdisc{Kind: s.Qdisc}) != nil {
 		return false
 	}

@@ -70,9 +70,11 @@ func TestControlSchedules(t *testing.T) {
 	defer x.close(t)
 	if everything() {
 		x.settings(t, reads, true, []int{1, 2, 16, 500}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
+		x.settings(t, vhosts, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
 		return
 	}
 	x.settings(t, reads, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
+	x.settings(t, vhosts, true, []int{2}, tuntap.FQCodel)
 }
 
 // everything says whether all schedules are to be run, however long it takes.
@@ -136,13 +138,14 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 	}
 }
 
-// transmit explores the transmit to a queue that is read, against one opponent.
+// transmit explores the transmit against one opponent.
 func (x *exploration) transmit(t *testing.T, opponent string, at inject.Setting) {
 	for _, target := range inject.Targets() {
 		for _, o := range inject.Opponents() {
-			if target.Consumer || target.Vhost || o.Name != opponent {
+			if target.Consumer || o.Name != opponent {
 				continue
 			}
+			at.Vhost = target.Vhost
 			for _, at.Backpressure = range optIn(t) {
 				if at.Woken && contractOf(t).Of(at.Backpressure) == contract.Stock {
 					continue // stops no txq that could be woken
