@@ -250,6 +250,21 @@ func TestKprobes(t *testing.T) {
 	}
 }
 
+// TestNoPauseInAnException: what the kernel keeps kprobes away from is listed,
+// and ends nothing.
+func TestNoPauseInAnException(t *testing.T) {
+	r := newRunner(t)
+	f, err := Disassemble("do_int3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	few := &Function{Name: f.Name, Points: f.Points[:3]}
+	reached, _, err := r.Reached([]*Function{few}, Nothing, Setting{Ring: 2, Qdisc: tuntap.FQCodel})
+	if err != nil || len(reached) != 0 || len(few.Skipped) != 3 {
+		t.Errorf("reached %v, %v; cannot be held up: %v", reached, err, few.Skipped)
+	}
+}
+
 // TestAnOfflineCPU is told from a point that is not reached.
 func TestAnOfflineCPU(t *testing.T) {
 	needGuest(t)

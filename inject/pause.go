@@ -105,7 +105,7 @@ type CannotHoldError struct {
 }
 
 func (e *CannotHoldError) Error() string {
-	return fmt.Sprintf("a CPU cannot be held up at %v (%s): there is no free breakpoint, and no kprobe: %v", e.Point, e.Point.Text, e.Err)
+	return fmt.Sprintf("a CPU cannot be held up at %v (%s): no breakpoint can be had there, and no kprobe: %v", e.Point, e.Point.Text, e.Err)
 }
 
 func (e *CannotHoldError) Unwrap() error { return e.Err }
@@ -168,13 +168,26 @@ func (t *Trap) setBreakpoint(p Point) error {
 
 // openBreakpoint returns -1 if there is an error.
 func (t *Trap) openBreakpoint(attr *unix.PerfEventAttr, program *ebpf.Program) (event int, err error) {
-	if event, err = unix.PerfEventOpen(attr, -1, t.cpu, -1, unix.PERF_FLAG_FD_CLOEXEC); err != nil {
+	if event, err = unix.PerfEventOpen(attr, -1, t.cpu, -1, unix.PERF_FLAG_FD_CLOEXEC); errors.Is(err, unix.EINVAL) {
+		return -1, refused(err)
+	} else if err != nil {
 		return -1, err
 	}
 	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, program.FD()); err != nil {
 		return -1, errors.Join(fmt.Errorf("attach a program to a breakpoint: %w", err), unix.Close(event))
 	}
 	return event, nil
+}
+
+// refused explains EINVAL: where the kernel would set no kprobe, it sets no
+// breakpoint either, and if it has no kprobes, that is everywhere
+// (arch/x86/kernel/hw_breakpoint.c: arch_build_bp_info).
+func refused(err error) error {
+	_, found := Disassemble("within_kprobe_blacklist")
+	if none := (*NoFunctionError)(nil); errors.As(found, &none) {
+		return &tuntap.MissingError{Option: "CONFIG_KPROBES", What: "breakpoint in the kernel's own text", Err: err}
+	}
+	return fmt.Errorf("the kernel keeps kprobes away from there: %w", err)
 }
 
 // WatchLocks makes the trap notice, while it is armed with another trap next to
@@ -199,9 +212,12 @@ func (t *Trap) WatchLocks() error {
 	return err
 }
 
-// noBreakpoint says whether the kernel or the CPU has none for us.
+// noBreakpoint says whether the kernel or the CPU has none for us, or not there.
 func noBreakpoint(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSPC)
+	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
+		return false
+	}
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSPC)
 }
 
 // setProbe sets a kprobe, which every CPU runs into; only this one is held up.

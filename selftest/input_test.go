@@ -100,6 +100,21 @@ func pathWithout(t *testing.T, dir string, programs ...string) string {
 	return bin
 }
 
+// costly finds a kernel that takes as long to build as one from nothing, as does
+// one of the others after it: the test is not run if nobody has built it.
+func costly(t *testing.T, fragment string) *kernel.Result {
+	t.Helper()
+	fragment = "internal/host/kernel/testdata/" + fragment + ".config"
+	k, err := kernel.Find(t.Context(), kernel.Spec{Series: []string{"../patches/designs/lossless"}, Fragments: []string{"../" + fragment}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k == nil {
+		t.Skipf("not run: its kernel is not built; go run ./cmd/ringproof kernel -series patches/designs/lossless -config %s", fragment)
+	}
+	return k
+}
+
 // checkedNothing: no promise was checked, for want of the option, and that is no
 // success.
 func checkedNothing(t *testing.T, h *harness, code int, option string) {
@@ -123,18 +138,24 @@ func TestLackingKernels(t *testing.T) {
 		checkedNothing(t, h, code, "CONFIG_TUN")
 	})
 	t.Run("BPF", func(t *testing.T) {
-		// To build it takes as long as to build one from nothing, and one of
-		// the others after it does again.
-		const fragment = "internal/host/kernel/testdata/without-bpf.config"
-		k, err := kernel.Find(t.Context(), kernel.Spec{Series: []string{"../patches/designs/lossless"}, Fragments: []string{"../" + fragment}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if k == nil {
-			t.Skipf("not run: its kernel is not built; go run ./cmd/ringproof kernel -series patches/designs/lossless -config %s", fragment)
-		}
+		k := costly(t, "without-bpf")
 		h, code := run(t, on(k), "-short", "-run=TestNoTailDrop/sender|TestSchedules/.*/drain-all")
 		checkedNothing(t, h, code, "CONFIG_BPF_SYSCALL")
+	})
+	t.Run("kprobes", func(t *testing.T) {
+		h, code := run(t, on(costly(t, "without-kprobes")), "-short", "-run=TestNoTailDrop/sender|TestSchedules/.*/drain-all")
+		if code != 0 {
+			t.Errorf("exit status %d:\n%s", code, h.out)
+		}
+		for _, v := range h.verdict().Verdicts {
+			want, says := contract.Kept, ""
+			if strings.HasPrefix(v.Test, "TestSchedules/") {
+				want, says = contract.NotRun, "CONFIG_KPROBES"
+			}
+			if v.Outcome != want || !strings.Contains(v.Why, says) {
+				t.Errorf("%s: %s %s, %s; want %s", v.Test, v.Promise, v.Outcome, v.Why, want)
+			}
+		}
 	})
 	t.Run("vhost-net", func(t *testing.T) {
 		h, code := run(t, on(without(t, "no-vhost-net")), "-short", "-run=TestNoTailDrop|TestNoqueueDrops")
