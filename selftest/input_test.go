@@ -130,6 +130,29 @@ func checkedNothing(t *testing.T, h *harness, code int, option string) {
 	h.says(option)
 }
 
+// restKept: the checks whose names have that part are not run, for want of the
+// option, and the others keep their promises.
+func restKept(t *testing.T, h *harness, code int, part, option string) {
+	t.Helper()
+	if code != 0 {
+		t.Errorf("exit status %d:\n%s", code, h.out)
+	}
+	for _, v := range h.verdict().Verdicts {
+		want, says := contract.Kept, ""
+		if strings.Contains(v.Test, part) {
+			want, says = contract.NotRun, option
+		}
+		if v.Outcome != want || !strings.Contains(v.Why, says) {
+			t.Errorf("%s: %s %s, %s; want %s", v.Test, v.Promise, v.Outcome, v.Why, want)
+		}
+	}
+	for _, p := range h.verdict().Promises() {
+		if p.Outcome == contract.Kept && p.NotRun == 0 {
+			t.Errorf("%s: nothing was not run", p.Promise)
+		}
+	}
+}
+
 // TestLackingKernels: a kernel that lacks something gets every check that it
 // can have, and what it cannot have is never counted as kept.
 func TestLackingKernels(t *testing.T) {
@@ -138,44 +161,16 @@ func TestLackingKernels(t *testing.T) {
 		checkedNothing(t, h, code, "CONFIG_TUN")
 	})
 	t.Run("BPF", func(t *testing.T) {
-		k := costly(t, "without-bpf")
-		h, code := run(t, on(k), "-short", "-run=TestNoTailDrop/sender|TestSchedules/.*/drain-all")
+		h, code := run(t, on(costly(t, "without-bpf")), "-short", "-run=TestNoTailDrop/sender|TestSchedules/.*/drain-all")
 		checkedNothing(t, h, code, "CONFIG_BPF_SYSCALL")
 	})
 	t.Run("kprobes", func(t *testing.T) {
 		h, code := run(t, on(costly(t, "without-kprobes")), "-short", "-run=TestNoTailDrop/sender|TestSchedules/.*/drain-all")
-		if code != 0 {
-			t.Errorf("exit status %d:\n%s", code, h.out)
-		}
-		for _, v := range h.verdict().Verdicts {
-			want, says := contract.Kept, ""
-			if strings.HasPrefix(v.Test, "TestSchedules/") {
-				want, says = contract.NotRun, "CONFIG_KPROBES"
-			}
-			if v.Outcome != want || !strings.Contains(v.Why, says) {
-				t.Errorf("%s: %s %s, %s; want %s", v.Test, v.Promise, v.Outcome, v.Why, want)
-			}
-		}
+		restKept(t, h, code, "TestSchedules/", "CONFIG_KPROBES")
 	})
 	t.Run("vhost-net", func(t *testing.T) {
 		h, code := run(t, on(without(t, "no-vhost-net")), "-short", "-run=TestNoTailDrop|TestNoqueueDrops")
-		if code != 0 {
-			t.Errorf("exit status %d:\n%s", code, h.out)
-		}
-		for _, v := range h.verdict().Verdicts {
-			want, says := contract.Kept, ""
-			if strings.Contains(v.Test, "vhost") {
-				want, says = contract.NotRun, "CONFIG_VHOST_NET"
-			}
-			if v.Outcome != want || !strings.Contains(v.Why, says) {
-				t.Errorf("%s: %s %s, %s; want %s", v.Test, v.Promise, v.Outcome, v.Why, want)
-			}
-		}
-		for _, p := range h.verdict().Promises() {
-			if p.Outcome == contract.Kept && p.NotRun == 0 {
-				t.Errorf("%s: nothing was not run", p.Promise)
-			}
-		}
+		restKept(t, h, code, "vhost", "CONFIG_VHOST_NET")
 	})
 	t.Run("virtio console", func(t *testing.T) {
 		h, code := run(t, on(without(t, "no-virtio-console")), "-run=TestKernel")
