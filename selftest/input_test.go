@@ -180,7 +180,7 @@ func TestLackingKernels(t *testing.T) {
 		h.says("CONFIG_VIRTIO_CONSOLE")
 	})
 	t.Run("modules", func(t *testing.T) {
-		k := kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}, Fragments: []string{"modular"}})
+		k := kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}, Fragments: []string{"pc", "crash", "modular"}})
 		h, code := run(t, on(k), "-short", withoutReattach)
 		if code != 0 {
 			t.Errorf("exit status %d:\n%s", code, h.out)
