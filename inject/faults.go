@@ -184,6 +184,11 @@ func (q *Sequence) Script() string {
 }
 
 func (q *Sequence) replaceQdisc(by tuntap.Qdisc) error {
+	if by.Kind == tuntap.Noqueue {
+		if err := q.empty(); err != nil {
+			return err
+		}
+	}
 	err := q.stage.dev.SetQdisc(by)
 	switch {
 	case err == nil:
@@ -194,6 +199,23 @@ func (q *Sequence) replaceQdisc(by tuntap.Qdisc) error {
 		return nil
 	}
 	return err
+}
+
+// empty reads until the qdisc holds nothing. A driver is not told that its qdisc
+// is gone, so that a txq which is stopped stays so until the consumer has woken
+// it, and until then the core complains of every packet, whatever the driver.
+func (q *Sequence) empty() error {
+	for began := time.Now(); ; nap() {
+		if q.attached {
+			if _, err := q.stage.drain(all); err != nil {
+				return err
+			}
+		}
+		// What a queue that is stalled holds, a fresh packet will tell.
+		if left, err := q.stage.qlen(); err != nil || left == 0 || time.Since(began) > Suspicion {
+			return err
+		}
+	}
 }
 
 func (q *Sequence) rename() error {
@@ -272,6 +294,9 @@ func (q *Sequence) Settle(patience time.Duration) (*Result, error) {
 				return nil, err
 			}
 		}
+	}
+	if err := s.dev.AwaitCarrier(); err != nil {
+		return nil, err
 	}
 	// What was on its way to a qdisc that is gone is being freed.
 	rcu.Synchronize()

@@ -215,6 +215,11 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 		}
 	}
 	stage.plugged = s.Vhost
+	if s.Opponent.Control {
+		if err := stage.dev.AwaitCarrier(); err != nil {
+			return nil, err
+		}
+	}
 	if err := stage.judge(before, result, patience); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -44,6 +45,25 @@ func (d *Device) SetUp(up bool) error {
 		return fmt.Errorf("set %s %s: %w", d.name, state, err)
 	}
 	return nil
+}
+
+// AwaitCarrier waits until the kernel has noticed that a device which is up has
+// its first queue again. It does so in a workqueue (net/core/link_watch.c:
+// linkwatch_do_dev), and if it has noticed before that the last one was gone,
+// the qdisc is noop_qdisc until then, which drops.
+func (d *Device) AwaitCarrier() error {
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		link, err := netlink.LinkByIndex(d.index)
+		if err != nil {
+			return fmt.Errorf("look for the carrier of %s: %w", d.name, err)
+		}
+		if link.Attrs().OperState != netlink.OperDown {
+			return nil
+		}
+		if time.Since(began) > 5*time.Second {
+			return fmt.Errorf("%s is up, has a queue, and after 5s no carrier", d.name)
+		}
+	}
 }
 
 // SetTxQueueLen resizes every ring, and the qdiscs that take their limit from
