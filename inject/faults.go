@@ -185,6 +185,7 @@ func (q *Sequence) Script() string {
 
 func (q *Sequence) replaceQdisc(by tuntap.Qdisc) error {
 	if by.Kind == tuntap.Noqueue {
+		q.steps[len(q.steps)-1] += ", after all is read"
 		if err := q.empty(); err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func TestFindings(t *testing.T) {
 	}{
 		{
 			"a lost wakeup at the default tx_queue_len", "no-recheck", "Schedules/tun_net_xmit/drain-all/ring=500/fq_codel", contract.Lossless,
-			[]string{"lock orb", "3 of 3 times", "tun_ring_produce (drivers/net/tun.c:", "netif_tx_stop_queue"},
+			[]string{"lock orb", "10 of 10 times", "tun_ring_produce (drivers/net/tun.c:", "netif_tx_stop_queue"},
 		},
 		{
 			"a queue that stays stopped when it is attached again", "", "ControlSchedules/tun_net_xmit/reattach/ring=2/fq_codel", contract.Lossless,
@@ -70,7 +70,7 @@ func TestFindings(t *testing.T) {
 				series = append(series, "patches/bugs/"+tt.bug+".patch")
 			}
 			k := kernelOf(t, kernel.Spec{Series: series})
-			env := on(k, "CONTRACT="+string(tt.contract), "FAULTS=5m", "SEED=101", "REPLAYS=3")
+			env := on(k, "CONTRACT="+string(tt.contract), "FAULTS=5m", "SEED=101")
 			h, code := run(t, env, "-run="+tt.run)
 			if broken := tt.says != nil; broken != (code != 0) {
 				t.Fatalf("exit status %d, want a finding: %v\n%s", code, broken, h.out)
@@ -95,7 +95,7 @@ func TestFindings(t *testing.T) {
 			if code == 0 {
 				t.Errorf("%s does not show it again:\n%s", command[0], again.out)
 			}
-			again.says("3 of 3 times")
+			again.says("10 of 10 times")
 		})
 	}
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // TestVerdicts is what makes a verdict worth anything: each promise is seen to
-// be kept by kernels that keep it, and not by those that do not. TestProof has
-// kernels that were made to break one.
+// be kept by a kernel that keeps it, and broken by one that was made to break
+// it.
 func TestVerdicts(t *testing.T) {
 	const (
 		kept   = contract.Kept
@@ -34,6 +34,10 @@ func TestVerdicts(t *testing.T) {
 			map[contract.Promise]contract.Outcome{contract.NoTailDrop: broken, contract.NoqueueDrops: kept, contract.NoStall: broken}},
 		{"a vhost-net that never wakes stalls", []string{"patches/designs/lossless", "patches/bugs/vhost-never-wakes.patch"}, "TestNoTailDrop/vhost", contract.Lossless,
 			map[contract.Promise]contract.Outcome{contract.NoStall: broken}},
+		{"stopping a queue without a qdisc", []string{"patches/designs/lossless", "patches/bugs/stops-noqueue.patch"}, "TestNoqueueDrops/sender|TestNoTailDrop/sender", contract.Lossless,
+			map[contract.Promise]contract.Outcome{contract.NoTailDrop: kept, contract.NoqueueDrops: broken}},
+		{"an altered packet", []string{"patches/designs/lossless", "patches/bugs/alters.patch"}, "TestNoTailDrop/sender", contract.Lossless,
+			map[contract.Promise]contract.Outcome{contract.NoTailDrop: broken, contract.NoStall: kept}},
 		{"an skb that is lost without a trace", []string{"patches/designs/lossless", "patches/bugs/leaks.patch"}, "TestNoTailDrop/sender", contract.Lossless,
 			map[contract.Promise]contract.Outcome{contract.NoTailDrop: contract.Undecided}},
 	} {

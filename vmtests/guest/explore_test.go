@@ -169,12 +169,9 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 		}
 	}
 	for _, p := range promises {
-		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: coverage}
+		v := found.verdict(p, c, coverage, unbalanced)
 		switch {
-		case found[p] != nil:
-			v.Outcome, v.Why = found[p].Outcome()
-		case unbalanced > 0:
-			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("the books of %d schedules do not balance", unbalanced)
+		case v.Outcome != contract.Kept:
 		case len(points) == 0:
 			v.Outcome, v.Why = contract.Undecided, "no instruction of "+target.Root+" was reached"
 		case p == contract.RequeueIntact && requeued+tailDropped == 0:
@@ -205,6 +202,19 @@ func (fs findings) add(t *testing.T, f *contract.Finding) {
 	if known := fs[f.Promise]; known == nil || known.Failed == 0 {
 		fs[f.Promise] = f
 	}
+}
+
+// verdict is that on a promise, as far as findings and books decide it; kept is
+// what else there is to say for it.
+func (fs findings) verdict(p contract.Promise, c contract.Contract, kept string, unbalanced int) contract.Verdict {
+	v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: kept}
+	switch {
+	case fs[p] != nil:
+		v.Outcome, v.Why = fs[p].Outcome()
+	case unbalanced > 0:
+		v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("the books of %d schedules do not balance", unbalanced)
+	}
+	return v
 }
 
 // onlySuspected says whether that is a stall which no replay showed: what is
@@ -349,14 +359,14 @@ func (x *exploration) replay(t *testing.T, id string) {
 // replayed reports the verdicts on a schedule that was run alone.
 func replayed(t *testing.T, c contract.Contract, promises []contract.Promise, result *inject.Result, found findings) {
 	t.Helper()
+	unbalanced := 0
+	if result.Unbalanced != nil {
+		t.Error(result.Unbalanced)
+		unbalanced = 1
+	}
 	for _, p := range promises {
-		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: "the schedule was run", Books: result.Books}
-		switch {
-		case found[p] != nil:
-			v.Outcome, v.Why = found[p].Outcome()
-		case result.Unbalanced != nil:
-			v.Outcome, v.Why = contract.Undecided, result.Unbalanced.Error()
-		}
+		v := found.verdict(p, c, "the schedule was run", unbalanced)
+		v.Books = result.Books
 		report(t, v)
 	}
 }

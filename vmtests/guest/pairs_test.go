@@ -123,12 +123,9 @@ explore:
 		}
 	}
 	for _, p := range promises {
-		v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: coverage}
+		v := found.verdict(p, c, coverage, unbalanced)
 		switch {
-		case found[p] != nil:
-			v.Outcome, v.Why = found[p].Outcome()
-		case unbalanced > 0:
-			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("the books of %d pairs do not balance", unbalanced)
+		case v.Outcome != contract.Kept:
 		case reached == 0:
 			v.Outcome, v.Why = contract.Undecided, "no two instructions were held up at once"
 		case late+suspected > run/20:

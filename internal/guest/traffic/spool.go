@@ -20,8 +20,6 @@ type spool struct {
 	room    int // bytes that any packet must find
 	memory  *spoolMemory
 	next    int           // where in memory the next packet goes; the reader's
-	last    int           // where one can go last before there may be no room; the reader's
-	most    uint64        // how many can be in by then; the reader's
 	in, out atomic.Uint64 // packets put in and taken out so far; out is changed under mu
 
 	mu   sync.Mutex // held while packets are taken out
@@ -92,28 +90,26 @@ func (s *spool) put(n int) {
 	p.at, p.length = int32(s.next), int32(n)
 	s.in.Store(in + 1)
 	s.next += n
-	if s.next > s.last || in+1 >= s.most {
-		s.makeRoom()
-	}
-}
-
-// makeRoom makes room for a packet, and says for how many more there is some.
-func (s *spool) makeRoom() {
 	if s.next+s.room > spoolBytes {
 		s.next = 0
 	}
-	for {
-		in, out := s.in.Load(), s.out.Load()
-		s.last, s.most = spoolBytes-s.room, out+spoolPackets
-		if oldest := int(s.memory.packets[out%spoolPackets].at); in != out && oldest >= s.next {
-			s.last = oldest - s.room
-		}
-		if s.next <= s.last && in < s.most {
-			return
-		}
+	for !s.fits() {
 		const few = 64
 		s.take(few)
 	}
+}
+
+// fits says whether there is room for another packet.
+func (s *spool) fits() bool {
+	in, out := s.in.Load(), s.out.Load()
+	switch {
+	case in == out:
+		return true
+	case in-out == spoolPackets:
+		return false
+	}
+	first := int(s.memory.packets[out%spoolPackets].at)
+	return s.next > first || s.next+s.room <= first
 }
 
 // check takes out all that there is.
