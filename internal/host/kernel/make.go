@@ -32,6 +32,15 @@ func (e *MakeError) Error() string {
 
 func (e *MakeError) Unwrap() error { return e.Err }
 
+// withLines are the object files that have line tables even where the
+// configuration asks for none, by their names without .o: those that findings
+// point into, and init/main.c, which tells where the tree was (source.Lines).
+// Line tables of all would take a tenth more time to compile, and longer to link.
+var withLines = []string{"tun", "net", "vhost", "main"}
+
+// lineFlags make gcc write line tables, without the types, which triple them.
+const lineFlags = "-g -fno-var-tracking -femit-struct-debug-baseonly"
+
 // make builds what has changed. The kernel shows the beginning of key in
 // uname -v, so that a running one can be told from others of its release.
 func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Writer) error {
@@ -41,6 +50,12 @@ func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Wr
 	targets := []string{imageTarget}
 	if o.modular() {
 		targets = append(targets, "modules")
+	}
+	if o.values["DEBUG_INFO"] != "y" {
+		for _, name := range withLines {
+			// scripts/Makefile.lib: _c_flags
+			targets = append(targets, "CFLAGS_"+name+".o="+lineFlags)
+		}
 	}
 	c := o.command(ctx, append(targets, fmt.Sprintf("-j%d", jobs))...).env("KBUILD_BUILD_VERSION=" + key[:12])
 	log, err := os.Create(o.log)
