@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
@@ -24,8 +23,7 @@ type reader struct {
 	virtqueue *vhost.Queue // of a reader of one, else nil
 
 	tid          atomic.Int32
-	epoll, event int        // of a reader that does not block, else -1; event kicks it
-	iovec        unix.Iovec // for a blocking reader's read
+	epoll, event int // of a reader that does not block, else -1; event kicks it
 
 	parked atomic.Bool // waits at the gate
 	ended  atomic.Bool
@@ -132,10 +130,8 @@ func (r *reader) run() {
 				return
 			}
 		}
-		n, err := r.read(r.spool.free())
-		switch err {
+		switch err := r.read(); err {
 		case nil:
-			r.spool.put(n)
 			if pace.interval != 0 {
 				pace.wait(&c.want)
 			}
@@ -186,33 +182,20 @@ func (r *reader) ownDescriptors() error {
 	return nil
 }
 
-// read is read(2), or takes a packet from the virtqueue. While there is
-// something to read, it does not tell Go's scheduler, which would cost a fifth
-// more time under TCG; the price is that Go cannot stop the world while the
-// kernel holds such a thread up. A blocking reader tells it before it waits.
-func (r *reader) read(buf []byte) (int, error) {
+// read reads as many packets as there are, or one if the reader is slow.
+func (r *reader) read() error {
 	if r.virtqueue != nil {
-		return r.readVirtqueue(buf)
-	}
-	at, length := uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf))
-	var n uintptr
-	var errno unix.Errno
-	if r.epoll >= 0 {
-		n, _, errno = unix.RawSyscall(unix.SYS_READ, uintptr(r.fd), at, length)
-	} else {
-		r.iovec.Base, r.iovec.Len = &buf[0], uint64(len(buf))
-		const here = ^uintptr(0) // no offset
-		n, _, errno = unix.RawSyscall6(unix.SYS_PREADV2, uintptr(r.fd), uintptr(unsafe.Pointer(&r.iovec)), 1, here, here, unix.RWF_NOWAIT)
-		if errno == unix.EAGAIN || errno == unix.EOPNOTSUPP {
-			// Nothing to read, or a driver that cannot tell.
-			r.spool.check()
-			n, _, errno = unix.Syscall(unix.SYS_READ, uintptr(r.fd), at, length)
+		n, err := r.readVirtqueue(r.spool.free())
+		if err == nil {
+			r.spool.put(n)
 		}
+		return err
 	}
-	if errno != 0 {
-		return 0, errno
+	most := spoolPackets
+	if r.consumer.cfg.Interval != 0 {
+		most = 1
 	}
-	return int(n), nil
+	return r.spool.fill(r.fd, most, &r.consumer.want)
 }
 
 // readVirtqueue offers the buffers of what was read again, many at once.

@@ -79,37 +79,60 @@ func (s *spool) close() {
 	}
 }
 
-// free is where the next packet is to be read to.
+// fill reads up to most packets from fd, until want is no longer reading, and
+// makes room for another. Its error is that of read(2).
+func (s *spool) fill(fd int, most int, want *atomic.Int32) error {
+	in := s.in.Load()
+	record := in % spoolPackets
+	most = min(most, s.vacant(in), spoolPackets-int(record))
+	errno := readBatch(uintptr(fd), uintptr(s.room), uintptr(most), &s.memory.bytes[s.next], uintptr(s.next), &s.memory.packets[record], want, &s.in)
+	s.makeRoom(in)
+	if errno != 0 {
+		return unix.Errno(errno)
+	}
+	return nil
+}
+
+// free is where the next packet is to be put, if read(2) does not do so.
 func (s *spool) free() []byte { return s.memory.bytes[s.next : s.next+s.room] }
 
-// put says that a packet of n bytes was read to free, and makes room for
-// another.
+// put says that a packet of n bytes is in free, and makes room for another.
 func (s *spool) put(n int) {
 	in := s.in.Load()
-	p := &s.memory.packets[in%spoolPackets]
-	p.at, p.length = int32(s.next), int32(n)
+	s.memory.packets[in%spoolPackets] = spooled{int32(s.next), int32(n)}
 	s.in.Store(in + 1)
-	s.next += n
+	s.makeRoom(in)
+}
+
+// makeRoom goes to where the next packet can be put, after all that were put in
+// since there were in of them.
+func (s *spool) makeRoom(in uint64) {
+	now := s.in.Load()
+	if now == in {
+		return
+	}
+	last := s.memory.packets[(now-1)%spoolPackets]
+	s.next = int(last.at + last.length)
 	if s.next+s.room > spoolBytes {
 		s.next = 0
 	}
-	for !s.fits() {
+	for s.vacant(now) == 0 {
 		const few = 64
 		s.take(few)
 	}
 }
 
-// fits says whether there is room for another packet.
-func (s *spool) fits() bool {
-	in, out := s.in.Load(), s.out.Load()
-	switch {
-	case in == out:
-		return true
-	case in-out == spoolPackets:
-		return false
+// vacant is how many packets there is room for at least, from next on, when in
+// have been put in.
+func (s *spool) vacant(in uint64) int {
+	out := s.out.Load()
+	end := spoolBytes
+	if in != out {
+		if first := int(s.memory.packets[out%spoolPackets].at); s.next <= first {
+			end = first
+		}
 	}
-	first := int(s.memory.packets[out%spoolPackets].at)
-	return s.next > first || s.next+s.room <= first
+	return min((end-s.next)/s.room, spoolPackets-int(in-out))
 }
 
 // check takes out all that there is.
