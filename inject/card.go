@@ -37,10 +37,10 @@ func (s *Stage) plugIn() error {
 	return s.card.Settle()
 }
 
-// readyCard prepares the worker to consume on the victim's CPU, and returns
-// what makes it do so. It finds what is in the ring, and has buffers for it.
-func (s *Stage) readyCard() (begin func() error, err error) {
-	if err := s.card.Pin(victimCPU); err != nil {
+// readyCard prepares the worker to consume on that CPU, and returns what makes it
+// do so. It finds what is in the ring, and has buffers for it.
+func (s *Stage) readyCard(cpu int) (begin func() error, err error) {
+	if err := s.card.Pin(cpu); err != nil {
 		return nil, err
 	}
 	// A kick would make it look for a backend, in vain.

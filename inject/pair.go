@@ -25,7 +25,13 @@ type Pair struct {
 	ConsumerFirst bool
 	Ring          int // tx_queue_len
 	Qdisc         tuntap.Kind
-	Backpressure  bool // as in Schedule
+	// Backpressure and Vhost are as in Schedule.
+	Backpressure, Vhost bool
+}
+
+// Setting is where the pair is tried.
+func (p Pair) Setting() Setting {
+	return Setting{Ring: p.Ring, Qdisc: p.Qdisc, Left: 1, Backpressure: p.Backpressure, Vhost: p.Vhost}
 }
 
 // more is how many packets the producer of a pair sends after that in which it
@@ -37,16 +43,19 @@ const more = 2
 const spun = 20 * time.Millisecond
 
 // String is the pair's id: "tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel",
-// or with "/backpressure" behind it.
+// or with "/backpressure" and "/vhost" behind it.
 func (p Pair) String() string {
 	id := fmt.Sprintf("%v&%v/ring=%d/%s", p.First, p.Second, p.Ring, p.Qdisc)
 	if p.Backpressure {
 		id += "/backpressure"
 	}
+	if p.Vhost {
+		id += "/vhost"
+	}
 	return id
 }
 
-var pairPattern = regexp.MustCompile(`^([\w.]+\+0x[0-9a-f]+)&([\w.]+\+0x[0-9a-f]+)/ring=(\d+)/(\w+)(/backpressure)?$`)
+var pairPattern = regexp.MustCompile(`^([\w.]+\+0x[0-9a-f]+)&([\w.]+\+0x[0-9a-f]+)/ring=(\d+)/(\w+)(/backpressure)?(/vhost)?$`)
 
 // IsPair says whether an id is that of a pair.
 func IsPair(id string) bool { return pairPattern.MatchString(id) }
@@ -61,7 +70,7 @@ func ParsePair(id string) (Pair, error) {
 	}
 	p.Qdisc = tuntap.Kind(m[4])
 	p.Ring, _ = strconv.Atoi(m[3])
-	p.Backpressure = m[5] != ""
+	p.Backpressure, p.Vhost = m[5] != "", m[6] != ""
 	var errs [2]error
 	p.First, errs[0] = findPoint(m[1])
 	p.Second, errs[1] = findPoint(m[2])
@@ -69,7 +78,7 @@ func ParsePair(id string) (Pair, error) {
 		return p, fmt.Errorf("schedule %s: %w", id, err)
 	}
 	for _, target := range Targets() {
-		if target.Vhost {
+		if target.Vhost != p.Vhost {
 			continue
 		}
 		functions, err := target.Functions()
@@ -94,7 +103,7 @@ func (r *Runner) RunPair(p Pair, patience time.Duration) (*Result, error) {
 }
 
 func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
-	if err := r.on(Schedule{Ring: p.Ring, Qdisc: p.Qdisc, Backpressure: p.Backpressure}); err != nil {
+	if err := r.on(p.Setting()); err != nil {
 		return nil, err
 	}
 	s := r.stage
@@ -111,12 +120,22 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 		return nil
 	}
 	read := func() error { _, err := s.drain(all); return err }
-	first, second := send, read
-	if p.ConsumerFirst {
-		first, second = read, send
+	firstThread := r.victim
+	if p.Vhost {
+		// The worker has the CPU of the one that it is, and for itself.
+		cpu := controllerCPU
+		if p.ConsumerFirst {
+			cpu, firstThread = victimCPU, r.starter
+		}
+		var err error
+		if read, err = s.readyCard(cpu); err != nil {
+			return nil, err
+		}
 	}
+	first, second := send, read
 	who := [2]string{producer, consumer}
 	if p.ConsumerFirst {
+		first, second = read, send
 		who = [2]string{consumer, producer}
 	}
 	result := &Result{began: time.Now()}
@@ -125,7 +144,7 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 	if err := r.second.Set(p.Second); err != nil {
 		return nil, err
 	}
-	v := side{thread: r.victim, trap: r.trap, limit: limit(p.Ring), do: func() error {
+	v := side{thread: firstThread, trap: r.trap, vhost: p.Vhost && p.ConsumerFirst, limit: limit(p.Ring), do: func() error {
 		err := first()
 		r.second.Release()
 		return err
@@ -149,12 +168,16 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 		result.Late = r.trap.Expired()
 		r.trap.Release()
 	}
-	r.victim.wait()
+	v.wait()
 	r.trap.Disarm()
 	if err := errors.Join(v.err, err); err != nil {
 		return nil, err
 	}
-	return result, s.judge(before, result, patience)
+	s.plugged = p.Vhost && (held || p.ConsumerFirst)
+	if err := s.judge(before, result, patience); err != nil || !p.Vhost {
+		return result, err
+	}
+	return result, s.unplug()
 }
 
 // side is one that is held up, on a thread of its own.
@@ -163,6 +186,9 @@ type side struct {
 	trap   *Trap
 	do     func() error
 	limit  time.Duration // for which it is held up at most
+	// vhost: it is vhost-net's worker that is held up, and thread only starts it.
+	// No CPU is to spin for both: see receive.
+	vhost bool
 	// wake is what wakes it if it sleeps before it is held up; nil if it never
 	// does.
 	wake func() error
@@ -185,9 +211,20 @@ func (s *side) begin() (bool, error) {
 			return false, err
 		}
 	}
-	await(func() bool { return s.trap.state() != armed || s.thread.idle() })
+	s.await(func() bool { return s.trap.state() != armed || s.thread.idle() })
 	return s.trap.state() != armed, nil
 }
+
+// await returns when the condition holds.
+func (s *side) await(cond func() bool) {
+	for s.vhost && !cond() {
+		nap()
+	}
+	await(cond)
+}
+
+// wait returns when the side is done.
+func (s *side) wait() { s.await(s.thread.idle) }
 
 // sleeps returns true when the side sleeps, and false when it is held up or done.
 func (s *side) sleeps() bool {

@@ -116,15 +116,15 @@ func (r *Runner) closeStage() error {
 	return s.Close()
 }
 
-// on makes sure that there is the stage that the schedule needs.
-func (r *Runner) on(want Schedule) error {
+// on makes sure that there is the stage of the setting.
+func (r *Runner) on(want Setting) error {
 	if s := r.stage; s != nil && s.Ring == want.Ring && s.Qdisc == want.Qdisc && s.Trim == want.Trim && s.Backpressure == want.Backpressure && (s.card != nil) == want.Vhost {
 		return nil
 	}
 	if err := r.closeStage(); err != nil {
 		return err
 	}
-	s, err := NewStage(Setting{Ring: want.Ring, Qdisc: want.Qdisc, Trim: want.Trim, Backpressure: want.Backpressure, Vhost: want.Vhost})
+	s, err := NewStage(want)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (r *Runner) tidy(result *Result) error {
 }
 
 func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
-	if err := r.on(s); err != nil {
+	if err := r.on(s.Setting()); err != nil {
 		return nil, err
 	}
 	stage := r.stage
@@ -183,7 +183,7 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 		}
 		victim = func() error { _, err := stage.read(); return err }
 		if s.Vhost {
-			if victim, err = stage.readyCard(); err != nil {
+			if victim, err = stage.readyCard(victimCPU); err != nil {
 				return nil, err
 			}
 		}
@@ -270,7 +270,7 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 	}
 	if s.Vhost && s.Opponent.Producer {
 		// The worker has the CPU of the victim for itself.
-		v.thread = r.starter
+		v.thread, v.vhost = r.starter, true
 	}
 	if err := v.set(s.Point); err != nil {
 		return err
@@ -288,14 +288,11 @@ func (r *Runner) hold(s Schedule, do func() error, result *Result) error {
 		acted = r.act(s, result)
 		result.note(who, "goes on")
 	}
-	for s.Vhost && !v.thread.idle() {
-		nap() // see receive
-	}
 	var woken error
 	if s.blocks() {
 		woken = r.awake(&v, result)
 	}
-	v.thread.wait()
+	v.wait()
 	r.trap.Disarm()
 	r.operator.wait()
 	result.note(who, "is done")

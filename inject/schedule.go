@@ -33,6 +33,11 @@ type Schedule struct {
 	Vhost bool
 }
 
+// Setting is where the schedule is tried.
+func (s Schedule) Setting() Setting {
+	return Setting{Ring: s.Ring, Qdisc: s.Qdisc, Left: s.Left, Woken: s.Woken, Trim: s.Trim, Backpressure: s.Backpressure, Vhost: s.Vhost}
+}
+
 // String is the schedule's id: "tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel",
 // with "/left=1" behind it if it is a consumer that is held up, "/woken" if the
 // ring is full, "/trim=4" if the device has a filter, "/backpressure" if it has

@@ -337,7 +337,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, promises := x.begin(t, inject.Setting{Qdisc: s.Qdisc, Trim: s.Trim, Backpressure: s.Backpressure})
+	c, promises := x.begin(t, s.Setting())
 	result, err := x.decide(s, inject.Patience)
 	x.check(t, c, promises, err)
 	if result == nil {

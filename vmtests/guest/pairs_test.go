@@ -18,25 +18,30 @@ func TestPairSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	for _, backpressure := range optIn(t) {
-		// In a ring of one slot the packet that fills it is also the last one
-		// to be read, after which nothing wakes the queue any more, and
-		// without it there is nothing to read.
-		for _, ring := range []int{1, 2} {
-			for _, consumerFirst := range []bool{false, true} {
-				if ring == 1 && consumerFirst {
-					continue
+	for _, vhost := range []bool{reads, vhosts} {
+		for _, backpressure := range optIn(t) {
+			// In a ring of one slot the packet that fills it is also the last one
+			// to be read, after which nothing wakes the queue any more, and
+			// without it there is nothing to read.
+			for _, ring := range []int{1, 2} {
+				for _, consumerFirst := range []bool{false, true} {
+					if ring == 1 && consumerFirst || stockLike(t, backpressure) && ring != 2 {
+						continue
+					}
+					all := inject.Pair{Ring: ring, Qdisc: tuntap.FQCodel, ConsumerFirst: consumerFirst, Backpressure: backpressure, Vhost: vhost}
+					name := "producer-first"
+					if consumerFirst {
+						name = "consumer-first"
+					}
+					name += fmt.Sprintf("/ring=%d", ring)
+					if backpressure {
+						name += "/backpressure"
+					}
+					if vhost {
+						name += "/vhost"
+					}
+					t.Run(name, func(t *testing.T) { x.pairs(t, all) })
 				}
-				all := inject.Pair{Ring: ring, Qdisc: tuntap.FQCodel, ConsumerFirst: consumerFirst, Backpressure: backpressure}
-				name := "producer-first"
-				if consumerFirst {
-					name = "consumer-first"
-				}
-				name += fmt.Sprintf("/ring=%d", ring)
-				if backpressure {
-					name += "/backpressure"
-				}
-				t.Run(name, func(t *testing.T) { x.pairs(t, all) })
 			}
 		}
 	}
@@ -53,11 +58,11 @@ const plenty = 100
 
 // pairs runs all pairs of points, with the rest as all has it.
 func (x *exploration) pairs(t *testing.T, all inject.Pair) {
-	at := inject.Setting{Ring: all.Ring, Qdisc: all.Qdisc, Left: 1, Backpressure: all.Backpressure}
+	at := all.Setting()
 	c, promises := x.begin(t, at)
 	var points [2][]inject.Point
 	for _, target := range inject.Targets() {
-		if target.Vhost {
+		if target.Vhost != all.Vhost {
 			continue
 		}
 		side := 0
@@ -192,7 +197,7 @@ func (x *exploration) replayPair(t *testing.T, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, promises := x.begin(t, inject.Setting{Qdisc: p.Qdisc})
+	c, promises := x.begin(t, p.Setting())
 	result, err := x.decidePair(p, inject.Patience)
 	x.check(t, c, promises, err)
 	if !result.Decisive() {

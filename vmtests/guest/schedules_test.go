@@ -102,9 +102,7 @@ func leaveOut(t *testing.T) {
 	}
 }
 
-// settings explores all targets of one kind of consumer with these opponents. A
-// device that could opt in and does not is a stock one, whose queue has no state
-// to get wrong: it is tried with one ring and one qdisc.
+// settings explores all targets of one kind of consumer with these opponents.
 func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, qdiscs ...tuntap.Kind) {
 	for _, target := range inject.Targets() {
 		if target.Vhost != vhost {
@@ -113,7 +111,7 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 		for _, backpressure := range optIn(t) {
 			for _, qdisc := range qdiscs {
 				for _, ring := range rings {
-					if contractOf(t) == contract.OptIn && !backpressure && (ring != 2 || qdisc != tuntap.FQCodel) {
+					if stockLike(t, backpressure) && (ring != 2 || qdisc != tuntap.FQCodel) {
 						continue
 					}
 					for _, opponent := range inject.Opponents() {
@@ -163,6 +161,13 @@ func optIn(t *testing.T) []bool {
 		return []bool{false, true}
 	}
 	return []bool{false}
+}
+
+// stockLike says whether a device could opt in and does not: then it is a stock
+// one, whose queue has no state to get wrong, and is tried with one ring and one
+// qdisc.
+func stockLike(t *testing.T, backpressure bool) bool {
+	return contractOf(t) == contract.OptIn && !backpressure
 }
 
 // run explores a target in a subtest of the name that its schedules' ids have,
