@@ -122,7 +122,7 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 	read := func() error { _, err := s.drain(all); return err }
 	firstThread := r.victim
 	if p.Vhost {
-		// The worker has the CPU of the one that it is, and for itself.
+		// The worker runs on the CPU of its side, alone.
 		cpu := controllerCPU
 		if p.ConsumerFirst {
 			cpu, firstThread = victimCPU, r.starter

@@ -13,9 +13,9 @@ import (
 // else: under TCG checking a packet takes a third of the time that reading it
 // does, and on another CPU it would take it from the one that the reader has.
 //
-// The reader puts packets in. It takes them out and checks them when there is
-// nothing left to read, and a few at a time when the spool is full. So does
-// whoever needs to know what arrived: a report, a watch for a packet.
+// The reader puts packets in. It takes them out and checks them when it knows that
+// there is nothing left to read, and a few at a time when the spool is full. So
+// does whoever needs to know what arrived: a report, a watch for a packet.
 type spool struct {
 	room    int // bytes that any packet must find
 	memory  *spoolMemory
