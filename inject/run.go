@@ -150,6 +150,19 @@ func (r *Runner) Run(s Schedule, patience time.Duration) (*Result, error) {
 	return result, r.tidy(result)
 }
 
+// Audit compares the counters of the device and its qdisc with what was freed in
+// all schedules on the stage: to do that after each would take longer than most
+// of them. The error says what does not agree.
+func (r *Runner) Audit() error {
+	if r.stage == nil {
+		return nil
+	}
+	if err := r.stage.audit(); err != nil {
+		return errors.Join(err, r.closeStage())
+	}
+	return nil
+}
+
 // tidy sees to it that what a broken queue still holds is in nobody's way.
 func (r *Runner) tidy(result *Result) error {
 	if (result.Stalled != "" || result.Unbalanced != nil) && !r.stage.revive() {
@@ -163,6 +176,9 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 		return nil, err
 	}
 	stage := r.stage
+	if s.Opponent.Control {
+		stage.ledger.Reconfigured()
+	}
 	before, odd := stage.account(), stage.receiver.Odd()
 	var requeues uint64
 	var err error
@@ -391,6 +407,7 @@ func limit(ring int) time.Duration { return hold + time.Duration(ring)*perPacket
 // revive brings a stalled stage back to an empty ring and qdisc, and says
 // whether it moves again: that takes less time than to make another.
 func (s *Stage) revive() bool {
+	s.ledger.Reconfigured()
 	if s.dev.SetUp(false) != nil || s.dev.SetUp(true) != nil || s.dev.SetTxQueueLen(s.Ring) != nil || s.dev.SetQdisc(tuntap.Qdisc{Kind: s.Qdisc}) != nil {
 		return false
 	}

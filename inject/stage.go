@@ -236,6 +236,7 @@ func (s *Stage) realign() error {
 // resize changes the ring's size and back, which wakes the txq of most designs.
 // What is in the ring stays, from its start on.
 func (s *Stage) resize() error {
+	s.ledger.Reconfigured()
 	for _, length := range []int{s.Ring + 1, s.Ring} {
 		if err := s.dev.SetTxQueueLen(length); err != nil {
 			return err
@@ -270,6 +271,13 @@ func (a account) since(b account) account {
 
 // born is how many packets became an skb.
 func (a account) born() uint64 { return a.offered - a.unborn }
+
+// audit compares what the counters of the device and its qdisc say of everything
+// that the stage has seen with what was freed.
+func (s *Stage) audit() error {
+	_, err := s.ledger.Books(*s.account().books(nil, 0))
+	return err
+}
 
 // freed returns what was dropped since it was last called, by "REASON@function".
 func (s *Stage) freed() (map[string]uint64, error) {

@@ -135,7 +135,8 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 
 	began = time.Now()
 	var breaches []breach
-	inconclusive, unbalanced := 0, 0
+	inconclusive := 0
+	var unbalanced []error
 	var requeued, tailDropped uint64
 	for i, p := range points {
 		s := at.Schedule(p, opponent)
@@ -150,11 +151,12 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 		if promise, why := result.Breach(c, s); promise != "" {
 			breaches = append(breaches, breach{i, s, promise, why, result.Books})
 		} else if result.Unbalanced != nil {
-			unbalanced++
+			unbalanced = append(unbalanced, result.Unbalanced)
 			t.Errorf("schedule %v: %v", s, result.Unbalanced)
 		}
 	}
 	took := time.Since(began)
+	unbalanced = x.audit(t, unbalanced)
 	coverage := fmt.Sprintf("%d of %d instructions are reached, %d schedules were run", len(points), there.total, len(points)-inconclusive)
 	t.Logf("%s in %v (%.0f/s; to find those that are reached: %v), %d inconclusive", coverage, took.Round(time.Millisecond), float64(len(points))/took.Seconds(), search.Round(time.Millisecond), inconclusive)
 
@@ -190,6 +192,16 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	}
 }
 
+// audit adds what the counters of the device and its qdisc do not agree with.
+func (x *exploration) audit(t *testing.T, unbalanced []error) []error {
+	t.Helper()
+	if err := x.runner.Audit(); err != nil {
+		t.Error(err)
+		unbalanced = append(unbalanced, err)
+	}
+	return unbalanced
+}
+
 // findings are those that decide a promise.
 type findings map[contract.Promise]*contract.Finding
 
@@ -206,13 +218,13 @@ func (fs findings) add(t *testing.T, f *contract.Finding) {
 
 // verdict is that on a promise, as far as findings and books decide it; kept is
 // what else there is to say for it.
-func (fs findings) verdict(p contract.Promise, c contract.Contract, kept string, unbalanced int) contract.Verdict {
+func (fs findings) verdict(p contract.Promise, c contract.Contract, kept string, unbalanced []error) contract.Verdict {
 	v := contract.Verdict{Promise: p, Contract: c, Outcome: contract.Kept, Why: kept}
 	switch {
 	case fs[p] != nil:
 		v.Outcome, v.Why = fs[p].Outcome()
-	case unbalanced > 0:
-		v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("the books of %d schedules do not balance", unbalanced)
+	case len(unbalanced) > 0:
+		v.Outcome, v.Why = contract.Undecided, unbalanced[0].Error()
 	}
 	return v
 }
@@ -353,17 +365,18 @@ func (x *exploration) replay(t *testing.T, id string) {
 		x.check(t, c, promises, err)
 		found.add(t, f)
 	}
-	replayed(t, c, promises, result, found)
+	x.replayed(t, c, promises, result, found)
 }
 
 // replayed reports the verdicts on a schedule that was run alone.
-func replayed(t *testing.T, c contract.Contract, promises []contract.Promise, result *inject.Result, found findings) {
+func (x *exploration) replayed(t *testing.T, c contract.Contract, promises []contract.Promise, result *inject.Result, found findings) {
 	t.Helper()
-	unbalanced := 0
+	var unbalanced []error
 	if result.Unbalanced != nil {
 		t.Error(result.Unbalanced)
-		unbalanced = 1
+		unbalanced = append(unbalanced, result.Unbalanced)
 	}
+	unbalanced = x.audit(t, unbalanced)
 	for _, p := range promises {
 		v := found.verdict(p, c, "the schedule was run", unbalanced)
 		v.Books = result.Books

@@ -81,7 +81,8 @@ func (x *exploration) pairs(t *testing.T, all inject.Pair) {
 	}
 	began := time.Now()
 	var breaches []pairBreach
-	run, reached, locked, late, unbalanced := 0, 0, 0, 0, 0
+	run, reached, locked, late := 0, 0, 0, 0
+	var unbalanced []error
 explore:
 	for _, all.First = range points[0] {
 		for _, all.Second = range points[1] {
@@ -103,7 +104,7 @@ explore:
 			if promise, why := breachOf(result, c, all); promise != "" {
 				breaches = append(breaches, pairBreach{all, promise, why, result.Books})
 			} else if result.Unbalanced != nil {
-				unbalanced++
+				unbalanced = append(unbalanced, result.Unbalanced)
 				t.Errorf("schedule %v: %v", all, result.Unbalanced)
 			}
 			if len(breaches) == plenty {
@@ -113,6 +114,7 @@ explore:
 		}
 	}
 	took := time.Since(began)
+	unbalanced = x.audit(t, unbalanced)
 	coverage := fmt.Sprintf("%d pairs of %d and %d instructions were tried, both were held up at once in %d, one needs a lock that the other holds in %d, the first went on too early in %d", run, len(points[0]), len(points[1]), reached, locked, late)
 	t.Logf("%s, in %v (%.0f/s)", coverage, took.Round(time.Millisecond), float64(run)/took.Seconds())
 	found, suspected := make(findings), 0
@@ -211,5 +213,5 @@ func (x *exploration) replayPair(t *testing.T, id string) {
 	if promise, why := breachOf(result, c, p); promise != "" {
 		found.add(t, x.confirmPair(t, c, []pairBreach{{p, promise, why, result.Books}}))
 	}
-	replayed(t, c, promises, result, found)
+	x.replayed(t, c, promises, result, found)
 }
