@@ -187,6 +187,41 @@ func TestWhoWaits(t *testing.T) {
 	}
 }
 
+// TestHeldUpBeforeSleep: a consumer is held up when it has said that it sleeps and
+// does not yet. To see whether it sleeps must not take until it goes on.
+func TestHeldUpBeforeSleep(t *testing.T) {
+	r := newRunner(t)
+	functions, err := Reach("tun_chr_read_iter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before Point
+	for _, f := range functions {
+		for _, p := range f.Points {
+			if strings.Contains(p.Text, "schedule") {
+				before = p
+			}
+		}
+	}
+	const times = 20
+	late := 0
+	for range times {
+		result, err := r.Run(Schedule{Point: before, Opponent: opponent(t, "send-one"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !result.Reached {
+			t.Fatalf("%v (%s) is not reached", before, before.Text)
+		}
+		if result.Late {
+			late++
+		}
+	}
+	if late > times/4 {
+		t.Errorf("held up at %v (%s), the consumer was let go on too late in %d of %d runs", before, before.Text, late, times)
+	}
+}
+
 // TestBooksOfTheImpatient: the time may pass while the VM does not run. Packets
 // that are on their way then are still waited for.
 func TestBooksOfTheImpatient(t *testing.T) {

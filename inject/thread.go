@@ -156,14 +156,26 @@ func (t *thread) sleeps() bool {
 	if t.begun.Load() != t.asked.Load() {
 		return false
 	}
-	// fs/proc/base.c: proc_pid_syscall
-	call, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", t.tid))
-	if err != nil {
+	// It is on no runqueue (kernel/sched/core.c: get_wchan). That is asked
+	// first, for to tell the call of a thread that is about to sleep, and is
+	// held up there, the kernel waits until it does (lib/syscall.c:
+	// task_current_syscall).
+	if where := t.asks("wchan"); where == "" || where == "0" {
 		return false
 	}
-	number, _, blocked := strings.Cut(string(call), " ")
+	// fs/proc/base.c: proc_pid_syscall
+	number, _, blocked := strings.Cut(t.asks("syscall"), " ")
 	// In futex(2) it waits for nothing but Go's scheduler.
 	return blocked && number != strconv.Itoa(unix.SYS_FUTEX)
+}
+
+// asks returns what the kernel says of the thread, "" if it says nothing.
+func (t *thread) asks(what string) string {
+	said, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/%s", t.tid, what))
+	if err != nil {
+		return ""
+	}
+	return string(said)
 }
 
 // await spins until the condition holds. Now and then it lets others have the
