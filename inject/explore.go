@@ -18,23 +18,6 @@ var Nothing = &Opponent{Name: "nothing", Does: "nobody does anything", act: func
 // NothingSent is Nothing against a consumer.
 var NothingSent = &Opponent{Name: "nothing-sent", Does: "nobody does anything", Producer: true, act: func(*Stage) error { return nil }}
 
-// Setting is where a function's instructions are tried.
-type Setting struct {
-	Ring  int
-	Qdisc tuntap.Kind
-	Left  int // as in Schedule
-	Trim  int // as in Schedule
-	// Woken is as in Schedule.
-	Woken bool
-	// Backpressure and Vhost are as in Schedule.
-	Backpressure, Vhost bool
-}
-
-// Schedule is the schedule in the setting.
-func (at Setting) Schedule(p Point, o *Opponent) Schedule {
-	return Schedule{Point: p, Opponent: o, Ring: at.Ring, Qdisc: at.Qdisc, Left: at.Left, Woken: at.Woken, Trim: at.Trim, Backpressure: at.Backpressure, Vhost: at.Vhost}
-}
-
 // enoughStalls is after how many of them it is clear that a queue stalls with
 // nobody interfering. Each costs as much time as a hundred schedules.
 const enoughStalls = 8
@@ -47,7 +30,7 @@ func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) (r
 	stalled := 0
 	for _, f := range functions {
 		for _, p := range f.Points {
-			result, err := r.Run(at.Schedule(p, nobody), Suspicion)
+			result, err := r.Run(Schedule{p, nobody, at}, Suspicion)
 			if cannot := (*CannotHoldError)(nil); errors.As(err, &cannot) {
 				f.Skipped = append(f.Skipped, cannot.Error())
 				continue

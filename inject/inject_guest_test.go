@@ -49,6 +49,9 @@ func opponent(t *testing.T, name string) *Opponent {
 	return nil
 }
 
+// small is a setting that takes little time.
+var small = Setting{Ring: 2, Qdisc: tuntap.FQCodel}
+
 // start is where a packet comes by for sure.
 func start(t *testing.T) Point {
 	t.Helper()
@@ -116,7 +119,7 @@ func TestAPauseThatIsNeverReleased(t *testing.T) {
 	r := newRunner(t)
 	sleepy := &Opponent{Name: "sleepy", act: func(*Stage) error { time.Sleep(2 * hold); return nil }}
 	began := time.Now()
-	result, err := r.Run(Schedule{Point: start(t), Opponent: sleepy, Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+	result, err := r.Run(Schedule{start(t), sleepy, small}, Suspicion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +144,7 @@ func TestWhoWaits(t *testing.T) {
 	const times = 60
 	waited, late := 0, 0
 	for range times {
-		result, err := r.Run(Schedule{Point: start(t), Opponent: slow, Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+		result, err := r.Run(Schedule{start(t), slow, small}, Suspicion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +175,7 @@ func TestWhoWaits(t *testing.T) {
 	quickest := hold
 	for range times / 3 {
 		began := time.Now()
-		result, err := r.Run(Schedule{Point: locked, Opponent: opponent(t, "second-fills"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+		result, err := r.Run(Schedule{locked, opponent(t, "second-fills"), small}, Suspicion)
 		switch {
 		case err != nil:
 			t.Fatal(err)
@@ -206,7 +209,7 @@ func TestHeldUpBeforeSleep(t *testing.T) {
 	const times = 20
 	late := 0
 	for range times {
-		result, err := r.Run(Schedule{Point: before, Opponent: opponent(t, "send-one"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+		result, err := r.Run(Schedule{before, opponent(t, "send-one"), small}, Suspicion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +231,7 @@ func TestBooksOfTheImpatient(t *testing.T) {
 	r := newRunner(t)
 	for _, name := range []string{"drain-all", "drain-bad"} {
 		for range 20 {
-			result, err := r.Run(Schedule{Point: start(t), Opponent: opponent(t, name), Ring: 16, Qdisc: tuntap.FQCodel}, 0)
+			result, err := r.Run(Schedule{start(t), opponent(t, name), Setting{Ring: 16, Qdisc: tuntap.FQCodel}}, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,13 +245,12 @@ func TestBooksOfTheImpatient(t *testing.T) {
 // TestKprobes: with all breakpoints of the CPU taken, kprobes do the same.
 func TestKprobes(t *testing.T) {
 	r := newRunner(t)
-	at := Setting{Ring: 2, Qdisc: tuntap.FQCodel}
 	f, err := Disassemble("tun_net_xmit")
 	if err != nil {
 		t.Fatal(err)
 	}
 	few := &Function{Name: f.Name, Points: f.Points[:12]}
-	want, _, err := r.Reached([]*Function{few}, Nothing, at)
+	want, _, err := r.Reached([]*Function{few}, Nothing, small)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +270,7 @@ func TestKprobes(t *testing.T) {
 		}
 		defer unix.Close(fd)
 	}
-	got, _, err := r.Reached([]*Function{few}, Nothing, at)
+	got, _, err := r.Reached([]*Function{few}, Nothing, small)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +281,7 @@ func TestKprobes(t *testing.T) {
 	if len(want) == 0 || len(got)+len(few.Skipped) < len(want) {
 		t.Errorf("%d points are reached by kprobes, and %d cannot be, but breakpoints reach %d", len(got), len(few.Skipped), len(want))
 	}
-	result, err := r.Run(Schedule{Point: want[0], Opponent: opponent(t, "drain-all"), Ring: 2, Qdisc: tuntap.FQCodel}, Suspicion)
+	result, err := r.Run(Schedule{want[0], opponent(t, "drain-all"), small}, Suspicion)
 	if err != nil || !result.Decisive() || result.Stalled != "" {
 		t.Errorf("have %+v, %v", result, err)
 	}
@@ -294,7 +296,7 @@ func TestNoPauseInAnException(t *testing.T) {
 		t.Fatal(err)
 	}
 	few := &Function{Name: f.Name, Points: f.Points[:3]}
-	reached, _, err := r.Reached([]*Function{few}, Nothing, Setting{Ring: 2, Qdisc: tuntap.FQCodel})
+	reached, _, err := r.Reached([]*Function{few}, Nothing, small)
 	if err != nil || len(reached) != 0 || len(few.Skipped) != 3 {
 		t.Errorf("reached %v, %v; cannot be held up: %v", reached, err, few.Skipped)
 	}

@@ -172,7 +172,7 @@ func (r *Runner) tidy(result *Result) error {
 }
 
 func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
-	if err := r.on(s.Setting()); err != nil {
+	if err := r.on(s.Setting); err != nil {
 		return nil, err
 	}
 	stage := r.stage

@@ -15,8 +15,13 @@ import (
 type Schedule struct {
 	Point    Point
 	Opponent *Opponent
-	Ring     int // tx_queue_len
-	Qdisc    tuntap.Kind
+	Setting
+}
+
+// Setting is where a function's instructions are tried.
+type Setting struct {
+	Ring  int // tx_queue_len
+	Qdisc tuntap.Kind
 	// Left, with a consumer held up, is how many packets the ring holds when
 	// it reads: a full ring was read down to that before. With none it reads
 	// as one that sleeps until there is a packet.
@@ -31,11 +36,6 @@ type Schedule struct {
 	Backpressure bool
 	// Vhost: the consumer is vhost-net's worker, and not read(2).
 	Vhost bool
-}
-
-// Setting is where the schedule is tried.
-func (s Schedule) Setting() Setting {
-	return Setting{Ring: s.Ring, Qdisc: s.Qdisc, Left: s.Left, Woken: s.Woken, Trim: s.Trim, Backpressure: s.Backpressure, Vhost: s.Vhost}
 }
 
 // String is the schedule's id: "tun_net_xmit+0x1cb/drain-all/ring=1000/fq_codel",

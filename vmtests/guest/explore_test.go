@@ -139,11 +139,12 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	var unbalanced []error
 	var requeued, tailDropped uint64
 	for i, p := range points {
-		s := at.Schedule(p, opponent)
+		s := inject.Schedule{Point: p, Opponent: opponent, Setting: at}
 		result, err := x.decide(s, inject.Suspicion)
 		x.check(t, c, promises, err)
 		if result == nil {
 			inconclusive++
+			t.Logf("inconclusive: %v: %s", s, p.Text)
 			continue
 		}
 		requeued += result.Requeued
@@ -349,7 +350,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, promises := x.begin(t, s.Setting())
+	c, promises := x.begin(t, s.Setting)
 	result, err := x.decide(s, inject.Patience)
 	x.check(t, c, promises, err)
 	if result == nil {

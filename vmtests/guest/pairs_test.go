@@ -50,7 +50,7 @@ func TestPairSchedules(t *testing.T) {
 // breachOf says which promise the result of a pair breaks. Its consumer makes
 // room and takes none.
 func breachOf(r *inject.Result, c contract.Contract, p inject.Pair) (contract.Promise, string) {
-	return r.Breach(c, inject.Schedule{Qdisc: p.Qdisc, Opponent: inject.Nothing, Backpressure: p.Backpressure})
+	return r.Breach(c, inject.Schedule{Opponent: inject.Nothing, Setting: p.Setting()})
 }
 
 // plenty of breaches are no reason to look for more.

@@ -173,7 +173,7 @@ func stockLike(t *testing.T, backpressure bool) bool {
 // run explores a target in a subtest of the name that its schedules' ids have,
 // but for the instruction.
 func (x *exploration) run(t *testing.T, target inject.Target, opponent *inject.Opponent, at inject.Setting) {
-	_, name, _ := strings.Cut(at.Schedule(inject.Point{}, opponent).String(), "/")
+	_, name, _ := strings.Cut(inject.Schedule{Opponent: opponent, Setting: at}.String(), "/")
 	t.Run(target.Root+"/"+name, func(t *testing.T) { x.explore(t, target, opponent, at) })
 }
 
