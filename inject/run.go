@@ -374,6 +374,11 @@ func (r *Runner) act(s Schedule, result *Result) error {
 		result.note(other, "is done")
 	}
 	result.Late = !r.trap.Release() && !freed
+	for o.Control && !r.operator.idle() {
+		// It sleeps until all CPUs have passed a quiescent state (net/core/dev.c:
+		// synchronize_net). Without KVM, one that spins here keeps them from that.
+		nap()
+	}
 	r.operator.wait()
 	return err
 }
