@@ -54,7 +54,7 @@ func (l *Ledger) settle() (readings, error) {
 		if now.readings, err = l.read(); err != nil {
 			return now, err
 		}
-		now.freed, err = l.freed[0].read()
+		now.freed, err = l.freed.read()
 		// What others free, this very loop's netlink socket among them.
 		maps.DeleteFunc(now.freed, func(k freeKey, _ uint64) bool { return k.Ours == 0 })
 		return now, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/symbols"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
@@ -34,9 +35,7 @@ type Ledger struct {
 	dev     Device
 	format  *format
 	symbols symbols.Table
-	// freed counts twice: what one copy misses, because an interrupt came
-	// while it was counting, the other counts.
-	freed [2]counter
+	freed   counter
 	// consumed.counts is nil without Options.Consumed.
 	consumed counter
 	// opened is how the device's own counters stood at Open or Reset.
@@ -45,11 +44,20 @@ type Ledger struct {
 	reconfigured bool
 }
 
-// counter is a program that counts the events of one tracepoint.
+// counter counts the events of one tracepoint, each once. A program that an
+// interrupt finds at work is not run again on that CPU
+// (kernel/trace/bpf_trace.c: __bpf_trace_run), so there are two, one after the
+// other. The first notes each skb that it counts in seen; the second counts
+// those that are not there, and takes out the others. A note that stays, because
+// the second was interrupted before it came to it, is known for what it is by
+// the first being at work: then it cannot have counted what interrupted it.
+//
+// An interrupt of an interrupt could find both at work, but hard interrupts leave
+// the freeing of skbs to softirqs (net/core/dev.c: dev_kfree_skb_irq_reason).
 type counter struct {
-	counts *ebpf.Map
-	prog   *ebpf.Program
-	link   link.Link
+	counts, seen, busy *ebpf.Map
+	progs              [2]*ebpf.Program
+	links              [2]link.Link
 	// base is what it had counted, and missed, at Open or Reset: nothing
 	// is ever taken out of the map, so that no update races with it.
 	base   map[freeKey]uint64
@@ -81,10 +89,8 @@ func Open(dev Device, opts Options) (_ *Ledger, err error) {
 		return nil, err
 	}
 	freed := tracepoint{name: "kfree_skb", hasLocation: true, hasReason: l.format.hasReason}
-	for i := range l.freed {
-		if err := l.freed[i].start(freed, found); err != nil {
-			return nil, err
-		}
+	if err := l.freed.start(freed, found); err != nil {
+		return nil, err
 	}
 	if opts.Consumed {
 		consumed, err := consumeTracepoint()
@@ -99,18 +105,37 @@ func Open(dev Device, opts Options) (_ *Ledger, err error) {
 }
 
 func (l *Ledger) counters() []*counter {
-	return []*counter{&l.freed[0], &l.freed[1], &l.consumed}
+	return []*counter{&l.freed, &l.consumed}
 }
 
 func (c *counter) start(tp tracepoint, dev *netDevice) (err error) {
 	if c.counts, err = newCounts(); err != nil {
 		return err
 	}
-	if c.prog, err = countProgram(tp, dev, c.counts); err != nil {
+	if c.seen, c.busy, err = newTurns(); err != nil {
 		return err
 	}
-	c.link, err = attach(tp.name, c.prog)
-	return err
+	for i, second := range []bool{false, true} {
+		if c.progs[i], err = countProgram(tp, dev, c, second); err != nil {
+			return err
+		}
+		if c.links[i], err = attach(tp.name, c.progs[i]); err != nil {
+			return err
+		}
+	}
+	// What was freed before there was a second.
+	var skbs []uint64
+	var skb, same uint64
+	entries := c.seen.Iterate()
+	for entries.Next(&skb, &same) {
+		skbs = append(skbs, skb)
+	}
+	for _, skb := range skbs {
+		if err := c.seen.Delete(skb); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget the skbs that were freed before they were counted: %w", err)
+		}
+	}
+	return entries.Err()
 }
 
 // Reset begins a new account on the same device, which must be quiet.
@@ -133,6 +158,7 @@ func (c *counter) reset() (err error) {
 	if c.counts == nil {
 		return nil
 	}
+	// In this order: see since.
 	if c.base, err = c.read(); err != nil {
 		return err
 	}
@@ -155,11 +181,10 @@ func (c *counter) read() (map[freeKey]uint64, error) {
 	return counts, nil
 }
 
-// misses is how often the kernel did not run the program because it had
-// interrupted itself on the same CPU (kernel/trace/bpf_trace.c:
-// __bpf_trace_run). Kernels that do not count that do not skip it either.
+// misses is how often the kernel did not run the first program because it had
+// interrupted itself. Kernels that do not count that do not skip it either.
 func (c *counter) misses() (uint64, error) {
-	stats, err := c.prog.Stats()
+	stats, err := c.progs[0].Stats()
 	if err != nil {
 		return 0, fmt.Errorf("read how often counting was skipped: %w", err)
 	}
@@ -171,20 +196,27 @@ func (c *counter) since() (map[freeKey]uint64, error) {
 	if c.counts == nil {
 		return nil, nil
 	}
-	now, err := c.read()
+	misses, err := c.misses()
 	if err != nil {
 		return nil, err
 	}
-	misses, err := c.misses()
+	misses -= c.missed
+	if misses > 0 {
+		// The second program is to be done with those: it runs with preemption
+		// disabled.
+		rcu.Synchronize()
+	}
+	now, err := c.read()
 	if err != nil {
 		return nil, err
 	}
 	if lost := now[lostKey] - c.base[lostKey]; lost != 0 {
 		return nil, fmt.Errorf("%d freed skbs were not counted: more than %d places freed some", lost, maxKeys)
 	}
-	if lost := misses - c.missed; lost != 0 {
-		return nil, fmt.Errorf("%d freed skbs, of this device or another, were not counted: an interrupt freed them while its CPU was counting another", lost)
+	if caught := now[caughtKey] - c.base[caughtKey]; caught < misses {
+		return nil, fmt.Errorf("%d freed skbs, of this device or another, were not counted: an interrupt freed them while its CPU was counting another", misses-caught)
 	}
+	delete(now, caughtKey)
 	for key, n := range now {
 		if now[key] = n - c.base[key]; now[key] == 0 {
 			delete(now, key)
@@ -204,10 +236,7 @@ type Freed struct {
 // Freed returns what was freed as dropped (skb:kfree_skb) since Open or Reset,
 // the largest count first. An error means that not all could be counted.
 func (l *Ledger) Freed() ([]Freed, error) {
-	counts, err := l.freed[0].since()
-	if err != nil {
-		counts, err = l.freed[1].since()
-	}
+	counts, err := l.freed.since()
 	return l.named(counts, l.format.name), err
 }
 
@@ -246,15 +275,13 @@ func (l *Ledger) named(counts map[freeKey]uint64, reason func(uint32) string) []
 func (l *Ledger) Close() error {
 	var errs []error
 	for _, c := range l.counters() {
-		if c.link != nil {
-			errs = append(errs, c.link.Close())
+		for i := range c.links {
+			if c.links[i] != nil {
+				errs = append(errs, c.links[i].Close())
+			}
+			errs = append(errs, c.progs[i].Close())
 		}
-		if c.prog != nil {
-			errs = append(errs, c.prog.Close())
-		}
-		if c.counts != nil {
-			errs = append(errs, c.counts.Close())
-		}
+		errs = append(errs, c.counts.Close(), c.seen.Close(), c.busy.Close())
 		*c = counter{}
 	}
 	return errors.Join(errs...)

@@ -265,6 +265,62 @@ func TestDeliveriesAreConsumedByTheReader(t *testing.T) {
 	}
 }
 
+// TestInterruptedCounts: interrupts free skbs of one device while their CPU counts
+// those of another, and all are counted.
+func TestInterruptedCounts(t *testing.T) {
+	const ring, rounds = 500, 100
+	// What comes out of the delay finds a ring without room.
+	late, _ := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(1), Qdisc: tuntap.Qdisc{Kind: tuntap.Netem, Delay: 2 * time.Millisecond, Limit: 10000}}, Options{})
+	purged, l := open(t, tuntap.Config{Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: ringOf(ring), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}}, Options{})
+	l.Reconfigured()
+	runtime.LockOSThread() // and not unlocked: the thread ends with the test
+	var set unix.CPUSet
+	set.Set(1)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	var senders [2]*traffic.Sender
+	for i, dev := range []*tuntap.Device{purged, late} {
+		link, err := traffic.LinkByName(dev.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if senders[i], err = traffic.NewSender(link, traffic.SenderConfig{Path: traffic.PacketSocket, SendBuffer: 64 << 20}); err != nil {
+			t.Fatal(err)
+		}
+		defer senders[i].Close()
+	}
+	for range rounds {
+		for i := range ring {
+			for _, s := range senders[:1+i%2] {
+				if _, err := s.Send(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := purged.Detach(0); err != nil {
+			t.Fatal(err)
+		}
+		if err := purged.Attach(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	freed, err := l.Freed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n uint64
+	for _, f := range freed {
+		n += f.Count
+	}
+	if want := senders[0].Counts().Offered; n != want {
+		t.Errorf("%d skbs were counted, want %d: %v", n, want, freed)
+	}
+	if missed, err := l.freed.misses(); err != nil || missed == 0 {
+		t.Errorf("no interrupt freed any: nothing was tried (%v)", err)
+	}
+}
+
 func TestABookWithAHoleDoesNotBalance(t *testing.T) {
 	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN}, Options{})
 	known := send(t, dev, traffic.PacketSocket, 1, 10)

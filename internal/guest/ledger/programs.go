@@ -19,9 +19,13 @@ type freeKey struct {
 	Ours     uint32 // 1 if skb->dev is the device under test
 }
 
-// lostKey counts events for which the map had no room. It is there from the
-// start, so that counting it cannot fail. No event has an Ours of 2.
-var lostKey = freeKey{Ours: 2}
+// lostKey counts events for which the map had no room, caughtKey those that the
+// second program counted. They are there from the start, so that counting them
+// cannot fail. No event has an Ours of 2 or 3.
+var (
+	lostKey   = freeKey{Ours: 2}
+	caughtKey = freeKey{Ours: 3}
+)
 
 // maxKeys is far above the number of places in a kernel that free skbs.
 const maxKeys = 4096
@@ -36,11 +40,28 @@ func newCounts() (*ebpf.Map, error) {
 	if err != nil {
 		return nil, bpfError(err)
 	}
-	if err := counts.Put(lostKey, uint64(0)); err != nil {
-		counts.Close()
-		return nil, fmt.Errorf("prepare the map of freed skbs: %w", err)
+	for _, key := range []freeKey{lostKey, caughtKey} {
+		if err := counts.Put(key, uint64(0)); err != nil {
+			counts.Close()
+			return nil, fmt.Errorf("prepare the map of freed skbs: %w", err)
+		}
 	}
 	return counts, nil
+}
+
+// newTurns makes the maps by which the two programs know whose turn it is: the
+// skbs that the first has counted and the second has not come to yet, as many
+// as CPUs free skbs at once and some more for those that it missed; and, for
+// each CPU, whether the first is at work.
+func newTurns() (seen, busy *ebpf.Map, err error) {
+	seen, err = ebpf.NewMap(&ebpf.MapSpec{Name: "seen", Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: maxKeys})
+	if err == nil {
+		busy, err = ebpf.NewMap(&ebpf.MapSpec{Name: "busy", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	}
+	if err != nil {
+		return seen, nil, bpfError(err)
+	}
+	return seen, busy, nil
 }
 
 // tracepoint says what the raw arguments of one tracepoint hold beyond the
@@ -55,6 +76,8 @@ const (
 	fpDev  = -8
 	fpKey  = -24
 	fpZero = -32
+	fpSkb  = -40
+	fpBusy = -48
 )
 
 func arg(n int16) int16 { return 8 * n }
@@ -80,13 +103,76 @@ func lookup(m *ebpf.Map) asm.Instructions {
 	}
 }
 
-// countProgram counts every event of tp in counts.
-func countProgram(tp tracepoint, dev *netDevice, counts *ebpf.Map) (*ebpf.Program, error) {
+// store stores a key whose Location is 0 at fpKey.
+func (k freeKey) store() asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Imm(asm.R1, 0),
+		asm.StoreMem(asm.RFP, fpKey, asm.R1, asm.DWord),
+		asm.StoreImm(asm.RFP, fpKey+8, int64(k.Reason), asm.Word),
+		asm.StoreImm(asm.RFP, fpKey+12, int64(k.Ours), asm.Word),
+	}
+}
+
+// turn ends the program if the event is the other's to count. The first notes
+// the skb in seen, and leaves it to the second if there is no room; the second
+// leaves what is noted alone, unless the first cannot have noted it just now.
+func (c *counter) turn(second bool) asm.Instructions {
 	ins := asm.Instructions{
-		asm.Mov.Reg(asm.R6, asm.R1),
+		asm.Mov.Imm(asm.R1, 0),
+		asm.StoreMem(asm.RFP, fpZero, asm.R1, asm.DWord),
+		asm.LoadMapPtr(asm.R1, c.busy.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, fpZero),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "end"),
+	}
+	if second {
+		ins = append(ins, asm.LoadMem(asm.R9, asm.R0, 0, asm.Word))
+	} else {
+		ins = append(ins,
+			asm.StoreMem(asm.RFP, fpBusy, asm.R0, asm.DWord),
+			asm.StoreImm(asm.R0, 0, 1, asm.Word),
+		)
+	}
+	ins = append(ins,
+		asm.LoadMem(asm.R1, asm.R6, arg(0), asm.DWord),
+		asm.StoreMem(asm.RFP, fpSkb, asm.R1, asm.DWord),
+		asm.LoadMapPtr(asm.R1, c.seen.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, fpSkb),
+	)
+	if !second {
+		return append(ins,
+			asm.Mov.Reg(asm.R3, asm.R2),
+			asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)),
+			asm.FnMapUpdateElem.Call(),
+			asm.JNE.Imm(asm.R0, 0, "out"),
+		)
+	}
+	ins = append(ins,
+		asm.FnMapDeleteElem.Call(),
+		asm.JNE.Imm(asm.R9, 0, "mine"),
+		asm.JEq.Imm(asm.R0, 0, "end"),
+	)
+	mine := caughtKey.store()
+	mine[0] = mine[0].WithSymbol("mine")
+	ins = append(ins, mine...)
+	ins = append(ins, lookup(c.counts)...)
+	return append(ins,
+		asm.JEq.Imm(asm.R0, 0, "end"),
+		asm.Mov.Imm(asm.R1, 1),
+		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
+	)
+}
+
+// countProgram is the first or the second that counts the events of tp in c.
+func countProgram(tp tracepoint, dev *netDevice, c *counter, second bool) (*ebpf.Program, error) {
+	ins := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)}
+	ins = append(ins, c.turn(second)...)
+	ins = append(ins,
 		asm.LoadMem(asm.R3, asm.R6, arg(0), asm.DWord),
 		asm.Add.Imm(asm.R3, int32(dev.inSkb)),
-	}
+	)
 	ins = append(ins, readKernel(fpDev, 8)...)
 
 	// The key. R8 is "ours", R7 the location, R9 the reason.
@@ -111,14 +197,14 @@ func countProgram(tp tracepoint, dev *netDevice, counts *ebpf.Map) (*ebpf.Progra
 		asm.StoreMem(asm.RFP, fpKey+12, asm.R8, asm.Word),
 	)
 
-	ins = append(ins, lookup(counts)...)
+	ins = append(ins, lookup(c.counts)...)
 	ins = append(ins,
 		asm.JNE.Imm(asm.R0, 0, "add"),
 		// The first at this place. Another CPU may be faster: the update
 		// then fails, and the entry is there all the same.
 		asm.Mov.Imm(asm.R1, 0),
 		asm.StoreMem(asm.RFP, fpZero, asm.R1, asm.DWord),
-		asm.LoadMapPtr(asm.R1, counts.FD()),
+		asm.LoadMapPtr(asm.R1, c.counts.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP),
 		asm.Add.Imm(asm.R2, fpKey),
 		asm.Mov.Reg(asm.R3, asm.RFP),
@@ -126,20 +212,25 @@ func countProgram(tp tracepoint, dev *netDevice, counts *ebpf.Map) (*ebpf.Progra
 		asm.Mov.Imm(asm.R4, int32(ebpf.UpdateNoExist)),
 		asm.FnMapUpdateElem.Call(),
 	)
-	ins = append(ins, lookup(counts)...)
-	ins = append(ins,
-		asm.JNE.Imm(asm.R0, 0, "add"),
-		asm.Mov.Imm(asm.R1, 0),
-		asm.StoreMem(asm.RFP, fpKey, asm.R1, asm.DWord),
-		asm.StoreImm(asm.RFP, fpKey+8, int64(lostKey.Reason), asm.Word),
-		asm.StoreImm(asm.RFP, fpKey+12, int64(lostKey.Ours), asm.Word),
-	)
-	ins = append(ins, lookup(counts)...)
+	ins = append(ins, lookup(c.counts)...)
+	ins = append(ins, asm.JNE.Imm(asm.R0, 0, "add"))
+	ins = append(ins, lostKey.store()...)
+	ins = append(ins, lookup(c.counts)...)
 	ins = append(ins,
 		asm.JEq.Imm(asm.R0, 0, "out"),
 		asm.Mov.Imm(asm.R1, 1).WithSymbol("add"),
 		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
-		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
+	)
+	if second {
+		ins = append(ins, asm.Mov.Imm(asm.R0, 0).WithSymbol("out"))
+	} else {
+		ins = append(ins,
+			asm.LoadMem(asm.R1, asm.RFP, fpBusy, asm.DWord).WithSymbol("out"),
+			asm.StoreImm(asm.R1, 0, 0, asm.Word),
+		)
+	}
+	ins = append(ins,
+		asm.Mov.Imm(asm.R0, 0).WithSymbol("end"),
 		asm.Return(),
 	)
 	return loadProgram(ebpf.RawTracepoint, "count_"+tp.name, ins)
