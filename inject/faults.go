@@ -30,9 +30,11 @@ type Fault struct {
 }
 
 // faultQdiscs are those that "replace the qdisc" numbers. Those that shape hold
-// no packet for so long that it could be taken for a stall.
+// no packet for so long that it could be taken for a stall. A pfifo that is not
+// told its limit takes what tx_queue_len is at that moment (net/sched/sch_fifo.c:
+// fifo_init), and lets nothing pass if that is 0.
 var faultQdiscs = []tuntap.Qdisc{
-	{Kind: tuntap.FQCodel}, {Kind: tuntap.PfifoFast}, {Kind: tuntap.Pfifo}, {Kind: tuntap.FQ}, {Kind: tuntap.MQ}, {Kind: tuntap.Noqueue},
+	{Kind: tuntap.FQCodel}, {Kind: tuntap.PfifoFast}, {Kind: tuntap.Pfifo, Limit: 1000}, {Kind: tuntap.FQ}, {Kind: tuntap.MQ}, {Kind: tuntap.Noqueue},
 	{Kind: tuntap.TBF, Rate: 1 << 20, Burst: 2000, Limit: 64 << 10},
 	{Kind: tuntap.Netem, Delay: 2 * time.Millisecond},
 }

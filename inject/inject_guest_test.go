@@ -328,6 +328,31 @@ func TestAnOfflineCPU(t *testing.T) {
 	}
 }
 
+// TestQdiscsOfADeviceWithoutRing: what a qdisc holds when the ring has slots again
+// does not depend on that there were none when it was made.
+func TestQdiscsOfADeviceWithoutRing(t *testing.T) {
+	needGuest(t)
+	fault := func(name string) *Fault {
+		all := Faults()
+		return all[slices.IndexFunc(all, func(f *Fault) bool { return f.Name == name })]
+	}
+	for n, qdisc := range faultQdiscs {
+		q, err := NewSequence(false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		if err := errors.Join(q.Inject(fault("set tx_queue_len to"), 0), q.Inject(fault("replace the qdisc"), n)); err != nil {
+			t.Fatal(err)
+		}
+		if result, err := q.Settle(Patience); err != nil {
+			t.Error(err)
+		} else if promise, why := result.Broken(); promise != "" {
+			t.Errorf("%v: %s\n%s", qdisc, why, q.Script())
+		}
+	}
+}
+
 // TestAllocationsFail: allocations do fail, and the device is in order after it.
 func TestAllocationsFail(t *testing.T) {
 	needGuest(t)
