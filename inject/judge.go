@@ -42,6 +42,11 @@ type Result struct {
 	began time.Time
 }
 
+// newResult begins a result, with memory for its time line: see thread.said.
+func newResult() *Result {
+	return &Result{TimeLine: make([]contract.Moment, 0, 16), began: time.Now()}
+}
+
 // note adds what happens now to the time line.
 func (r *Result) note(who, what string) {
 	r.TimeLine = append(r.TimeLine, contract.Moment{At: time.Since(r.began), Who: who, What: what})

@@ -138,7 +138,7 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 		first, second = read, send
 		who = [2]string{consumer, producer}
 	}
-	result := &Result{began: time.Now()}
+	result := newResult()
 	// The second is this thread: three CPUs that spin are one too many for
 	// two of a host without KVM.
 	if err := r.second.Set(p.Second); err != nil {

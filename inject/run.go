@@ -219,7 +219,7 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 		}
 		victim = func() error { _, err := stage.victim.Send(); return err }
 	}
-	result := &Result{began: time.Now()}
+	result := newResult()
 	if err := r.hold(s, victim, result); err != nil {
 		return nil, err
 	}

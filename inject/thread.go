@@ -1,12 +1,12 @@
 package inject
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -23,6 +23,11 @@ type thread struct {
 	asleep             atomic.Uint32 // a futex: 1 while it sleeps
 	do                 func()
 	quit               bool
+
+	// What the kernel says of it is read into memory that is there: memory that
+	// is new may have to wait for a CPU that is held up, to flush its TLB.
+	wchan, syscall int // files under /proc/self/task
+	said           [256]byte
 }
 
 // spinning is how long a thread spins before it sleeps, and leaves its CPU to
@@ -44,6 +49,13 @@ func startThread(cpu int) (*thread, error) {
 	}()
 	if err := <-ready; err != nil {
 		return nil, err
+	}
+	for name, fd := range map[string]*int{"wchan": &t.wchan, "syscall": &t.syscall} {
+		path := fmt.Sprintf("/proc/self/task/%d/%s", t.tid, name)
+		var err error
+		if *fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			return nil, fmt.Errorf("open %s: %w", path, err)
+		}
 	}
 	return t, nil
 }
@@ -148,6 +160,8 @@ func (t *thread) stop() {
 	t.quit = true
 	t.ask()
 	t.wait()
+	unix.Close(t.wchan)
+	unix.Close(t.syscall)
 }
 
 // sleeps says whether the thread, in the midst of what it was asked, waits
@@ -160,22 +174,22 @@ func (t *thread) sleeps() bool {
 	// first, for to tell the call of a thread that is about to sleep, and is
 	// held up there, the kernel waits until it does (lib/syscall.c:
 	// task_current_syscall).
-	if where := t.asks("wchan"); where == "" || where == "0" {
+	if where := t.read(t.wchan); len(where) == 0 || where[0] == '0' {
 		return false
 	}
 	// fs/proc/base.c: proc_pid_syscall
-	number, _, blocked := strings.Cut(t.asks("syscall"), " ")
+	number, _, blocked := bytes.Cut(t.read(t.syscall), []byte(" "))
 	// In futex(2) it waits for nothing but Go's scheduler.
-	return blocked && number != strconv.Itoa(unix.SYS_FUTEX)
+	return blocked && !bytes.Equal(number, futex)
 }
 
-// asks returns what the kernel says of the thread, "" if it says nothing.
-func (t *thread) asks(what string) string {
-	said, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/%s", t.tid, what))
-	if err != nil {
-		return ""
-	}
-	return string(said)
+var futex = []byte(strconv.Itoa(unix.SYS_FUTEX))
+
+// read returns what the kernel says of the thread in a file, nothing if that
+// cannot be read, until it is called again.
+func (t *thread) read(fd int) []byte {
+	n, _ := unix.Pread(fd, t.said[:], 0)
+	return t.said[:max(n, 0)]
 }
 
 // await spins until the condition holds. Now and then it lets others have the
