@@ -201,12 +201,13 @@ func (c *counter) since() (map[freeKey]uint64, error) {
 		return nil, err
 	}
 	misses -= c.missed
-	if misses > 0 {
-		// The second program is to be done with those: it runs with preemption
+	now, err := c.read()
+	if err == nil && now[caughtKey]-c.base[caughtKey] < misses {
+		// The second program may be at work still: it runs with preemption
 		// disabled.
 		rcu.Synchronize()
+		now, err = c.read()
 	}
-	now, err := c.read()
 	if err != nil {
 		return nil, err
 	}
