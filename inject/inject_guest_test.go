@@ -285,7 +285,21 @@ func TestKprobes(t *testing.T) {
 	if err != nil || !result.Decisive() || result.Stalled != "" {
 		t.Errorf("have %+v, %v", result, err)
 	}
+
+	// Nor does the text change by itself while it is executed, see plainProbes.
+	time.Sleep(20 * optimizeDelay)
+	memory, err := openText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := r.trap.at.Addr
+	if code, err := memory.read(at, at+1); err != nil || code[0] != 0xcc {
+		t.Errorf("at %v, where the kprobe is, there is %#x instead of an int3, %v", r.trap.at, code, err)
+	}
 }
+
+// optimizeDelay is OPTIMIZE_DELAY at 100 Hz (kernel/kprobes.c).
+const optimizeDelay = 50 * time.Millisecond
 
 // TestNoPauseInAnException: what the kernel keeps kprobes away from is listed,
 // and ends nothing.

@@ -46,7 +46,7 @@ func NewPauser() (*Pauser, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("map the control block of the pause: %w", err), p.objects.Close())
 	}
-	if err := unthrottle(); err != nil {
+	if err := errors.Join(unthrottle(), plainProbes()); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
@@ -62,6 +62,22 @@ func unthrottle() error {
 		if err := os.WriteFile("/proc/sys/kernel/"+set[0], []byte(set[1]), 0); err != nil {
 			return fmt.Errorf("keep the kernel from throttling breakpoints: %w", err)
 		}
+	}
+	return nil
+}
+
+// plainProbes keeps kprobes the breakpoints that they are when they are set. The
+// kernel replaces one by a jump some time later, and that by the instruction
+// some time after the kprobe is gone (kernel/kprobes.c: kprobe_optimizer): the
+// text changes while a schedule executes it, and QEMU before 8.1 now and then
+// misses such a change, and runs into a breakpoint that is no longer there.
+func plainProbes() error {
+	err := os.WriteFile("/proc/sys/debug/kprobes-optimization", []byte("0"), 0)
+	if errors.Is(err, os.ErrNotExist) { // a kernel without kprobes, or without CONFIG_OPTPROBES
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("keep the kernel from replacing kprobes by jumps: %w", err)
 	}
 	return nil
 }

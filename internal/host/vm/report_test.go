@@ -27,6 +27,10 @@ func TestReportsAreRecognised(t *testing.T) {
 			{Oops, "BUG: kernel NULL pointer dereference", "TestOops", "BUG: kernel", "end trace"},
 			{Panic, "Fatal exception", "TestOops", "Kernel panic", ""},
 		},
+		"int3": {
+			{Oops, "Oops: int3: 0000", "", "Oops", "end trace"},
+			{Panic, "Fatal exception in interrupt", "", "Kernel panic", ""},
+		},
 		"panic": {
 			{Panic, "sysrq triggered crash", "TestPanic", "Kernel panic", ""},
 		},
@@ -63,16 +67,8 @@ func TestReportsAreRecognised(t *testing.T) {
 		},
 	} {
 		t.Run(file, func(t *testing.T) {
-			console, err := os.ReadFile(filepath.Join("testdata/console", file+".txt"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var p parser
-			for line := range strings.Lines(string(console)) {
-				p.line(strings.TrimRight(line, "\r\n"))
-			}
-			p.close()
-			for i, r := range p.found {
+			found := reportsIn(t, file)
+			for i, r := range found {
 				if i >= len(reports) {
 					t.Errorf("also found %s: %s", r.Kind, r.Title)
 					continue
@@ -86,10 +82,40 @@ func TestReportsAreRecognised(t *testing.T) {
 					t.Errorf("report %d is cut: want it from %q to %q:\n%s", i, want.first, want.final, r.Text)
 				}
 			}
-			if len(p.found) < len(reports) {
-				t.Errorf("found %d reports, want %d", len(p.found), len(reports))
+			if len(found) < len(reports) {
+				t.Errorf("found %d reports, want %d", len(found), len(reports))
 			}
 		})
+	}
+}
+
+// reportsIn parses a console in testdata.
+func reportsIn(t *testing.T, file string) []Report {
+	t.Helper()
+	console, err := os.ReadFile(filepath.Join("testdata/console", file+".txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p parser
+	for line := range strings.Lines(string(console)) {
+		p.line(strings.TrimRight(line, "\r\n"))
+	}
+	p.close()
+	return p.found
+}
+
+func TestStaleBreakpoint(t *testing.T) {
+	stale := reportsIn(t, "int3")[0]
+	if !staleBreakpoint(stale) {
+		t.Errorf("not recognised: %s", stale.Text)
+	}
+	there := stale
+	there.Text = strings.ReplaceAll(stale.Text, "55 48 <89>", "55 cc <89>")
+	if there.Text == stale.Text || staleBreakpoint(there) {
+		t.Errorf("an int3 that is there is said not to be: %s", there.Text)
+	}
+	if other := reportsIn(t, "oops")[0]; staleBreakpoint(other) {
+		t.Errorf("no int3: %s", other.Text)
 	}
 }
 

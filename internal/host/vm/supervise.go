@@ -164,6 +164,9 @@ func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
 	if r.Ending == NotBooted && vm.accel.Accel == KVM {
 		r.Why += "; to see whether KVM is to blame, try ACCEL=tcg"
 	}
+	if vm.accel.Accel == TCG && r.Fatal != nil && staleBreakpoint(*r.Fatal) {
+		r.Why += "; but no int3 is there: QEMU before 8.1 may miss that the kernel has removed one, if it is just translating that code, which then is no fault of the kernel's; run it again, and with a newer QEMU or KVM if it comes back"
+	}
 }
 
 // cause is the report of a panic, or that of what led to it at once: "Fatal
