@@ -68,7 +68,7 @@ func NewRunner() (_ *Runner, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.pauser.Close())
+			err = errors.Join(err, r.Close())
 		}
 	}()
 	if r.trap, err = r.pauser.Trap(victimCPU); err != nil {
@@ -98,13 +98,20 @@ func NewRunner() (_ *Runner, err error) {
 	return r, nil
 }
 
-// Close ends the threads and removes the device.
+// Close ends the threads and removes the device, as far as there are any.
 func (r *Runner) Close() error {
-	err := errors.Join(r.trap.Close(), r.second.Close(), r.waiting.Close())
-	r.victim.stop()
-	r.operator.stop()
-	r.starter.stop()
-	return errors.Join(err, keepOff(-1), r.closeStage(), r.pauser.Close())
+	var errs []error
+	for _, trap := range []*Trap{r.trap, r.second, r.waiting} {
+		if trap != nil {
+			errs = append(errs, trap.Close())
+		}
+	}
+	for _, thread := range []*thread{r.victim, r.operator, r.starter} {
+		if thread != nil {
+			thread.stop()
+		}
+	}
+	return errors.Join(append(errs, keepOff(-1), r.closeStage(), r.pauser.Close())...)
 }
 
 func (r *Runner) closeStage() error {
