@@ -48,17 +48,36 @@ func main() {
 		return
 	}
 	port.Emit(contract.Event{Hello: hello(moduleErrors)})
-	go func() {
-		for range time.Tick(time.Second) {
-			port.Emit(contract.Event{Alive: true})
-		}
-	}()
+	silence := beat(port)
 	exit := run(boot, output{port})
 	port.Emit(contract.Event{Exit: &exit})
+	silence()
 	port.Close()
 	// The host ends QEMU once it has read all of this. A reset from here
 	// would lose what QEMU has not yet passed on.
 	time.Sleep(10 * time.Second)
+}
+
+// beat gives a sign of life every so often, until silence has returned: one that
+// came after port's end would be the end of the host's process
+// (vmtest/qemu/qevent: EventChannel sends it on a channel that it has closed).
+func beat(port *guest.Emitter[contract.Event]) (silence func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for tick := time.Tick(time.Second); ; {
+			select {
+			case <-tick:
+				port.Emit(contract.Event{Alive: true})
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(stop)
+		<-stopped
+	}
 }
 
 // showAll shows the kernel's messages on the console from KERN_INFO on, now that
