@@ -31,7 +31,7 @@ type console struct {
 
 	mu       sync.Mutex
 	parser   parser
-	told     int           // of the parser's reports, to onReport
+	told     int           // how many of the parser's reports were given to onReport
 	err      error         // first failure to write the file
 	boot     bootLog       // of the current boot
 	complete bool          // the last boot has ended
@@ -45,6 +45,8 @@ type bootLog struct {
 	noPort string // init's complaint
 	// failed is closed once noPort is set.
 	failed chan struct{}
+	// up says that init has reported: there will be no other boot.
+	up bool
 	// asked collects the lines that come after the guest was asked for its
 	// stacks; nil before.
 	asked *strings.Builder
@@ -103,13 +105,18 @@ func (c *console) read(console *os.File) {
 		if err != nil {
 			c.parser.close()
 		}
-		tell := c.parser.found[c.told:]
-		c.told = len(c.parser.found)
-		c.news()
+		var tell []Report
+		if c.boot.up {
+			tell = c.parser.found[c.told:]
+		}
 		c.mu.Unlock()
 		for _, r := range tell {
 			c.onReport(r)
 		}
+		c.mu.Lock()
+		c.told += len(tell)
+		c.news()
+		c.mu.Unlock()
 		if err != nil && !idle {
 			return
 		}
@@ -143,9 +150,22 @@ func (c *console) save(p []byte) {
 	}
 }
 
-func (c *console) close() error {
+// up says that this boot is the one that counts, and with it what the kernel
+// reported in it so far.
+func (c *console) up() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.boot.up = true
+}
+
+// close is called when QEMU is dead, and not started again.
+func (c *console) close() error {
+	for _, r := range c.parser.found[c.told:] {
+		c.onReport(r)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = len(c.parser.found)
 	c.complete = true
 	c.news()
 	if err := c.file.Close(); err != nil && c.err == nil {
@@ -181,7 +201,7 @@ func (c *console) await(ctx context.Context, done func() bool) bool {
 // awaitEnd is VM.AwaitEnd.
 func (c *console) awaitEnd(ctx context.Context, test string, nth int) bool {
 	return c.await(ctx, func() bool {
-		return c.parser.marks.ended[test] >= nth && c.parser.open == nil
+		return c.parser.marks.ended[test] >= nth && c.parser.open == nil && c.told == len(c.parser.found)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -65,9 +66,16 @@ func TestKernelWithout9P(t *testing.T) {
 
 func TestKernelThatPanicsAtBoot(t *testing.T) {
 	t.Parallel()
-	r := startGuest(t.Context(), t, "TestPass", func(c *Config) { c.Append = append(c.Append, "rdinit=/nothing") }).end(t, NotBooted)
+	var told []Report
+	r := startGuest(t.Context(), t, "TestPass", func(c *Config) {
+		c.Append = append(c.Append, "rdinit=/nothing")
+		c.OnReport = func(r Report) { told = append(told, r) }
+	}).end(t, NotBooted)
 	if r.Machine != Q35 || r.Fatal == nil || !strings.HasPrefix(r.Why, "Kernel panic - not syncing") {
 		t.Errorf("why: %s, fatal %+v", r.Why, r.Fatal)
+	}
+	if !reflect.DeepEqual(told, r.Reports) {
+		t.Errorf("told %+v, want those of the last boot, %+v", told, r.Reports)
 	}
 }
 

@@ -52,7 +52,8 @@ type Config struct {
 	// OnHello is called when the guest has booted; may be nil.
 	OnHello func(contract.Hello)
 	// OnReport is called with each Report of the kernel's once it is
-	// complete, from the goroutine that reads the console; may be nil.
+	// complete, and init has reported or the VM has ended: not with those of
+	// a boot that failed and was followed by another. It may be nil.
 	OnReport func(Report)
 	// Progress is told in a line each what is not obvious: the accelerator
 	// and why, a second attempt on another machine; nil is io.Discard.
