@@ -104,6 +104,10 @@ func hello(moduleErrors []string) *contract.Hello {
 		h.Release = unix.ByteSliceToString(uts.Release[:])
 		h.Version = unix.ByteSliceToString(uts.Version[:])
 	}
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
+		h.Uptime = time.Duration(up.Nano())
+	}
 	return h
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // PortName is the virtio-serial port over which the guest's init sends Events.
@@ -33,6 +34,8 @@ type Hello struct {
 	Release string // uname -r
 	Version string // uname -v
 	CPUs    int    // online
+	// Uptime is the time since the boot, by the guest's clock.
+	Uptime time.Duration
 	// Modules that the image carries and that did not load, with the reason.
 	ModuleErrors []string `json:",omitempty"`
 }

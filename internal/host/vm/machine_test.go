@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/cache"
 )
 
@@ -124,5 +125,22 @@ func TestQuote(t *testing.T) {
 		if err != nil || string(out) != word {
 			t.Errorf("quote(%q) = %s, which is %q", word, quote(word), out)
 		}
+	}
+}
+
+// TestClockThatRunsTooFast: nothing is heard of such a guest.
+func TestClockThatRunsTooFast(t *testing.T) {
+	t.Parallel()
+	g := startGuest(t.Context(), t, "TestPass", func(c *Config) {
+		c.Accel = TCG
+		c.Append = append(c.Append, "tsc_early_khz=100000", "tsc=reliable")
+		c.OnHello = func(contract.Hello) { t.Error("it has said hello") }
+	})
+	r := g.end(t, WrongClock)
+	if !strings.Contains(r.Why, "clock") || r.Hello != nil || r.Exit != nil || g.out.String() != "" {
+		t.Errorf("%v, %+v, %q", r, r, g.out)
+	}
+	if n := strings.Count(g.log.String(), "booting it again"); n != luckless-1 {
+		t.Errorf("booted again %d times: %s", n, g.log)
 	}
 }

@@ -26,6 +26,9 @@ const (
 	PastDeadline Ending = "deadline"
 	// NotBooted: init never reported.
 	NotBooted Ending = "did not boot"
+	// WrongClock: the guest booted, but its clock runs too fast for anything
+	// that waits to be judged. Nothing that it printed is passed on.
+	WrongClock Ending = "wrong clock"
 	// Reset: the guest reset itself without a panic, for example by a triple
 	// fault.
 	Reset Ending = "reset"

@@ -40,18 +40,18 @@ func (vm *VM) supervise(ctx context.Context, b *boot) (*Result, error) {
 	return r, nil
 }
 
-// luckless is how often a guest is booted that QEMU keeps from booting. One boot
-// in hundreds on an idle host, and one in tens on a busy one, ends so if the
-// kernel has jump labels.
+// luckless is how often a guest is booted that QEMU keeps from booting, or
+// whose clock is wrong.
 const luckless = 4
 
 // insist follows the boot to its end, and boots once more on the same machine
-// when QEMU's fault ended it before init reported: that says nothing about the
-// kernel, and no test has run.
+// when QEMU's fault ended it before init reported, or the guest mistook the pace
+// of its clock: that says nothing about the kernel, and no test has run.
 func (vm *VM) insist(ctx context.Context, b *boot, began time.Time) (*Result, error) {
 	for boots := 1; ; boots++ {
 		r := vm.follow(ctx, b, began)
-		if r.Ending != NotBooted || !vm.stale(r) || boots == luckless {
+		unlucky := r.Ending == WrongClock || r.Ending == NotBooted && vm.stale(r)
+		if !unlucky || boots == luckless {
 			return r, nil
 		}
 		fmt.Fprintf(vm.cfg.Progress, "%s: %s; booting it again\n", b.machine, r.Why)
@@ -111,6 +111,13 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 			}
 			silence.Reset(vm.cfg.Silence)
 			switch {
+			case killed == WrongClock:
+				// Nothing counts that it says.
+			case e.Hello != nil && tooFast(e.Hello.Uptime, time.Since(b.began)):
+				killed = WrongClock
+				r.Why = fmt.Sprintf("it says that it has been up for %v, %v after QEMU was started: on a busy host a kernel may mistake the pace of its clock; stop what else runs on this one",
+					e.Hello.Uptime.Round(time.Millisecond), time.Since(b.began).Round(time.Millisecond))
+				b.kill()
 			case e.Hello != nil:
 				r.Hello, r.Boot = e.Hello, time.Since(b.began)
 				vm.console.up()
@@ -153,6 +160,10 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 	return r
 }
 
+// tooFast says whether a guest's clock is, that long after QEMU was started.
+// One that is right is behind, whatever delays the guest or its messages.
+func tooFast(uptime, since time.Duration) bool { return uptime > since+since/4 }
+
 // conclude decides what the end of QEMU means.
 func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
 	panicked := cause(r.Reports)
@@ -160,6 +171,8 @@ func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
 	var status *exec.ExitError
 	failed := errors.As(b.err, &status)
 	switch {
+	case killed == WrongClock:
+		r.Ending = WrongClock
 	case r.Exit != nil && r.Exit.Signal == "SIGKILL" && starved != nil:
 		r.Ending, r.Fatal = OutOfMemory, starved
 		r.Why = fmt.Sprintf("the kernel killed the program for want of memory; it has %d MiB", vm.cfg.MemoryMiB)
