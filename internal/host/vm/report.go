@@ -180,9 +180,9 @@ func (p *parser) close() {
 	p.found = append(p.found, r)
 }
 
-// before is the byte before the one at which RIP points, in the dump of the code
+// byteBefore finds the byte before the one at which RIP points, in the dump of the code
 // around it (arch/x86/kernel/dumpstack.c: show_opcodes).
-var before = regexp.MustCompile(`(?m)Code: [0-9a-f ]*\b([0-9a-f]{2}) <`)
+var byteBefore = regexp.MustCompile(`Code: [0-9a-f ]*\b([0-9a-f]{2}) <`)
 
 // staleBreakpoint says whether a CPU died of an int3 that is not there: the
 // kernel had removed it, and the CPU executed it all the same. No real one does.
@@ -192,7 +192,7 @@ func staleBreakpoint(r Report) bool {
 	if r.Kind != Oops || !strings.Contains(r.Title, "int3: ") {
 		return false
 	}
-	code := before.FindStringSubmatch(r.Text)
+	code := byteBefore.FindStringSubmatch(r.Text)
 	return code != nil && code[1] != "cc"
 }
 
