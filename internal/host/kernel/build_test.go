@@ -58,8 +58,8 @@ func TestStockAndLosslessKernels(t *testing.T) {
 		if err := Check(r.Image); err != nil {
 			t.Error(err)
 		}
-		if len(r.Unknown) != 0 {
-			t.Errorf("the default source lacks %v: is a fragment misspelt?", r.Unknown)
+		if len(r.Lacks) != 0 {
+			t.Errorf("the default source lacks %q: is a fragment misspelt?", r.Lacks)
 		}
 		if r.Modules != "" {
 			t.Errorf("base makes modules: %s", r.Modules)
@@ -191,8 +191,8 @@ func TestFragmentsSuitTheDefaultSource(t *testing.T) {
 			if after, err := os.Stat(o.config()); err != nil || !after.ModTime().Equal(before.ModTime()) {
 				t.Errorf("the .config was written again, and make would ask Kconfig again: %v", err)
 			}
-			if len(o.unknown) != 0 {
-				t.Errorf("unknown options: %v", o.unknown)
+			if len(o.lacks) != 0 {
+				t.Errorf("not as asked: %q", o.lacks)
 			}
 			if modular := name == "modular"; o.modular() != modular {
 				t.Errorf("makes modules: %v", o.modular())

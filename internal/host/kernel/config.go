@@ -13,14 +13,15 @@ import (
 	"strings"
 )
 
-// ConfigError lists the options that Kconfig did not leave as the fragments
-// ask.
+// ConfigError lists the options that are needed, and that Kconfig did not leave
+// as the fragments ask.
 type ConfigError struct {
 	Problems []string
 }
 
 func (e *ConfigError) Error() string {
-	return "the kernel's configuration is not as asked:\n  " + strings.Join(e.Problems, "\n  ")
+	return "the kernel's configuration is not as asked:\n  " + strings.Join(e.Problems, "\n  ") +
+		"\nto build without an option, name it in a fragment of your own, below a comment \"# Optional: what that costs\""
 }
 
 // configure makes the build directory of these fragments, and its .config.
@@ -48,11 +49,11 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 		return nil, err
 	}
 	o.values = got
-	if o.unknown, err = verify(asked(frags), got, t.src); err != nil {
+	if o.lacks, err = verify(asked(frags), got, t.src); err != nil {
 		return nil, err
 	}
-	for _, name := range o.unknown {
-		fmt.Fprintf(progress, "this source has no CONFIG_%s: built without\n", name)
+	for _, lack := range o.lacks {
+		fmt.Fprintf(progress, "not as asked, and built all the same: %s\n", lack)
 	}
 	return o, nil
 }
@@ -177,18 +178,29 @@ func readConfig(path string) (map[string]string, error) {
 	return values, nil
 }
 
-// verify compares what was asked for with what Kconfig made of it. It returns
-// the optional ones that the source has no entry for, or a *ConfigError. src
-// is the source tree, read only when something differs.
-func verify(asked []option, got map[string]string, src string) (unknown []string, err error) {
+// verify compares what was asked for with what Kconfig made of it. What is
+// needed and did not come out is a *ConfigError. What is optional and did not is
+// returned, a sentence for each group with what it costs. src is the source tree,
+// read only when something differs.
+func verify(asked []option, got map[string]string, src string) (lacks []string, err error) {
+	value := func(o option) string {
+		if is, ok := got[o.name]; ok {
+			return is
+		}
+		return "n"
+	}
+	satisfied := make(map[*group]bool)
+	for _, o := range asked {
+		if o.group != nil && o.group.oneOf && value(o) == o.value {
+			satisfied[o.group] = true
+		}
+	}
 	var entries kconfig
 	var problems []string
+	var groups []*group // that lack something, in order
+	missed := make(map[*group][]string)
 	for _, o := range asked {
-		is, ok := got[o.name]
-		if !ok {
-			is = "n"
-		}
-		if is == o.value {
+		if value(o) == o.value || satisfied[o.group] {
 			continue
 		}
 		if entries == nil {
@@ -196,28 +208,28 @@ func verify(asked []option, got map[string]string, src string) (unknown []string
 				return nil, err
 			}
 		}
-		what := fmt.Sprintf("CONFIG_%s=%s", o.name, o.value)
-		if o.value == "n" {
-			what = fmt.Sprintf("CONFIG_%s is not set", o.name)
+		why := entries.why(o, value(o), got)
+		if o.group == nil {
+			problems = append(problems, fmt.Sprintf("%s:%d: %q: %s", o.fragment, o.line, o, why))
+			continue
 		}
-		where := fmt.Sprintf("%s:%d: %q", o.fragment, o.line, what)
-		e := entries[o.name]
-		known := e != nil && len(e.conditions) > 0
-		switch {
-		case !known && o.optional:
-			unknown = append(unknown, o.name)
-		case !known:
-			problems = append(problems, where+": this source has no such option")
-		case is == "n":
-			problems = append(problems, where+": Kconfig dropped it"+e.unmet(got))
+		if missed[o.group] == nil {
+			groups = append(groups, o.group)
+		}
+		missed[o.group] = append(missed[o.group], fmt.Sprintf("%q (%s:%d; %s)", o, o.fragment, o.line, why))
+	}
+	for _, g := range groups {
+		switch all := strings.Join(missed[g], ", "); {
+		case g.optional:
+			lacks = append(lacks, fmt.Sprintf("%s. What it costs: %s", all, g.text))
 		default:
-			problems = append(problems, fmt.Sprintf("%s: Kconfig made it %s%s", where, is, e.selectors(got)))
+			problems = append(problems, fmt.Sprintf("one of these is needed: %s: %s", all, g.text))
 		}
 	}
 	if problems != nil {
 		return nil, &ConfigError{problems}
 	}
-	return unknown, nil
+	return lacks, nil
 }
 
 // quiet runs a make target whose output is of interest only when it fails.

@@ -44,30 +44,51 @@ func TestVerifyNamesWhatKconfigChanged(t *testing.T) {
 
 	for name, tc := range map[string]struct {
 		fragment string
-		unknown  string
+		lacks    []string // parts of each sentence, separated by "|"
 		problem  []string // parts of the message; nil for none
 	}{
-		"as asked":        {"CONFIG_NET=y\n# CONFIG_TUN is not set\n# CONFIG_ABSENT is not set\nCONFIG_SIZE=64\nCONFIG_NAME=\"a b\"\n", "", nil},
-		"dropped":         {"# x\nCONFIG_TUN=y\n", "", []string{"test:2", "CONFIG_TUN=y", "dropped", "INET is not set", "NOTUN is set"}},
-		"dropped anyway":  {"# Optional: x\nCONFIG_TUN=y\n", "", []string{"dropped"}},
-		"forced":          {"CONFIG_TUN=m\n# CONFIG_CRC32 is not set\n", "", []string{"CONFIG_CRC32 is not set", "made it y"}},
-		"wrong value":     {"CONFIG_SIZE=128\n", "", []string{"CONFIG_SIZE=128", "no such option"}},
-		"unknown":         {"CONFIG_FLUX=y\n", "", []string{"CONFIG_FLUX=y", "no such option"}},
-		"other arch":      {"CONFIG_ONLY_ARM64=y\n", "", []string{"no such option"}},
-		"only selected":   {"CONFIG_NOWHERE=y\n", "", []string{"no such option"}},
-		"optional":        {"# Optional: for comfort.\nCONFIG_FLUX=y\n", "FLUX", nil},
-		"long comment":    {"# Optional: for comfort,\n# and more.\nCONFIG_FLUX=y\n", "FLUX", nil},
-		"new comment":     {"# Optional: for comfort.\nCONFIG_FLUX=y\n# Needed.\nCONFIG_FLOW=y\n", "", []string{"CONFIG_FLOW=y"}},
-		"optional ends":   {"# Optional: for comfort.\nCONFIG_FLUX=y\n\nCONFIG_FLOW=y\n", "", []string{"CONFIG_FLOW=y"}},
-		"the last counts": {"CONFIG_TUN=y\n# CONFIG_TUN is not set\n", "", nil},
+		"as asked":        {"CONFIG_NET=y\n# CONFIG_TUN is not set\n# CONFIG_ABSENT is not set\nCONFIG_SIZE=64\nCONFIG_NAME=\"a b\"\n", nil, nil},
+		"dropped":         {"# x\nCONFIG_TUN=y\n", nil, []string{"test:2", "CONFIG_TUN=y", "dropped", "INET is not set", "NOTUN is set"}},
+		"forced":          {"CONFIG_TUN=m\n# CONFIG_CRC32 is not set\n", nil, []string{"CONFIG_CRC32 is not set", "made it y"}},
+		"wrong value":     {"CONFIG_SIZE=128\n", nil, []string{"CONFIG_SIZE=128", "no such option"}},
+		"unknown":         {"CONFIG_FLUX=y\n", nil, []string{"CONFIG_FLUX=y", "no such option", "# Optional: "}},
+		"other arch":      {"CONFIG_ONLY_ARM64=y\n", nil, []string{"no such option"}},
+		"only selected":   {"CONFIG_NOWHERE=y\n", nil, []string{"no such option"}},
+		"the last counts": {"CONFIG_TUN=y\n# CONFIG_TUN is not set\n", nil, nil},
+
+		"optional":         {"# Optional: no comfort.\nCONFIG_FLUX=y\n", []string{"CONFIG_FLUX=y|test:2|no such option|no comfort."}, nil},
+		"optional dropped": {"# Optional: x\nCONFIG_TUN=y\n", []string{"CONFIG_TUN=y|dropped|INET is not set"}, nil},
+		"optional forced":  {"# Optional: x\n# CONFIG_CRC32 is not set\n", []string{"CONFIG_CRC32 is not set|made it y"}, nil},
+		"optional is set":  {"# Optional: x\nCONFIG_NET=y\n", nil, nil},
+		"long comment":     {"# Optional: no comfort,\n# and more.\nCONFIG_FLUX=y\n", []string{"no comfort, and more."}, nil},
+		"one sentence":     {"# Optional: x\nCONFIG_FLUX=y\nCONFIG_NET=y\nCONFIG_FLOW=y\n", []string{"CONFIG_FLUX=y|CONFIG_FLOW=y|x"}, nil},
+		"two sentences":    {"# Optional: x\nCONFIG_FLUX=y\n# Optional: z\nCONFIG_FLOW=y\n", []string{"CONFIG_FLUX=y|x", "CONFIG_FLOW=y|z"}, nil},
+		"new comment":      {"# Optional: no comfort.\nCONFIG_FLUX=y\n# Needed.\nCONFIG_FLOW=y\n", nil, []string{"CONFIG_FLOW=y"}},
+		"optional ends":    {"# Optional: no comfort.\nCONFIG_FLUX=y\n\nCONFIG_FLOW=y\n", nil, []string{"CONFIG_FLOW=y"}},
+		"in a comment":     {"# What follows is\n# Optional: x\nCONFIG_FLUX=y\n", []string{"CONFIG_FLUX=y|x"}, nil},
+		"an empty comment": {"# Optional: x\n#\n# CONFIG_CRC32 is not set\n", []string{"CONFIG_CRC32|x"}, nil},
+		"overridden":       {"CONFIG_FLUX=y\n# Optional: x\nCONFIG_FLUX=y\n", []string{"CONFIG_FLUX=y|test:3"}, nil},
+
+		"one of, the first":  {"# One of: networks\nCONFIG_NET=y\nCONFIG_FLUX=y\n", nil, nil},
+		"one of, the second": {"# One of: networks\nCONFIG_FLUX=y\nCONFIG_NET=y\n", nil, nil},
+		"one of, none":       {"# One of: networks\nCONFIG_FLUX=y\nCONFIG_TUN=y\n", nil, []string{"one of these", "CONFIG_FLUX=y", "no such option", "CONFIG_TUN=y", "dropped", "networks"}},
+		"optional, one of":   {"# Optional, one of: no net\nCONFIG_FLUX=y\nCONFIG_NET=y\n", nil, nil},
+		"optional, none":     {"# Optional, one of: no net\nCONFIG_FLUX=y\nCONFIG_TUN=y\n", []string{"CONFIG_FLUX=y|CONFIG_TUN=y|no net"}, nil},
 	} {
 		options, err := parseFragment("test", tc.fragment)
 		if err != nil {
 			t.Fatal(err)
 		}
-		unknown, err := verify(asked([]fragment{{options: options}}), got, src)
-		if strings.Join(unknown, " ") != tc.unknown {
-			t.Errorf("%s: unknown %v, want %s", name, unknown, tc.unknown)
+		lacks, err := verify(asked([]fragment{{options: options}}), got, src)
+		if len(lacks) != len(tc.lacks) {
+			t.Errorf("%s: lacks %q, want %q", name, lacks, tc.lacks)
+		}
+		for i := range min(len(lacks), len(tc.lacks)) {
+			for part := range strings.SplitSeq(tc.lacks[i], "|") {
+				if !strings.Contains(lacks[i], part) {
+					t.Errorf("%s: %q lacks %q", name, lacks[i], part)
+				}
+			}
 		}
 		var ce *ConfigError
 		if (tc.problem != nil) != errors.As(err, &ce) {
@@ -111,6 +132,11 @@ func TestOurFragmentsAreWellFormed(t *testing.T) {
 		}
 		if frags[0].name != "base" {
 			t.Errorf("%s: base does not come first", name)
+		}
+		for _, o := range f.options {
+			if o.group != nil && o.group.text == "" {
+				t.Errorf("%s:%d: the comment above does not say what it costs to lack %s", name, o.line, o)
+			}
 		}
 	}
 }

@@ -20,9 +20,9 @@ type Description struct {
 	Fragments []string // names, in order
 	Toolchain []string // the version lines of compiler and linker
 	Release   string   // uname -r
-	// Unknown lists options that a fragment marks as optional, and that this
-	// source has no Kconfig entry for.
-	Unknown []string `json:",omitempty"`
+	// Lacks says which optional options of its fragments the kernel lacks, why,
+	// and what it costs.
+	Lacks []string `json:",omitempty"`
 	// Sizes of the files in bytes, by which a damaged cache is noticed.
 	Sizes map[string]int64
 }

@@ -24,19 +24,31 @@ type fragment struct {
 type option struct {
 	name     string // without CONFIG_
 	value    string // as in .config: y, m, 42, "text"; n for "is not set"
-	optional bool   // a source that has no such option is good too
+	group    *group // nil if the option is needed
 	fragment string // where it stands
 	line     int
+}
+
+func (o option) String() string {
+	if o.value == "n" {
+		return fmt.Sprintf("CONFIG_%s is not set", o.name)
+	}
+	return fmt.Sprintf("CONFIG_%s=%s", o.name, o.value)
+}
+
+// group is the options below a comment that says whether they are needed. The
+// top of kconfigs/base.config has the rule.
+type group struct {
+	optional bool   // a kernel without them is good, too
+	oneOf    bool   // one of them is enough
+	text     string // what it costs to lack them, or what they are
 }
 
 var (
 	setLine   = regexp.MustCompile(`^CONFIG_([A-Za-z0-9_]+)=(.*)$`)
 	unsetLine = regexp.MustCompile(`^# CONFIG_([A-Za-z0-9_]+) is not set$`)
+	groupLine = regexp.MustCompile(`^# (?:(Optional)|(One of)|(Optional, one of)):\s*(.*)$`)
 )
-
-// optionalMark starts a comment; the options from there to the next comment
-// or empty line are optional.
-const optionalMark = "# Optional"
 
 // readFragments reads base and then each that is named.
 func readFragments(names []string) ([]fragment, error) {
@@ -90,26 +102,31 @@ func Fragments() []string {
 
 func parseFragment(name, text string) ([]option, error) {
 	var options []option
-	optional, comment := false, false
+	var current *group
+	comment := false
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
 		line = strings.TrimSpace(line)
 		if m := setLine.FindStringSubmatch(line); m != nil {
-			options = append(options, option{m[1], m[2], optional, name, n})
+			options = append(options, option{m[1], m[2], current, name, n})
 			comment = false
 			continue
 		}
 		if m := unsetLine.FindStringSubmatch(line); m != nil {
-			options = append(options, option{m[1], "n", optional, name, n})
+			options = append(options, option{m[1], "n", current, name, n})
 			comment = false
 			continue
 		}
 		if line != "" && !strings.HasPrefix(line, "#") {
 			return nil, fmt.Errorf("configuration fragment %s:%d: %q is neither CONFIG_X=value, nor \"# CONFIG_X is not set\", nor a comment", name, n, line)
 		}
-		if !comment { // or it goes on
-			optional = strings.HasPrefix(line, optionalMark)
+		if m := groupLine.FindStringSubmatch(line); m != nil {
+			current = &group{optional: m[2] == "", oneOf: m[1] == "", text: m[4]}
+		} else if line == "" || !comment {
+			current = nil
+		} else if current != nil { // the comment goes on
+			current.text = strings.TrimSpace(current.text + " " + strings.TrimSpace(strings.TrimPrefix(line, "#")))
 		}
 		comment = line != ""
 	}

@@ -138,6 +138,19 @@ func (e *kconfigEntry) require(block int, condition string) {
 	e.conditions[block] = condition
 }
 
+// why says how it comes that an option is not as asked.
+func (k kconfig) why(o option, is string, got map[string]string) string {
+	e := k[o.name]
+	switch {
+	case e == nil || len(e.conditions) == 0:
+		return "this source has no such option"
+	case is == "n":
+		return "Kconfig dropped it" + e.unmet(got)
+	default:
+		return "Kconfig made it " + is + e.selectors(got)
+	}
+}
+
 // unmet says what an option depends on that is not set, "" if that is not
 // known.
 func (e *kconfigEntry) unmet(got map[string]string) string {

@@ -12,12 +12,12 @@ import (
 
 // objects is a build directory (O=) of a tree, for one configuration.
 type objects struct {
-	tree    *tree
-	dir     string
-	log     string // of the last build
-	about   string // the names of its fragments
-	values  map[string]string
-	unknown []string
+	tree   *tree
+	dir    string
+	log    string // of the last build
+	about  string // the names of its fragments
+	values map[string]string
+	lacks  []string
 }
 
 func (o *objects) config() string { return filepath.Join(o.dir, ".config") }

@@ -18,7 +18,7 @@ func (o *objects) publish(ctx context.Context, dir string, what *Description) er
 		return fmt.Errorf("read the release of the kernel: %w", err)
 	}
 	what.Release = release
-	what.Unknown = o.unknown
+	what.Lacks = o.lacks
 	// A kernel that was there under this key is damaged, or open would have
 	// returned it.
 	if err := os.RemoveAll(dir); err != nil {
