@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -28,15 +29,16 @@ func anchor(tracepoint string) error {
 	if anchors.of[tracepoint] != nil {
 		return nil
 	}
-	nothing, err := loadProgram(ebpf.RawTracepoint, "anchor", asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()})
-	if err != nil {
-		return err
-	}
-	defer nothing.Close()
 	var held []link.Link
 	for range 2 {
-		l, err := attachOnce(tracepoint, nothing)
+		// Before 6.10 a program can be attached to a tracepoint once
+		// (kernel/tracepoint.c: func_add).
+		nothing, err := loadProgram(ebpf.RawTracepoint, "anchor", asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()})
 		if err != nil {
+			return err
+		}
+		l, err := attachOnce(tracepoint, nothing)
+		if err := errors.Join(err, nothing.Close()); err != nil {
 			return err
 		}
 		held = append(held, l)
