@@ -29,6 +29,13 @@ func TestDirFollowsEnvironment(t *testing.T) {
 	}
 }
 
+func TestRelativeCacheIsRefused(t *testing.T) {
+	t.Setenv(Env, "cache")
+	if dir, err := Dir("a"); err == nil || !strings.Contains(err.Error(), "absolute") {
+		t.Errorf("Dir = %s, %v; want an error that asks for an absolute path", dir, err)
+	}
+}
+
 func TestDirSaysHowToMoveTheCache(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {

@@ -53,6 +53,9 @@ type Config struct {
 //	           reported (10)
 //	ARTIFACTS  directory for this run's artifacts; it must be empty or not
 //	           exist (artifacts/DATE-TIME-PID in the module's root)
+//
+// A relative path is relative to the directory in which the command was typed:
+// see typedIn.
 func ConfigFromEnv() (Config, error) {
 	c := Config{
 		Kernel:  os.Getenv("KERNEL"),

@@ -57,11 +57,16 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 			return nil, err
 		}
 	}
-	if cfg.Kernel, err = filepath.Abs(cfg.Kernel); err != nil {
+	if err := cfg.locateAll(); err != nil {
 		return nil, err
 	}
 	if err := kernel.Check(cfg.Kernel); err != nil {
 		return nil, fmt.Errorf("KERNEL: %w", err)
+	}
+	if cfg.Vmlinux != "" {
+		if err := source.Check(cfg.Vmlinux); err != nil {
+			return nil, err
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -94,7 +99,7 @@ func withDefaultKernel(cfg Config) (Config, error) {
 	k, err := kernel.Find(context.Background(), spec)
 	if err != nil || k == nil {
 		return cfg, errors.Join(errors.New(`no KERNEL given, and the default kernel (Debian's linux-source-6.12 with patches/designs/lossless) is not built.
-Give the bzImage of a patched kernel:    KERNEL=arch/x86/boot/bzImage go test ./vmtests
+Give the bzImage of a patched kernel:    KERNEL=~/linux/arch/x86/boot/bzImage go test ./vmtests
 or build the default and a stock kernel: make check`), err)
 	}
 	cfg.Kernel, cfg.Modules, cfg.Vmlinux = k.Image, k.Modules, k.Vmlinux
@@ -103,21 +108,22 @@ or build the default and a stock kernel: make check`), err)
 
 // command is what runs the same again, but for the flags of go test.
 func (c *Config) command() string {
-	words := []string{"KERNEL=" + c.Kernel}
-	for _, name := range []string{"MODULES", "VMLINUX", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "SEED", "FAULTS", "SCHEDULES", "REPLAYS"} {
-		if value := os.Getenv(name); value != "" {
-			words = append(words, fmt.Sprintf("%s='%s'", name, value))
+	words := []string{"KERNEL=" + vm.Quote(c.Kernel)}
+	given := func(name, value string) {
+		if value != "" {
+			words = append(words, name+"="+vm.Quote(value))
 		}
+	}
+	given("MODULES", c.Modules)
+	given("VMLINUX", c.Vmlinux)
+	for _, name := range []string{"CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "SEED", "FAULTS", "SCHEDULES", "REPLAYS"} {
+		given(name, os.Getenv(name))
 	}
 	return strings.Join(append(words, "go test ./vmtests"), " ")
 }
 
 func (r *Run) openArtifacts() error {
-	dir, err := filepath.Abs(r.cfg.Dir)
-	if err != nil {
-		return err
-	}
-	r.cfg.Dir = dir
+	dir := r.cfg.Dir
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the directory of artifacts: %w; ARTIFACTS= names another", err)
 	}
@@ -126,6 +132,7 @@ func (r *Run) openArtifacts() error {
 	} else if len(entries) > 0 {
 		return fmt.Errorf("artifacts: %s is not empty, and one directory holds one run; name another with ARTIFACTS=", dir)
 	}
+	var err error
 	r.log, err = createArtifact(filepath.Join(dir, "events.jsonl"))
 	return err
 }

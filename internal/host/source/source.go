@@ -21,6 +21,16 @@ type Lines struct {
 	of   time.Time
 }
 
+// Check returns nil if the file is one that Open may be given; whether it has
+// line tables takes long to see.
+func Check(vmlinux string) error {
+	file, err := elf.Open(vmlinux)
+	if err != nil {
+		return fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
+	}
+	return file.Close()
+}
+
 // Open opens a vmlinux that has line tables (CONFIG_DEBUG_INFO). Close it.
 func Open(vmlinux string) (*Lines, error) {
 	file, err := elf.Open(vmlinux)

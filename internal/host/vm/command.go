@@ -30,7 +30,7 @@ func (vm *VM) reproduce(machine Machine) error {
 		return fmt.Errorf("configure QEMU: %w", err)
 	}
 	for i, arg := range args {
-		args[i] = quote(arg)
+		args[i] = Quote(arg)
 	}
 	vm.command = strings.Join(args, " ")
 	script := "#!/bin/sh\n# Boots the same VM at a terminal; ^A x ends it.\nexec " + vm.command + "\n"
@@ -42,8 +42,8 @@ func (vm *VM) reproduce(machine Machine) error {
 
 var plain = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 
-// quote quotes a word for a POSIX shell.
-func quote(word string) string {
+// Quote quotes a word for a POSIX shell.
+func Quote(word string) string {
 	if plain.MatchString(word) {
 		return word
 	}

@@ -121,9 +121,9 @@ func TestCommandReproducesTheVM(t *testing.T) {
 
 func TestQuote(t *testing.T) {
 	for _, word := range []string{"plain", "a b", "it's", "", "$HOME", "a\nb", `\`, "-append"} {
-		out, err := exec.Command("sh", "-c", "printf %s "+quote(word)).Output()
+		out, err := exec.Command("sh", "-c", "printf %s "+Quote(word)).Output()
 		if err != nil || string(out) != word {
-			t.Errorf("quote(%q) = %s, which is %q", word, quote(word), out)
+			t.Errorf("Quote(%q) = %s, which is %q", word, Quote(word), out)
 		}
 	}
 }
