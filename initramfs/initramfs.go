@@ -37,6 +37,9 @@ type Options struct {
 	// modules_install" leaves it or a build tree; compressed ones too. ""
 	// means that everything is built in.
 	Modules string
+	// Release is the kernel's, as uname -r shows it, to find its modules
+	// among others and to refuse those of another kernel; "" if not known.
+	Release string
 	// Files are further programs for the guest: where in the image, for
 	// example "/bin/readloop", to what file of the host.
 	Files map[string]string
@@ -57,7 +60,7 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
-	mods, err := findModules(o.Modules)
+	mods, err := findModules(o.Modules, o.Release)
 	if err != nil {
 		return "", false, err
 	}
@@ -67,7 +70,7 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 	}
 	defer work.lock.Release()
 
-	key, err := imageKey(work, mods, o.Files)
+	key, err := imageKey(work, mods, o)
 	if err != nil {
 		return "", false, fmt.Errorf("read what the image is made of: %w", err)
 	}
@@ -82,7 +85,7 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", false, fmt.Errorf("look for the image: %w", err)
 	}
-	err = cache.Publish(dir, func(tmp string) error { return write(tmp, work, mods, o.Files) })
+	err = cache.Publish(dir, func(tmp string) error { return write(tmp, work, mods, o) })
 	if err != nil {
 		return "", false, fmt.Errorf("build the image: %w", err)
 	}
@@ -91,14 +94,14 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 
 // imageKey hashes what the image will hold. format changes when the way in
 // which it is put together does.
-func imageKey(work *build, mods []module, more map[string]string) (string, error) {
-	const format = "2"
+func imageKey(work *build, mods []module, o Options) (string, error) {
+	const format = "3"
 	h := sha256.New()
-	io.WriteString(h, format)
+	fmt.Fprintln(h, format, o.Release)
 	files := []string{work.init, work.guest}
-	for _, to := range slices.Sorted(maps.Keys(more)) {
+	for _, to := range slices.Sorted(maps.Keys(o.Files)) {
 		io.WriteString(h, to)
-		files = append(files, more[to])
+		files = append(files, o.Files[to])
 	}
 	for _, file := range files {
 		f, err := os.Open(file)
@@ -120,7 +123,7 @@ func imageKey(work *build, mods []module, more map[string]string) (string, error
 
 // write puts the image together in dir. It is not compressed: under TCG the
 // guest takes longer to decompress it than QEMU takes to read it.
-func write(dir string, work *build, mods []module, more map[string]string) error {
+func write(dir string, work *build, mods []module, o Options) error {
 	files := initramfs.NewFiles()
 	err := errors.Join(
 		files.AddFile(work.init, "init"),
@@ -129,19 +132,18 @@ func write(dir string, work *build, mods []module, more map[string]string) error
 		// mounted (init/main.c: console_on_rootfs).
 		files.AddRecord(cpio.CharDev("dev/console", 0o600, 5, 1)),
 	)
-	for to, from := range more {
+	for to, from := range o.Files {
 		err = errors.Join(err, files.AddFile(from, strings.TrimPrefix(to, "/")))
 	}
 	if err != nil {
 		return err
 	}
 	unpacked := filepath.Join(dir, "modules")
-	order, err := unpack(unpacked, mods)
-	if err != nil {
+	defer os.RemoveAll(unpacked)
+	if _, err := unpack(unpacked, o.Release, mods); err != nil {
 		return err
 	}
-	defer os.RemoveAll(unpacked)
-	if len(order) > 0 {
+	if len(mods) > 0 {
 		if err := files.AddFile(unpacked, "lib/modules"); err != nil {
 			return err
 		}
