@@ -103,6 +103,7 @@ func hello(moduleErrors []string) *contract.Hello {
 	if err := unix.Uname(&uts); err == nil {
 		h.Release = unix.ByteSliceToString(uts.Release[:])
 		h.Version = unix.ByteSliceToString(uts.Version[:])
+		h.Preemption = preemption(h.Version)
 	}
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {

@@ -33,7 +33,12 @@ type Event struct {
 type Hello struct {
 	Release string // uname -r
 	Version string // uname -v
-	CPUs    int    // online
+	// Preemption is the preemption model, named as in Kconfig: PREEMPT_NONE,
+	// PREEMPT_VOLUNTARY, PREEMPT, PREEMPT_LAZY or PREEMPT_RT. "(PREEMPT_DYNAMIC)"
+	// follows if it was chosen at boot. Where the kernel does not tell which of
+	// two it is, both are named.
+	Preemption string
+	CPUs       int // online
 	// Uptime is the time since the boot, by the guest's clock.
 	Uptime time.Duration
 	// Modules that the image carries and that did not load, with the reason.

@@ -21,7 +21,7 @@ func SideBySide(runs ...*Run) string {
 		fmt.Fprintln(tw)
 	}
 	row("", func(r *Run) string { return r.Label })
-	row("kernel", func(r *Run) string { return r.Release })
+	row("kernel", func(r *Run) string { return r.booted() })
 	row("contract", func(r *Run) string { return string(r.Contract) })
 	for i, id := range contract.Promises() {
 		row(string(id), func(r *Run) string {

@@ -22,9 +22,11 @@ type Run struct {
 	// Label names the run beside others, for example "stock".
 	Label string `json:"label,omitempty"`
 	// Kernel is the path of the image that was booted, Release what it calls
-	// itself (uname -r), Accel what ran it (kvm or tcg) and why.
+	// itself (uname -r), Preemption its preemption model (contract.Hello), Accel
+	// what ran it (kvm or tcg) and why.
 	Kernel      string `json:"kernel"`
 	Release     string `json:"release"`
+	Preemption  string `json:"preemption"`
 	Accel       string `json:"accel"`
 	AccelReason string `json:"accelReason"`
 	// Contract is what was asked for.
@@ -109,7 +111,7 @@ func (r *Run) Promises() []Promise {
 // not, and what could not run.
 func (r *Run) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "kernel    %s %s\ncontract  %s\n", r.Release, r.Kernel, r.Contract)
+	fmt.Fprintf(&b, "kernel    %s %s\ncontract  %s\n", r.booted(), r.Kernel, r.Contract)
 	if r.Accel != "" {
 		fmt.Fprintf(&b, "run by    %s: %s\n", r.Accel, r.AccelReason)
 	}
@@ -147,6 +149,15 @@ func (r *Run) Text() string {
 	}
 	fmt.Fprintf(&b, "\n%d tests passed, %d failed, %d skipped\nartifacts: %s\n", r.Tests.Passed, r.Tests.Failed, r.Tests.Skipped, r.Dir)
 	return b.String()
+}
+
+// booted names the kernel that ran; a guest that never said what it is has no
+// name.
+func (r *Run) booted() string {
+	if r.Preemption == "" {
+		return r.Release
+	}
+	return r.Release + ", " + r.Preemption
 }
 
 // shout is the outcome for tables; a promise that no test was to decide was not

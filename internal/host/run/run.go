@@ -299,7 +299,7 @@ func (r *Run) Finish() *report.Run {
 		if g.err != nil {
 			r.report.Errors = append(r.report.Errors, g.err.Error())
 		}
-		r.report.Release = g.hello.Release
+		r.report.Release, r.report.Preemption = g.hello.Release, g.hello.Preemption
 		r.report.Accel, r.report.AccelReason = string(g.vm.Accel().Accel), g.vm.Accel().Reason
 	}
 	r.stop()

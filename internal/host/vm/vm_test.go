@@ -132,7 +132,7 @@ func TestProgramThatPasses(t *testing.T) {
 	if !strings.Contains(g.out.String(), "a line from the guest\n--- PASS: TestPass") {
 		t.Errorf("output %q", g.out)
 	}
-	if hello.CPUs != 3 || hello.Release == "" {
+	if hello.CPUs != 3 || hello.Release == "" || hello.Preemption == "" {
 		t.Errorf("hello %+v, want 3 CPUs", hello)
 	}
 	if g.AwaitEnd(t.Context(), "TestPass", 2) {
