@@ -130,7 +130,7 @@ func (o *objects) resolve(ctx context.Context, frags []fragment, resolved string
 }
 
 // everywhere are the options that change how every file is compiled, or most.
-var everywhere = []string{"PCI", "KASAN", "KCSAN", "KMSAN", "KCOV", "UBSAN", "PROVE_LOCKING", "DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT", "DEBUG_INFO_DWARF4", "DEBUG_INFO_DWARF5", "GCOV_KERNEL", "LTO_CLANG"}
+var everywhere = []string{"PCI", "PREEMPT", "PREEMPT_RT", "PREEMPT_LAZY", "KASAN", "KCSAN", "KMSAN", "KCOV", "UBSAN", "PROVE_LOCKING", "DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT", "DEBUG_INFO_DWARF4", "DEBUG_INFO_DWARF5", "GCOV_KERNEL", "LTO_CLANG"}
 
 // objectsName is the build directory of a configuration. Most share one: going
 // from one to another, kbuild compiles again what looks at an option that
