@@ -144,7 +144,7 @@ func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
 func defaultTree(t *testing.T) (*tree, source) {
 	t.Helper()
 	mustBuild(t, Spec{}) // so that the source is there
-	src, err := openSource(t.Context(), "", os.Stderr)
+	src, err := openSource(t.Context(), "", true, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,8 @@ func (e *DiskFullError) Unwrap() error { return unix.ENOSPC }
 const (
 	sourceRoom = 1700 << 20
 	objectRoom = 800 << 20
+	// A package of Debian's, what is in it, and apt's lists.
+	downloadRoom = 550 << 20
 )
 
 func free(dir string) (uint64, error) {

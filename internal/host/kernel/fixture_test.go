@@ -100,7 +100,7 @@ func prepared(t *testing.T, source string, seriesPaths ...string) (string, error
 	if err != nil {
 		return "", err
 	}
-	src, err := openSource(ctx, source, &progress)
+	src, err := openSource(ctx, source, true, &progress)
 	if err != nil {
 		return "", err
 	}

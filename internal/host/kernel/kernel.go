@@ -10,6 +10,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -21,7 +22,13 @@ import (
 // source package with the base configuration.
 type Spec struct {
 	// Source is the directory of a kernel source tree, a git checkout or an
-	// unpacked archive. "" is Debian's package linux-source-6.12.
+	// unpacked archive; or a tar file with one, compressed by xz, gzip, zstd,
+	// bzip2 or not at all; or a package of Debian's, downloaded with apt:
+	// "debian:" and a version, as in debian:6.12 (the newest 6.12.y) or
+	// debian:7.2.13-1, or a suite, as in debian:sid. A package that was
+	// downloaded is kept; Debian's archive is asked once a day whether there is
+	// a newer one. "" is Debian's linux-source-6.12 as it is installed in
+	// /usr/src, else in the cache, whatever its age, else as it is downloaded.
 	//
 	// A git tree is built as it stands: HEAD, what is changed in tracked
 	// files whether staged or not, and untracked files that are source by
@@ -77,7 +84,10 @@ func Build(ctx context.Context, spec Spec, progress io.Writer) (*Result, error) 
 // Find returns the kernel of spec if Build would take it from the cache, and
 // nil if it would have to build it.
 func Find(ctx context.Context, spec Spec) (*Result, error) {
-	p, err := read(ctx, spec, io.Discard)
+	p, err := read(ctx, spec, false, io.Discard)
+	if errors.Is(err, errNotFetched) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +106,7 @@ type plan struct {
 	dir    string // where the cache has the result, or will
 }
 
-func read(ctx context.Context, spec Spec, progress io.Writer) (*plan, error) {
+func read(ctx context.Context, spec Spec, fetch bool, progress io.Writer) (*plan, error) {
 	if missing := MissingPackages(spec); missing != nil {
 		return nil, &MissingError{missing}
 	}
@@ -108,7 +118,7 @@ func read(ctx context.Context, spec Spec, progress io.Writer) (*plan, error) {
 	if p.series, err = readSeries(ctx, spec.Series, progress); err != nil {
 		return nil, err
 	}
-	if p.src, err = openSource(ctx, spec.Source, progress); err != nil {
+	if p.src, err = openSource(ctx, spec.Source, fetch, progress); err != nil {
 		return nil, err
 	}
 	if p.what, err = describe(ctx, p.src, p.series, p.frags); err != nil {
@@ -123,7 +133,7 @@ func read(ctx context.Context, spec Spec, progress io.Writer) (*plan, error) {
 }
 
 func build(ctx context.Context, spec Spec, progress io.Writer) (*Result, error) {
-	p, err := read(ctx, spec, progress)
+	p, err := read(ctx, spec, true, progress)
 	if err != nil {
 		return nil, err
 	}

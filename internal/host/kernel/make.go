@@ -68,7 +68,8 @@ func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Wr
 	if err := os.WriteFile(o.unfinished(), nil, 0o644); err != nil {
 		return fmt.Errorf("build the kernel: %w", diskFull(err, o.tree.dir))
 	}
-	m := meter.New(progress, "building "+o.about, o.expect())
+	m := meter.New(progress, "building "+o.about, "steps", o.expect())
+	m.Doing("make looks for what has changed")
 	stdout, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("build the kernel: %w", err)
@@ -130,7 +131,8 @@ func follow(r io.Reader, log io.Writer, m *meter.Meter) []string {
 		line := scan.Text()
 		fmt.Fprintln(log, line) // a log on a full disk is cut short
 		if step.MatchString(line) {
-			m.Step(strings.Join(strings.Fields(line), " "))
+			m.Doing(strings.Join(strings.Fields(line), " "))
+			m.Add(1)
 		} else {
 			rest = append(rest, line)
 		}

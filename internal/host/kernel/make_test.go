@@ -30,7 +30,7 @@ make[5]: *** [/src/scripts/Makefile.build:229: drivers/net/tun.o] Error 1
 make[4]: *** [/src/scripts/Makefile.build:478: drivers/net] Error 2
 `
 	var log, shown strings.Builder
-	m := meter.New(&shown, "building base", 10)
+	m := meter.New(&shown, "building base", "steps", 10)
 	told := strings.Join(telling(follow(strings.NewReader(output), &log, m)), "\n")
 	m.End(false)
 	if log.String() != output {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -13,12 +14,6 @@ type Package struct {
 	Name string // as apt-get knows it
 	Why  string // what it is for, a short phrase
 }
-
-// debianSource is the archive in Debian's package of that version.
-const (
-	debianPackage = "linux-source-6.12"
-	debianSource  = "/usr/src/" + debianPackage + ".tar.xz"
-)
 
 // MissingPackages lists what Build would miss for spec, in no more than a
 // few milliseconds. It goes by the programs and files themselves, so that
@@ -48,11 +43,17 @@ func MissingPackages(spec Spec) []Package {
 	if slices.Contains(spec.Fragments, "modular") && !anyExists("/sbin/depmod", "/usr/sbin/depmod", "/bin/depmod", "/usr/bin/depmod") {
 		missing = append(missing, Package{"kmod", "lists what the modules depend on"})
 	}
-	if spec.Source == "" {
-		program("tar", "tar", "unpacks the kernel's source")
-		program("xz", "xz-utils", "unpacks the kernel's source")
-		if !anyExists(debianSource) {
-			missing = append(missing, Package{debianPackage, "the kernel's source, unless you give your own tree with KSRC="})
+	debian := spec.Source == "" || strings.HasPrefix(spec.Source, debianPrefix)
+	if debian || archiveName.MatchString(spec.Source) {
+		const why = "unpacks the kernel's source"
+		program("tar", "tar", why)
+		switch ext := filepath.Ext(spec.Source); {
+		case debian || strings.HasSuffix(ext, "xz"):
+			program("xz", "xz-utils", why)
+		case ext == ".zst":
+			program("zstd", "zstd", why)
+		case ext == ".bz2":
+			program("bzip2", "bzip2", why)
 		}
 	}
 	return missing

@@ -33,25 +33,39 @@ type source interface {
 	pristine(t *tree) string
 }
 
-// openSource finds out what kind of source path is.
-func openSource(ctx context.Context, path string, progress io.Writer) (source, error) {
+// openSource finds out what kind of source path is. Unless fetch is set, one that
+// would have to be downloaded is errNotFetched.
+func openSource(ctx context.Context, path string, fetch bool, progress io.Writer) (source, error) {
 	if path == "" {
-		return openDebian(progress)
+		return openDefault(ctx, fetch, progress)
+	}
+	if strings.HasPrefix(path, debianPrefix) {
+		r, err := parseRequest(path)
+		if err != nil {
+			return nil, err
+		}
+		return openDebian(ctx, r, fetch, progress)
 	}
 	dir, err := filepath.Abs(path)
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("kernel source %s: there is no such directory", path)
+		return nil, fmt.Errorf("kernel source %s: there is no such directory or file", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("kernel source %s: %w", path, err)
 	}
-	for _, file := range []string{"Makefile", "Kbuild", "arch/x86/Kconfig"} {
-		if !exists(filepath.Join(dir, file)) {
-			return nil, fmt.Errorf("kernel source %s: not the top of a kernel tree: it has no %s", path, file)
+	if fi, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("kernel source %s: %w", path, err)
+	} else if !fi.IsDir() {
+		if !archiveName.MatchString(dir) {
+			return nil, fmt.Errorf("kernel source %s: neither a directory nor an archive (.tar, .tar.xz, .tar.gz, .tar.zst or .tar.bz2)", path)
 		}
+		return openArchive(dir, path, progress)
+	}
+	if err := checkTop(dir, path); err != nil {
+		return nil, err
 	}
 	root, err := cache.Root()
 	if err != nil {
@@ -64,6 +78,17 @@ func openSource(ctx context.Context, path string, progress io.Writer) (source, e
 		return openGitTree(ctx, dir, progress)
 	}
 	return openUnpacked(dir)
+}
+
+// checkTop fails if dir is not the top of a kernel tree. path is the source that
+// it comes from.
+func checkTop(dir, path string) error {
+	for _, file := range []string{"Makefile", "Kbuild", "arch/x86/Kconfig"} {
+		if !exists(filepath.Join(dir, file)) {
+			return fmt.Errorf("kernel source %s: not the top of a kernel tree: it has no %s", path, file)
+		}
+	}
+	return nil
 }
 
 var unfit = regexp.MustCompile(`[^A-Za-z0-9._-]+`)

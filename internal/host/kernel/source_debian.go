@@ -2,113 +2,253 @@ package kernel
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
 
+	"github.com/ringproof/ringproof/internal/host/apt"
 	"github.com/ringproof/ringproof/internal/host/cache"
 )
 
-// debian is the source archive of Debian's package.
-type debian struct {
-	hash     string // SHA-256 of the archive
-	progress io.Writer
-}
+const (
+	// debianPrefix begins a source that is to be had from Debian's archive.
+	debianPrefix = "debian:"
+	// defaultVersion is what is built if no source is named.
+	defaultVersion = "6.12"
+	// debianPackage begins the names of the packages with a kernel's source.
+	debianPackage = "linux-source-"
+	// installedDir and installedExt are around a package's name where its archive
+	// is.
+	installedDir, installedExt = "/usr/src/", ".tar.xz"
+)
 
-// archiveStamp remembers the hash of the archive, which takes half a second
-// to compute, for as long as the file looks the same.
-type archiveStamp struct {
-	Size, ModTime int64
-	SHA256        string
-}
+// askAgain is for how long an answer of Debian's archive counts.
+const askAgain = 24 * time.Hour
 
-func openDebian(progress io.Writer) (source, error) {
-	fail := func(err error) error { return fmt.Errorf("read the kernel's source archive: %w", err) }
-	fi, err := os.Stat(debianSource)
-	if err != nil {
-		return nil, fail(err)
+// errNotFetched says that a source would have to be downloaded.
+var errNotFetched = errors.New("the kernel's source has not been downloaded yet")
+
+// request is what the user says behind "debian:".
+type request string
+
+var (
+	versionRequest = regexp.MustCompile(`^[0-9]+\.[0-9]+[0-9A-Za-z.+~-]*$`)
+	suiteRequest   = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+)
+
+// parseRequest returns what is asked for by path, which begins with
+// debianPrefix.
+func parseRequest(path string) (request, error) {
+	r := strings.TrimPrefix(path, debianPrefix)
+	if !versionRequest.MatchString(r) && !suiteRequest.MatchString(r) {
+		return "", fmt.Errorf("kernel source %s: neither a version, as in debian:6.12 or debian:7.2.13-1, nor a suite, as in debian:sid", path)
 	}
-	dir, err := cache.Dir("sources")
+	return request(r), nil
+}
+
+// suite is the suite that is asked for, "" if it is a version.
+func (r request) suite() string {
+	if suiteRequest.MatchString(string(r)) {
+		return string(r)
+	}
+	return ""
+}
+
+// choose picks the newest package that is asked for: by its full version, by the
+// kernel's, or by the first two numbers of that; of a suite the one that is
+// called linux-source there.
+func (r request) choose(all []apt.Package) *apt.Package {
+	meta := strings.TrimSuffix(debianPackage, "-")
+	var newest string
+	for _, p := range all {
+		if p.Name == meta && newest == "" {
+			newest = p.Version
+		}
+	}
+	for _, p := range all {
+		series, ok := strings.CutPrefix(p.Name, debianPackage)
+		upstream := p.Version
+		if i := strings.LastIndex(upstream, "-"); i >= 0 {
+			upstream = upstream[:i]
+		}
+		switch {
+		case !ok:
+		case r.suite() != "" && p.Version == newest, string(r) == series, string(r) == p.Version, string(r) == upstream:
+			return &p
+		}
+	}
+	return nil
+}
+
+// openDebian finds the archive that is asked for in the cache, or downloads it
+// if fetch is set.
+func openDebian(ctx context.Context, r request, fetch bool, progress io.Writer) (source, error) {
+	return openFetched(ctx, r, askAgain, fetch, progress)
+}
+
+// openDefault is the source without a name. It is taken from the installed
+// package or from the cache for as long as it is there, so that it does not
+// change between two runs, and so that neither needs a network.
+func openDefault(ctx context.Context, fetch bool, progress io.Writer) (source, error) {
+	if path := installedDir + debianPackage + defaultVersion + installedExt; exists(path) {
+		return openArchive(path, "Debian's "+debianPackage+defaultVersion, progress)
+	}
+	const forever = 1<<63 - 1
+	return openFetched(ctx, defaultVersion, forever, fetch, progress)
+}
+
+// openFetched opens the package that answers a request. An answer of Debian's
+// archive counts for some time, and for longer where the archive cannot be
+// asked.
+func openFetched(ctx context.Context, r request, counts time.Duration, fetch bool, progress io.Writer) (source, error) {
+	dir, err := cache.Dir("sources", "debian")
 	if err != nil {
 		return nil, err
 	}
-	stampFile := filepath.Join(dir, debianPackage+".json")
-	stamp := archiveStamp{Size: fi.Size(), ModTime: fi.ModTime().UnixNano()}
-	var known archiveStamp
-	if data, err := os.ReadFile(stampFile); err == nil && json.Unmarshal(data, &known) == nil &&
-		known.Size == stamp.Size && known.ModTime == stamp.ModTime && len(known.SHA256) == 2*sha256.Size {
-		return &debian{known.SHA256, progress}, nil
+	have, asked := answered(dir, r)
+	if have != "" && time.Since(asked) < counts {
+		return openPackage(have, progress)
 	}
-	f, err := os.Open(debianSource)
-	if err != nil {
-		return nil, fail(err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return nil, fail(err)
-	}
-	stamp.SHA256 = hex.EncodeToString(h.Sum(nil))
-	data, err := json.Marshal(stamp)
-	if err != nil {
-		return nil, fail(err)
-	}
-	os.WriteFile(stampFile, data, 0o644) // without it the next run hashes again
-	return &debian{stamp.SHA256, progress}, nil
-}
-
-func (d *debian) name() string  { return debianPackage + "-" + d.hash[:8] }
-func (d *debian) title() string { return "Debian's " + debianPackage }
-
-func (d *debian) identity(context.Context) (string, error) { return "archive " + d.hash, nil }
-
-func (d *debian) repo(ctx context.Context) (repo, error) {
-	return openSourceRepo(ctx, d, "sha1", "")
-}
-
-// base unpacks the archive. The order of the steps makes t.src appear last:
-// where it exists, the index and the tree's id do too.
-func (d *debian) base(ctx context.Context, t *tree) (string, error) {
-	idFile := filepath.Join(t.dir, "base")
-	if exists(t.src) {
-		id, err := os.ReadFile(idFile)
-		if err != nil {
-			return "", fmt.Errorf("read the cached tree (delete %s to unpack it again): %w", t.dir, err)
+	if !fetch {
+		if have != "" {
+			return openPackage(have, progress)
 		}
-		return string(id), nil
+		return nil, errNotFetched
 	}
-	fmt.Fprintf(d.progress, "unpacking %s\n", debianSource)
+	lock, err := cache.Acquire(ctx, "Debian's archive", progress)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
+	// By the run that was waited for.
+	if have, asked = answered(dir, r); have != "" && time.Since(asked) < counts {
+		return openPackage(have, progress)
+	}
+	found, err := ask(ctx, dir, r, progress)
+	if err == nil {
+		return openPackage(found, progress)
+	}
+	if have != "" && ctx.Err() == nil {
+		fmt.Fprintf(progress, "%v\nusing %s, which was the answer at %s\n", err, filepath.Base(have), asked.Format(time.DateTime))
+		return openPackage(have, progress)
+	}
+	return nil, err
+}
+
+// answered returns the directory of the package in the cache that answers a
+// request, and when Debian's archive last said so.
+func answered(dir string, r request) (string, time.Time) {
+	// A full version is the same package for ever.
+	if have, _ := newest(filepath.Join(dir, debianPackage+"*_"+string(r))); have != "" {
+		return have, time.Now()
+	}
+	stamp := filepath.Join(dir, "answers", string(r))
+	if name, err := os.ReadFile(stamp); err == nil {
+		fi, err := os.Stat(stamp)
+		if have := filepath.Join(dir, string(name)); err == nil && exists(have) {
+			return have, fi.ModTime()
+		}
+	}
+	return newest(filepath.Join(dir, debianPackage+string(r)+"_*"))
+}
+
+// newest returns the file that was written last of those that match, and when;
+// "" if there is none.
+func newest(pattern string) (string, time.Time) {
+	var last string
+	var written time.Time
+	found, _ := filepath.Glob(pattern)
+	for _, path := range found {
+		if fi, err := os.Stat(path); err == nil && fi.ModTime().After(written) {
+			last, written = path, fi.ModTime()
+		}
+	}
+	return last, written
+}
+
+// ask finds out which package is meant, downloads it unless it is in the cache,
+// and returns its directory.
+func ask(ctx context.Context, dir string, r request, progress io.Writer) (string, error) {
+	fail := func(err error) error {
+		if errors.Is(err, apt.ErrNoDebian) {
+			err = fmt.Errorf("%w; give a kernel tree or an archive instead: KSRC=~/linux or KSRC=linux-6.12.tar.xz", err)
+		}
+		return fmt.Errorf("kernel source %s%s: %w", debianPrefix, r, err)
+	}
+	client, err := apt.Open(ctx, filepath.Join(dir, "apt"), progress)
+	if err != nil {
+		return "", fail(err)
+	}
+	found, all, err := client.Find(ctx, r.suite(), strings.TrimSuffix(debianPackage, "-"), r.choose)
+	if err != nil {
+		return "", fail(err)
+	}
+	if found == nil {
+		return "", fail(fmt.Errorf("there is none; there are %s", versions(all)))
+	}
+	have := filepath.Join(dir, found.Name+"_"+found.Version)
+	if !exists(have) {
+		if err := requireRoom(dir, downloadRoom); err != nil {
+			return "", err
+		}
+		err := cache.Publish(have, func(tmp string) error { return fetchPackage(ctx, client, *found, tmp, progress) })
+		if err != nil {
+			return "", fail(diskFull(err, dir))
+		}
+	}
+	answers := filepath.Join(dir, "answers")
+	if err := os.MkdirAll(answers, 0o755); err != nil {
+		return "", fail(err)
+	}
+	return have, replaceFile(filepath.Join(answers, string(r)), filepath.Base(have))
+}
+
+// fetchPackage downloads a package and leaves its archive in dir, and nothing
+// else.
+func fetchPackage(ctx context.Context, client *apt.Client, p apt.Package, dir string, progress io.Writer) error {
 	scratch, err := cache.NewScratch()
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer scratch.Remove()
-	_, err = command(ctx, "tar", "--extract", "--use-compress-program=xz -T0", "--strip-components=1", "--no-same-owner",
-		"--directory="+scratch.Path, "--file="+debianSource).output()
+	deb, err := client.Download(ctx, p, scratch.Path)
 	if err != nil {
-		return "", fmt.Errorf("unpack the kernel's source: %w", err)
+		return err
 	}
-	paths, err := allFiles(scratch.Path)
-	if err != nil {
-		return "", err
+	content := filepath.Join(scratch.Path, "content")
+	if _, err := command(ctx, "dpkg-deb", "--extract", deb, content).output(); err != nil {
+		return fmt.Errorf("unpack %s: %w", p, err)
 	}
-	os.Remove(t.index)
-	id, err := t.repo.scan(ctx, scratch.Path, paths, t.index)
-	if err != nil {
-		return "", fmt.Errorf("take stock of the kernel's source: %w", err)
+	name := p.Name + installedExt
+	if err := os.Rename(filepath.Join(content, installedDir, name), filepath.Join(dir, name)); err != nil {
+		return fmt.Errorf("unpack %s: %w", p, err)
 	}
-	if err := os.WriteFile(idFile, []byte(id), 0o644); err != nil {
-		return "", fmt.Errorf("unpack the kernel's source: %w", err)
-	}
-	if err := os.Rename(scratch.Path, t.src); err != nil {
-		return "", fmt.Errorf("unpack the kernel's source: %w", err)
-	}
-	return id, nil
+	return nil
 }
 
-// pristine: what no series has touched is as it was unpacked.
-func (d *debian) pristine(t *tree) string { return t.src }
+// openPackage opens the archive in the directory of a downloaded package.
+func openPackage(dir string, progress io.Writer) (source, error) {
+	name, version, _ := strings.Cut(filepath.Base(dir), "_")
+	return openArchive(filepath.Join(dir, name+installedExt), "Debian's "+name+" "+version, progress)
+}
+
+// versions lists what can be asked for.
+func versions(all []apt.Package) string {
+	var b []string
+	said := make(map[string]bool)
+	for _, p := range all {
+		if strings.HasPrefix(p.Name, debianPackage) && !said[p.Version] {
+			said[p.Version] = true
+			b = append(b, fmt.Sprintf("%s (%s)", p.Version, p.Suite))
+		}
+	}
+	if b == nil {
+		return "no " + debianPackage + "* packages at all"
+	}
+	return strings.Join(b, ", ")
+}

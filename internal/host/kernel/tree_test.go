@@ -128,7 +128,7 @@ func TestWorkingTreeIsBuiltAsItStands(t *testing.T) {
 			source := make(t)
 			clean := mustPrepare(t, source)
 			identity := func() string {
-				src, err := openSource(t.Context(), source, os.Stderr)
+				src, err := openSource(t.Context(), source, true, os.Stderr)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -12,26 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Meter shows how many steps of some work are done: on a terminal each second,
-// elsewhere every ten seconds.
+// Meter shows how much of some work is done, and what is being done: on a
+// terminal each second, elsewhere every ten seconds.
 type Meter struct {
 	w        io.Writer
 	title    string
+	unit     string
 	total    int // an estimate; 0 if there is none
 	terminal bool
 	start    time.Time
 	stop     chan struct{}
 	stopped  sync.WaitGroup
 
-	mu   sync.Mutex
-	done int    // guarded by mu
-	last string // guarded by mu
+	mu    sync.Mutex
+	done  int       // guarded by mu
+	doing string    // guarded by mu
+	since time.Time // of doing; guarded by mu
 }
 
-// New starts to show progress on w. total is an estimate of the number of
-// steps; 0 if there is none. The caller must End it.
-func New(w io.Writer, title string, total int) *Meter {
-	m := &Meter{w: w, title: title, total: total, start: time.Now(), stop: make(chan struct{})}
+// New starts to show progress on w. unit is what is counted, in the plural;
+// total is an estimate of how many there will be, 0 if there is none. The caller
+// must End it.
+func New(w io.Writer, title, unit string, total int) *Meter {
+	m := &Meter{w: w, title: title, unit: unit, total: total, start: time.Now(), stop: make(chan struct{})}
 	every := 10 * time.Second
 	if f, ok := w.(*os.File); ok {
 		if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
@@ -54,12 +57,25 @@ func New(w io.Writer, title string, total int) *Meter {
 	return m
 }
 
-// Step counts a step that is done, or under way.
-func (m *Meter) Step(what string) {
+// Add counts n more as done.
+func (m *Meter) Add(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.done++
-	m.last = what
+	m.done += n
+}
+
+// Set makes n of them done.
+func (m *Meter) Set(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done = n
+}
+
+// Doing says what is being done from now on.
+func (m *Meter) Doing(what string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.doing, m.since = what, time.Now()
 }
 
 // End shows the outcome, on a line of its own.
@@ -72,23 +88,36 @@ func (m *Meter) End(ok bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.print(fmt.Sprintf("%s: %s, %d steps in %s", m.title, outcome, m.done, m.elapsed()))
+	m.print(fmt.Sprintf("%s: %s, %d %s in %s", m.title, outcome, m.done, m.unit, age(m.start)))
 	if m.terminal {
 		fmt.Fprintln(m.w)
 	}
 }
 
+// long is from when on it is said how long something takes.
+const long = 5 * time.Second
+
 func (m *Meter) show() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	count := fmt.Sprintf("%d steps", m.done)
-	if m.total > m.done {
-		count = fmt.Sprintf("%d of about %d steps (%d%%)", m.done, m.total, 100*m.done/m.total)
+	line := fmt.Sprintf("%s: %d %s", m.title, m.done, m.unit)
+	switch {
+	case m.total > m.done:
+		line = fmt.Sprintf("%s: %d of about %d %s (%d%%)", m.title, m.done, m.total, m.unit, 100*m.done/m.total)
+	case m.done == 0: // what is done first says more
+		line = m.title
 	}
-	m.print(fmt.Sprintf("%s: %s, %s: %s", m.title, count, m.elapsed(), m.last))
+	line += ", " + age(m.start).String()
+	if m.doing != "" {
+		line += ": " + m.doing
+		if age(m.since) >= long && age(m.since) < age(m.start) {
+			line += fmt.Sprintf(" (for %s)", age(m.since))
+		}
+	}
+	m.print(line)
 }
 
-func (m *Meter) elapsed() time.Duration { return time.Since(m.start).Round(time.Second) }
+func age(start time.Time) time.Duration { return time.Since(start).Round(time.Second) }
 
 // print writes one line, on a terminal over the one before.
 func (m *Meter) print(line string) {

@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	m := meter.New(cfg.Progress, "testing "+cfg.Label, 0)
+	m := meter.New(cfg.Progress, "testing "+cfg.Label, "checks", 0)
 	said := follow(events, m)
 	err = cmd.Wait()
 	m.End(err == nil)
@@ -85,7 +85,7 @@ func follow(events io.Reader, m *meter.Meter) string {
 		case e.Action == "output":
 			said.WriteString(e.Output)
 		case e.Test != "" && (e.Action == "pass" || e.Action == "fail" || e.Action == "skip"):
-			m.Step(e.Test + ": " + e.Action)
+			m.Doing(e.Test)
 		}
 	}
 	return said.String()
