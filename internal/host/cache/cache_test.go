@@ -3,8 +3,10 @@ package cache
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,7 +76,7 @@ func TestPublishIsAllOrNothing(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(dst, "f")); string(got) != "first" {
 		t.Errorf("published %q, %v; want the first", got, err)
 	}
-	if left, _ := os.ReadDir(filepath.Join(root, "tmp")); len(left) != 0 {
+	if left, _ := filepath.Glob(filepath.Join(root, "kernels/.scratch*")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -82,11 +84,14 @@ func TestPublishIsAllOrNothing(t *testing.T) {
 func TestPublishSweepsOnlyTheDead(t *testing.T) {
 	root := t.TempDir()
 	t.Setenv(Env, root)
-	dead := filepath.Join(root, "tmp", "dead")
-	if err := os.MkdirAll(filepath.Join(dead, "sub"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	dead := filepath.Join(root, ".scratch-1")
+	theirs := filepath.Join(root, "12345")
 	err := Publish(filepath.Join(root, "outer"), func(living string) error {
+		for _, dir := range []string{dead, theirs} {
+			if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o755); err != nil {
+				return err
+			}
+		}
 		if err := Publish(filepath.Join(root, "inner"), func(string) error { return nil }); err != nil {
 			return err
 		}
@@ -98,6 +103,191 @@ func TestPublishSweepsOnlyTheDead(t *testing.T) {
 	}
 	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s of a dead run is still there", dead)
+	}
+	if _, err := os.Stat(filepath.Join(theirs, "sub")); err != nil {
+		t.Errorf("it removed what is not a scratch directory: %v", err)
+	}
+}
+
+// What is made of what RINGPROOF_CACHE names. Whatever it is, nothing that was
+// in it may be gone afterwards.
+func TestOnlyACacheIsTaken(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		entries []string // directories end in a slash
+		foreign bool
+	}{
+		{"does not exist", nil, false},
+		{"empty", []string{}, false},
+		{"home", []string{".bashrc", "tmp/", "tmp/thesis.tex", "tmp/123/", "tmp/.scratch-1/"}, true},
+		{"another program's cache", []string{"CACHEDIR.TAG", "tmp/", "locks/"}, true},
+		{"nothing but tmp", []string{"tmp/", "tmp/123/"}, true},
+		{"names of ours that are files", []string{"tmp/", "tmp/123/", "locks"}, true},
+		{"a cache without a mark", []string{"locks/", "trees/", "kernels/", "kernels/0e0367/", "tmp/", "tmp/123/"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "root")
+			t.Setenv(Env, root)
+			if c.entries != nil {
+				if err := os.Mkdir(root, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, entry := range c.entries {
+				path := filepath.Join(root, entry)
+				var err error
+				if strings.HasSuffix(entry, "/") {
+					err = os.Mkdir(path, 0o755)
+				} else {
+					err = os.WriteFile(path, []byte("theirs"), 0o644)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // with the mark the second time, if it got one
+				scratch, err := NewScratch()
+				var foreign *ForeignError
+				switch {
+				case c.foreign && !errors.As(err, &foreign):
+					t.Errorf("NewScratch = %v, want a ForeignError", err)
+				case c.foreign && !strings.Contains(err.Error(), Env):
+					t.Errorf("%v: does not name %s", err, Env)
+				case !c.foreign && err != nil:
+					t.Error(err)
+				}
+				if err == nil {
+					scratch.Remove()
+				}
+			}
+			for _, entry := range c.entries {
+				if _, err := os.Stat(filepath.Join(root, entry)); err != nil {
+					t.Errorf("it deletes its user's files: %v", err)
+				}
+			}
+			if entries, _ := os.ReadDir(root); c.foreign && marked(root) {
+				t.Errorf("it has marked %v", entries)
+			}
+		})
+	}
+}
+
+func TestAFullDiskLeavesNoHalfMark(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv(Env, root)
+	if err := os.WriteFile(filepath.Join(root, markFile), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Dir("tmp"); err != nil || !marked(root) {
+		t.Errorf("Dir = %v, marked: %v", err, marked(root))
+	}
+}
+
+// Parts of the cache on another file system, as -v volume:kernels makes them.
+func TestPublishOnAnotherFileSystem(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv(Env, root)
+	elsewhere, err := os.MkdirTemp("/dev/shm", "")
+	if err != nil {
+		t.Skip("needs a second file system: ", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(elsewhere) })
+	if _, err := Dir(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(root, "kernels")); err != nil {
+		t.Fatal(err)
+	}
+	err = Publish(filepath.Join(root, "kernels", "key"), func(tmp string) error {
+		var here, there unix.Stat_t
+		if err := errors.Join(unix.Stat(root, &here), unix.Stat(elsewhere, &there)); err != nil {
+			return err
+		}
+		if here.Dev == there.Dev {
+			t.Skip("needs a second file system")
+		}
+		return os.WriteFile(filepath.Join(tmp, "f"), nil, 0o644)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(elsewhere, "key", "f")); err != nil {
+		t.Error(err)
+	}
+}
+
+// as makes this test's thread another user to the file system.
+func as(t *testing.T, uid uintptr) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be somebody else")
+	}
+	runtime.LockOSThread()
+	old, _, _ := unix.RawSyscall(unix.SYS_SETFSUID, uid, 0, 0)
+	t.Cleanup(func() {
+		unix.RawSyscall(unix.SYS_SETFSUID, old, 0, 0)
+		runtime.UnlockOSThread()
+	})
+}
+
+func TestCacheOfSomebodyElse(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(Env, root)
+	if _, err := Dir("tmp"); err != nil {
+		t.Fatal(err)
+	}
+	as(t, 65534)
+	for what, err := range map[string]error{
+		"NewScratch": func() error { _, err := NewScratch(); return err }(),
+		"Acquire":    func() error { _, err := Acquire(t.Context(), "x", os.Stderr); return err }(),
+		"Publish":    Publish(filepath.Join(root, "kernels", "key"), func(string) error { return nil }),
+	} {
+		var access *AccessError
+		if !errors.As(err, &access) || !strings.Contains(access.Owner, "uid 0") || !strings.Contains(err.Error(), Env) {
+			t.Errorf("%s: %v; want whose the cache is, and %s", what, err, Env)
+		}
+	}
+}
+
+func TestCacheIsSharedByTheUmask(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "root")
+	t.Setenv(Env, root)
+	old := unix.Umask(0o002)
+	defer unix.Umask(old)
+	if err := Publish(filepath.Join(root, "kernels", "key"), func(string) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Acquire(t.Context(), "x", os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Release()
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if fi, err := d.Info(); err != nil || fi.Mode().Perm()&0o060 != 0o060 {
+			t.Errorf("the group cannot write to %s: %v, %v", path, fi.Mode(), err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFullAndReadOnly(t *testing.T) {
+	root := t.TempDir()
+	t.Setenv(Env, root)
+	for errno, want := range map[error]string{unix.ENOSPC: "no space left in " + root, unix.EDQUOT: "no space left in " + root, unix.EROFS: "mounted read-only"} {
+		err := Publish(filepath.Join(root, "kernels", "key"), func(tmp string) error {
+			return &fs.PathError{Op: "write", Path: tmp, Err: errno}
+		})
+		if err == nil || !errors.Is(err, errno) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), Env) {
+			t.Errorf("%v: %v; want %q and %s", errno, err, want, Env)
+		}
 	}
 }
 

@@ -35,9 +35,9 @@ func Acquire(ctx context.Context, name string, progress io.Writer) (*Lock, error
 		return nil, err
 	}
 	path := filepath.Join(dir, strings.ReplaceAll(name, "/", "_"))
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", name, err)
+		return nil, fmt.Errorf("lock %s: %w", name, explain(path, err))
 	}
 	for told := false; ; {
 		err := flock(file, unix.LOCK_EX|unix.LOCK_NB)

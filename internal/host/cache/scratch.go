@@ -2,8 +2,11 @@ package cache
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,11 +18,33 @@ type Scratch struct {
 	lock *os.File
 }
 
+// scratchName matches the names of scratch directories. Nothing else is ever
+// swept.
+var scratchName = regexp.MustCompile(`^\.scratch-[0-9]+$`)
+
 // NewScratch makes one, and removes those whose owners are gone. The caller
-// must Remove it, unless it moves Path elsewhere in the cache; in any case it
-// is gone after the next NewScratch that follows the end of this process.
-func NewScratch() (*Scratch, error) {
-	parent, err := Dir("tmp")
+// must Remove it; in any case it is gone after the next NewScratch that
+// follows the end of this process.
+func NewScratch() (*Scratch, error) { return newScratch("tmp") }
+
+// NewScratchBeside makes one in the directory of path, a path below Root, for
+// what is to be renamed to path: both are on one file system, whatever parts of
+// the cache are links to others or mounts of them. The next NewScratchBeside
+// there removes what is left of it.
+func NewScratchBeside(path string) (*Scratch, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	parent, err := filepath.Rel(root, filepath.Dir(path))
+	if err != nil || !filepath.IsLocal(parent) {
+		return nil, fmt.Errorf("%s is not in the cache %s", path, root)
+	}
+	return newScratch(parent)
+}
+
+func newScratch(dir string) (*Scratch, error) {
+	parent, err := Dir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +52,7 @@ func NewScratch() (*Scratch, error) {
 	// lock keeps others from sweeping at that moment.
 	guard, err := os.Open(parent)
 	if err != nil {
-		return nil, fmt.Errorf("open the cache: %w", err)
+		return nil, explain(parent, err)
 	}
 	defer guard.Close()
 	if err := flock(guard, unix.LOCK_EX); err != nil {
@@ -35,20 +60,18 @@ func NewScratch() (*Scratch, error) {
 	}
 	sweep(parent)
 
-	path, err := os.MkdirTemp(parent, "")
-	if err != nil {
-		return nil, fmt.Errorf("make a directory in the cache: %w", err)
-	}
-	if err := os.Chmod(path, 0o755); err != nil {
-		return nil, fmt.Errorf("make a directory in the cache: %w", err)
+	// Not os.MkdirTemp, which shuts out the group.
+	path := filepath.Join(parent, ".scratch-"+strconv.FormatUint(rand.Uint64(), 10))
+	if err := os.Mkdir(path, dirMode); err != nil {
+		return nil, explain(parent, err)
 	}
 	lock, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open the cache: %w", err)
+		return nil, explain(parent, err)
 	}
 	if err := flock(lock, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
-		return nil, err
+		return nil, fmt.Errorf("claim a directory in the cache: %w", err)
 	}
 	return &Scratch{path, lock}, nil
 }
@@ -60,14 +83,17 @@ func (s *Scratch) Remove() {
 	s.lock.Close()
 }
 
-// sweep removes what is below parent and owned by no living process. What it
-// cannot remove only takes room; the next run tries again.
+// sweep removes the scratch directories in parent that no living process owns.
+// What it cannot remove only takes room; the next run tries again.
 func sweep(parent string) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
 		return
 	}
 	for _, entry := range entries {
+		if !scratchName.MatchString(entry.Name()) || !entry.IsDir() {
+			continue
+		}
 		path := filepath.Join(parent, entry.Name())
 		f, err := os.Open(path)
 		if err != nil {

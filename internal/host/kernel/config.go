@@ -92,7 +92,7 @@ func (o *objects) reconfigure(resolved string) error {
 	if now, err := os.ReadFile(o.config()); err == nil && bytes.Equal(now, text) {
 		return nil
 	}
-	if err := os.WriteFile(o.config(), text, 0o644); err != nil {
+	if err := os.WriteFile(o.config(), text, 0o666); err != nil {
 		return fmt.Errorf("configure the kernel: %w", diskFull(err, o.dir))
 	}
 	return nil
@@ -104,7 +104,7 @@ func (o *objects) resolve(ctx context.Context, frags []fragment, resolved string
 	if err := o.quiet(ctx, "tinyconfig"); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(o.config(), os.O_WRONLY|os.O_APPEND, 0o644)
+	f, err := os.OpenFile(o.config(), os.O_WRONLY|os.O_APPEND, 0o666)
 	if err != nil {
 		return fmt.Errorf("configure the kernel: %w", err)
 	}
@@ -119,7 +119,7 @@ func (o *objects) resolve(ctx context.Context, frags []fragment, resolved string
 	if err := o.quiet(ctx, "olddefconfig"); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(resolved), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(resolved), 0o777); err != nil {
 		return fmt.Errorf("configure the kernel: %w", diskFull(err, o.dir))
 	}
 	// Renamed, for half of one would be believed.

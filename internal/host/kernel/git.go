@@ -168,13 +168,13 @@ func exists(path string) bool {
 
 // replaceFile writes a small file so that a reader sees the old or the new.
 func replaceFile(path, content string) error {
-	scratch, err := cache.NewScratch()
+	scratch, err := cache.NewScratchBeside(path)
 	if err != nil {
 		return err
 	}
 	defer scratch.Remove()
 	tmp := filepath.Join(scratch.Path, "file")
-	if err := os.WriteFile(tmp, []byte(content), 0o644); err != nil {
+	if err := os.WriteFile(tmp, []byte(content), 0o666); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/ringproof/ringproof/internal/host/cache"
 	"github.com/ringproof/ringproof/internal/host/meter"
 )
 
@@ -65,7 +66,7 @@ func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Wr
 	defer log.Close()
 	// Not through O_TRUNC of an old one: its time says when this make began.
 	os.Remove(o.unfinished())
-	if err := os.WriteFile(o.unfinished(), nil, 0o644); err != nil {
+	if err := os.WriteFile(o.unfinished(), nil, 0o666); err != nil {
 		return fmt.Errorf("build the kernel: %w", diskFull(err, o.tree.dir))
 	}
 	m := meter.New(progress, "building "+o.about, "steps", o.expect())
@@ -96,7 +97,7 @@ func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Wr
 	me := &MakeError{Lines: telling(lines), Log: o.log, Err: err}
 	for _, line := range lines {
 		if strings.Contains(line, "No space left on device") {
-			have, _ := free(o.dir)
+			have, _ := cache.Free(o.dir)
 			me.Err = &DiskFullError{Dir: o.dir, Free: have, Need: objectRoom}
 		}
 	}

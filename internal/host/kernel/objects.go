@@ -33,7 +33,7 @@ func (o *objects) open() error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+	if err := os.MkdirAll(o.dir, 0o777); err != nil {
 		return fmt.Errorf("make a build directory: %w", diskFull(err, o.tree.dir))
 	}
 	mark, err := os.Stat(o.unfinished())

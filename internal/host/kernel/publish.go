@@ -42,7 +42,7 @@ func (o *objects) publish(ctx context.Context, dir string, what *Description) er
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(tmp, descriptionFile), append(data, '\n'), 0o644)
+		return os.WriteFile(filepath.Join(tmp, descriptionFile), append(data, '\n'), 0o666)
 	})
 	return diskFull(err, dir)
 }

@@ -64,7 +64,7 @@ func openArchive(path, what string, progress io.Writer) (source, error) {
 	if err != nil {
 		return nil, fail(err)
 	}
-	os.WriteFile(stampFile, data, 0o644) // without it the next run hashes again
+	os.WriteFile(stampFile, data, 0o666) // without it the next run hashes again
 	return &archive{path, what, stamp.SHA256, progress}, nil
 }
 
@@ -92,7 +92,7 @@ func (a *archive) base(ctx context.Context, t *tree) (string, error) {
 		return string(id), nil
 	}
 	fmt.Fprintf(a.progress, "unpacking %s\n", a.path)
-	scratch, err := cache.NewScratch()
+	scratch, err := cache.NewScratchBeside(t.src)
 	if err != nil {
 		return "", err
 	}
@@ -121,7 +121,7 @@ func (a *archive) base(ctx context.Context, t *tree) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("take stock of the kernel's source: %w", err)
 	}
-	if err := os.WriteFile(idFile, []byte(id), 0o644); err != nil {
+	if err := os.WriteFile(idFile, []byte(id), 0o666); err != nil {
 		return "", fmt.Errorf("unpack the kernel's source: %w", err)
 	}
 	if err := os.Rename(top, t.src); err != nil {

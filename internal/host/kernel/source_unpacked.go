@@ -39,12 +39,12 @@ func (u *unpacked) identity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	scratch, err := cache.NewScratch()
+	kept := filepath.Join(filepath.Dir(r.dir), "user.index")
+	scratch, err := cache.NewScratchBeside(kept)
 	if err != nil {
 		return "", err
 	}
 	defer scratch.Remove()
-	kept := filepath.Join(filepath.Dir(r.dir), "user.index")
 	index := filepath.Join(scratch.Path, "index")
 	if err := copyFile(kept, index); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
@@ -64,7 +64,7 @@ func (u *unpacked) base(ctx context.Context, t *tree) (string, error) {
 	if exists(t.src) {
 		return u.tree, nil
 	}
-	scratch, err := cache.NewScratch()
+	scratch, err := cache.NewScratchBeside(t.src)
 	if err != nil {
 		return "", err
 	}
@@ -92,7 +92,7 @@ func (u *unpacked) base(ctx context.Context, t *tree) (string, error) {
 func (u *unpacked) pristine(*tree) string { return u.dir }
 
 func copyEntry(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
 		return err
 	}
 	if target, err := os.Readlink(from); err == nil {

@@ -73,7 +73,7 @@ func (t *tree) checkout(ctx context.Context, src source, want string) error {
 
 func (t *tree) checkout1(ctx context.Context, src source, want string) error {
 	fail := func(err error) error { return fmt.Errorf("update the copy of the source in %s: %w", t.dir, err) }
-	if err := os.MkdirAll(t.src, 0o755); err != nil {
+	if err := os.MkdirAll(t.src, 0o777); err != nil {
 		return fail(err)
 	}
 	if src.pristine(t) != "" {
@@ -96,7 +96,7 @@ func (t *tree) checkout1(ctx context.Context, src source, want string) error {
 			return fail(err)
 		}
 	}
-	if err := os.WriteFile(mark, nil, 0o644); err != nil {
+	if err := os.WriteFile(mark, nil, 0o666); err != nil {
 		return fail(err)
 	}
 	// --reset also repairs what someone has changed in src.

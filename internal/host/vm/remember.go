@@ -33,7 +33,7 @@ func (m memory) recall() (value string, known bool) {
 
 func (m memory) remember(value string) error {
 	return cache.Publish(string(m), func(tmp string) error {
-		return os.WriteFile(filepath.Join(tmp, "value"), []byte(value), 0o644)
+		return os.WriteFile(filepath.Join(tmp, "value"), []byte(value), 0o666)
 	})
 }
 
