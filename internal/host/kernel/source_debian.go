@@ -202,7 +202,7 @@ func ask(ctx context.Context, dir string, r request, progress io.Writer) (string
 		}
 	}
 	answers := filepath.Join(dir, "answers")
-	if err := os.MkdirAll(answers, 0o755); err != nil {
+	if err := os.MkdirAll(answers, 0o777); err != nil {
 		return "", fail(err)
 	}
 	return have, replaceFile(filepath.Join(answers, string(r)), filepath.Base(have))
@@ -211,7 +211,7 @@ func ask(ctx context.Context, dir string, r request, progress io.Writer) (string
 // fetchPackage downloads a package and leaves its archive in dir, and nothing
 // else.
 func fetchPackage(ctx context.Context, client *apt.Client, p apt.Package, dir string, progress io.Writer) error {
-	scratch, err := cache.NewScratch()
+	scratch, err := cache.NewScratchBeside(dir)
 	if err != nil {
 		return err
 	}
