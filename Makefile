@@ -53,5 +53,9 @@ bench: deps
 deps:
 	@$(RINGPROOF) deps
 
+# Only what a run or a proof has made: whatever else is there is somebody's.
 clean:
-	rm -rf artifacts
+	for events in artifacts/*/events.jsonl; do [ ! -f "$$events" ] || rm -rf "$${events%/*}"; done
+	rm -f artifacts/last artifacts/proof/*.json
+	[ ! -d artifacts/proof ] || rmdir --ignore-fail-on-non-empty artifacts/proof
+	[ ! -d artifacts ] || rmdir --ignore-fail-on-non-empty artifacts
