@@ -89,6 +89,12 @@ func (t *tree) checkout1(ctx context.Context, src source, want string) error {
 			return fail(err)
 		}
 	}
+	// What follows writes and removes files: nowhere but here.
+	if fi, err := os.Lstat(t.src); err != nil {
+		return fail(err)
+	} else if !fi.IsDir() {
+		return fail(errors.New(t.src + " is a link: delete it, and it is made again"))
+	}
 	// While this mark is there, files may exist that the index lacks.
 	mark := filepath.Join(t.dir, "src.unfinished")
 	if exists(mark) {

@@ -243,6 +243,29 @@ func TestKilledCheckoutIsRepaired(t *testing.T) {
 	}
 }
 
+// The tree in the cache is cleaned and overwritten; what it links to is not.
+func TestLinkedTreeIsRefused(t *testing.T) {
+	isolate(t)
+	for kind, make := range sources {
+		t.Run(kind, func(t *testing.T) {
+			source := make(t)
+			dir := mustPrepare(t, source)
+			theirs := t.TempDir()
+			files{"thesis.tex": "x\n", "Makefile": "mine\n"}.write(t, theirs)
+			files{"src.unfinished": ""}.write(t, filepath.Dir(dir))
+			if err := errors.Join(os.RemoveAll(dir), os.Symlink(theirs, dir)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := prepared(t, source); err == nil || !strings.Contains(err.Error(), dir+" is a link") {
+				t.Errorf("%v; want a refusal that names %s", err, dir)
+			}
+			if contentOf(t, filepath.Join(theirs, "thesis.tex")) != "x\n" || contentOf(t, filepath.Join(theirs, "Makefile")) != "mine\n" {
+				t.Error("files outside of the cache were written")
+			}
+		})
+	}
+}
+
 func TestTwoBuildsOfOneSourceTakeTurns(t *testing.T) {
 	isolate(t)
 	source := sources["git"](t)
