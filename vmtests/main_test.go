@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
-	"time"
 
 	"github.com/ringproof/ringproof/internal/host/run"
 )
@@ -73,29 +72,36 @@ func runTests(m *testing.M) int {
 	if len(result.Errors) > 0 && code == 0 {
 		code = 1
 	}
-	if err := markFresh(result.Dir); err != nil {
+	if err := noteLast(result.Dir); err != nil {
+		fmt.Fprintf(os.Stderr, "artifacts/last does not name this run: %v\n", err)
+	}
+	if err := neverCached(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	return code
 }
 
-// markFresh keeps go test from ever answering "(cached)": it does not see when
-// a kernel outside of this module changes (cmd/go: computeTestInputsID), but
-// it does not cache a test that has read a file of the module which is younger
-// than two seconds. The file is of use, too: it leads to the last run.
-func markFresh(dir string) error {
+// neverCached keeps go test from ever answering "(cached)": it does not see when
+// a kernel outside of this module changes (cmd/go: computeTestInputsID), but it
+// does not cache a test whose log of what it read is not there (saveOutput).
+func neverCached() error {
+	log := flag.Lookup("test.testlogfile").Value.String()
+	if log == "" {
+		return nil
+	}
+	if err := os.Truncate(log, 0); err != nil {
+		return fmt.Errorf("keep go test from caching this result: %w", err)
+	}
+	return nil
+}
+
+// noteLast leaves in the module where the last run's artifacts are. The module
+// may be somebody else's, or read-only.
+func noteLast(dir string) error {
 	last := filepath.Join("..", "artifacts", "last")
 	if err := os.MkdirAll(filepath.Dir(last), 0o755); err != nil {
-		return fmt.Errorf("note where the artifacts are: %w", err)
+		return err
 	}
-	if err := os.WriteFile(last, []byte(dir+"\n"), 0o644); err != nil {
-		return fmt.Errorf("note where the artifacts are: %w", err)
-	}
-	now := time.Now()
-	if err := os.Chtimes(last, now, now); err != nil {
-		return fmt.Errorf("note where the artifacts are: %w", err)
-	}
-	_, err := os.ReadFile(last)
-	return err
+	return os.WriteFile(last, []byte(dir+"\n"), 0o644)
 }
