@@ -131,6 +131,37 @@ func TestAPauseThatIsNeverReleased(t *testing.T) {
 	}
 }
 
+// TestAPauseThatRunsOutOfRounds ends before its time is over, and no schedule is
+// decided; nor is its opponent taken for one that waits.
+func TestAPauseThatRunsOutOfRounds(t *testing.T) {
+	r := newRunner(t)
+	r.pauser.rounds = 0
+	quick := &Opponent{Name: "quick", act: func(*Stage) error { time.Sleep(hold / 2); return nil }}
+	s := Schedule{start(t), quick, small}
+	result, err := r.Run(s, Suspicion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !result.Reached || !result.Late || result.Decisive() || len(r.waits) > 0 {
+		t.Errorf("have %+v, opponents that wait: %v; want reached, late and none", result, r.waits)
+	}
+	pair, err := ParsePair("tun_do_read+0x0&tun_net_xmit+0x0/ring=2/fq_codel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result, err = r.RunPair(pair, Suspicion); err != nil {
+		t.Fatal(err)
+	} else if result.Reached && result.Decisive() {
+		t.Errorf("a pair: have %+v, want late", result)
+	}
+	r.pauser.rounds = maxRounds
+	if result, err = r.Run(s, Suspicion); err != nil {
+		t.Fatal(err)
+	} else if !result.Decisive() {
+		t.Errorf("with all rounds: have %+v, want decisive", result)
+	}
+}
+
 // TestWhoWaits: an opponent that takes its time is told from one that spins for
 // a lock of the one that is held up.
 func TestWhoWaits(t *testing.T) {

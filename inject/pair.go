@@ -163,9 +163,10 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*Result, error) {
 		// If the first needs a lock that the second holds, it cannot end
 		// before the second goes on, which is as lawful an order.
 		result.Waited = r.second.Expired()
+		exhausted := r.second.Exhausted()
 		result.Locked = r.second.Waits()
 		result.Reached = r.second.Disarm() && !result.Locked
-		result.Late = r.trap.Expired()
+		result.Late = r.trap.Expired() || r.trap.Exhausted() || exhausted
 		r.trap.Release()
 	}
 	v.wait()

@@ -12,11 +12,12 @@
 
 /* What a CPU is to do, and does; pause.go has the same. */
 enum {
-	IDLE,     /* let it pass */
-	ARMED,    /* hold it up the next time */
-	PAUSED,   /* it is held up */
-	RELEASED, /* let it go on */
-	EXPIRED,  /* it went on by itself, after limit */
+	IDLE,      /* let it pass */
+	ARMED,     /* hold it up the next time */
+	PAUSED,    /* it is held up */
+	RELEASED,  /* let it go on */
+	EXPIRED,   /* it went on by itself, after limit */
+	EXHAUSTED, /* it went on by itself, after so many rounds, before limit */
 };
 
 /* One for each CPU, in memory that is shared with the
@@ -27,10 +28,17 @@ struct control {
 	__u32 next;  /* CPU + 1 that is let go on when this one is held up */
 	__u64 limit; /* ns for which a CPU is held up at most */
 	__u32 waits; /* it needs a spinlock before it gets where it is held up */
-	__u32 padding[11];
+	__u32 rounds; /* times SPINS looks at state that a CPU takes at most */
+	__u32 padding[10];
 };
 
 #define CPUS 64
+
+/* A round is a bpf_loop() of its own: one alone has 1 << 23 at most
+ * (kernel/bpf/bpf_iter.c: BPF_MAX_LOOPS), which a fast CPU is through with
+ * before limit.
+ */
+#define SPINS 1024
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -58,6 +66,12 @@ static long spin(__u32 i, struct wait *w)
 	return 1;
 }
 
+static long round(__u32 i, struct wait *w)
+{
+	bpf_loop(SPINS, spin, w, 0);
+	return w->control->state != PAUSED;
+}
+
 static __always_inline int release(__u32 cpu)
 {
 	struct control *c = bpf_map_lookup_elem(&controls, &cpu);
@@ -82,8 +96,8 @@ static __always_inline int hold(void)
 		release(c->next - 1);
 	w.control = c;
 	w.since = bpf_ktime_get_ns();
-	/* More rounds than fit into any limit: the time is what ends it. */
-	bpf_loop(1 << 23, spin, &w, 0);
+	bpf_loop(c->rounds, round, &w, 0);
+	__sync_val_compare_and_swap(&c->state, PAUSED, EXHAUSTED);
 	return 0;
 }
 

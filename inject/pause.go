@@ -25,18 +25,25 @@ const (
 	paused
 	released
 	expired
+	exhausted
 )
+
+// maxRounds is how many rounds of looking at its state (pause.bpf.c: SPINS) a CPU
+// takes at most: more than there are in any limit, which is what should end a
+// pause. 2^30 looks take ten seconds where each takes 10 ns.
+const maxRounds = 1 << 20
 
 // Pauser can hold up each CPU at one instruction. There is one for a process.
 type Pauser struct {
 	objects pauseObjects
 	memory  []byte // of objects.Controls
+	rounds  uint32 // maxRounds, or what a test wants
 }
 
 // NewPauser loads the program. What the kernel lacks is a
 // *tuntap.MissingError.
 func NewPauser() (*Pauser, error) {
-	p := &Pauser{}
+	p := &Pauser{rounds: maxRounds}
 	if err := loadPauseObjects(&p.objects, nil); err != nil {
 		return nil, pauseError(err)
 	}
@@ -266,7 +273,7 @@ func (t *Trap) remove() error {
 // Arm makes the trap hold its CPU up the next time, for at most limit. If next
 // is not nil, that trap's CPU is let go on at that moment.
 func (t *Trap) Arm(limit time.Duration, next *Trap) {
-	t.control.Limit = uint64(limit)
+	t.control.Limit, t.control.Rounds = uint64(limit), t.pauser.rounds
 	t.control.Next, t.control.Waits = 0, 0
 	if next != nil {
 		t.control.Next = uint32(next.cpu) + 1
@@ -276,8 +283,13 @@ func (t *Trap) Arm(limit time.Duration, next *Trap) {
 
 func (t *Trap) state() state { return atomic.LoadUint32(&t.control.State) }
 
-// Expired says whether the CPU went on by itself, before it was released.
+// Expired says whether the CPU went on by itself, before it was released,
+// because its time was over.
 func (t *Trap) Expired() bool { return t.state() == expired }
+
+// Exhausted says whether the CPU went on by itself although its time was not
+// over: it had looked for its release as often as it may.
+func (t *Trap) Exhausted() bool { return t.state() == exhausted }
 
 // Waits says whether, since the trap was armed, its CPU had to spin for a lock
 // before it could be held up, and the next one was let go on for that.
@@ -297,6 +309,7 @@ func (t *Trap) Disarm() bool {
 	was := t.state()
 	if !t.Release() {
 		atomic.CompareAndSwapUint32(&t.control.State, expired, idle)
+		atomic.CompareAndSwapUint32(&t.control.State, exhausted, idle)
 	}
 	return was != idle
 }

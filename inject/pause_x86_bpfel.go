@@ -19,7 +19,8 @@ type pauseControl struct {
 	Next    uint32
 	Limit   uint64
 	Waits   uint32
-	Padding [11]uint32
+	Rounds  uint32
+	Padding [10]uint32
 }
 
 // Names of all BPF objects in the ELF.

@@ -362,7 +362,7 @@ func (r *Runner) act(s Schedule, result *Result) error {
 		err := o.act(r.stage)
 		result.note(other, "is done")
 		result.Late = !r.trap.Release()
-		if result.Late {
+		if r.trap.Expired() {
 			r.waits[as] = true
 		}
 		return err
