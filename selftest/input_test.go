@@ -63,6 +63,7 @@ func TestBadInput(t *testing.T) {
 		{"no replays", on(k, "REPLAYS=0"), []string{"REPLAYS", "number"}},
 		{"no such choice", on(k, "SCHEDULES=some"), []string{"SCHEDULES", "all"}},
 		{"artifacts of another run", on(k, "ARTIFACTS="+occupied), []string{"not empty", "ARTIFACTS="}},
+		{"VMLINUX of another build", on(k, "VMLINUX="+kernelOf(t, kernel.Spec{}).Vmlinux), []string{"another build", "build id"}},
 		{"no modules there", on(k, "MODULES="+dir), []string{"odules"}},
 		{"QEMU absent", on(k, "PATH="+pathWithout(t, dir, "go", "setpriv")), []string{"qemu-system-x86"}},
 	} {

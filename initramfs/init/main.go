@@ -105,6 +105,7 @@ func hello(moduleErrors []string) *contract.Hello {
 		h.Version = unix.ByteSliceToString(uts.Version[:])
 		h.Preemption = preemption(h.Version)
 	}
+	h.Notes, _ = os.ReadFile("/sys/kernel/notes") // a kernel may have none
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err == nil {
 		h.Uptime = time.Duration(up.Nano())

@@ -27,6 +27,9 @@ type Finding struct {
 	// Seed what the random sequences that led to it were made from.
 	Script string `json:",omitempty"`
 	Seed   uint64 `json:",omitempty"`
+	// Replay is the command that runs the schedule or the sequences alone, on
+	// the same kernel: the host's to fill in.
+	Replay string `json:",omitempty"`
 	// Why are the figures that decide, Books the counts behind them, and
 	// Evidence what else there is to see.
 	Why      string
@@ -50,12 +53,13 @@ type Moment struct {
 	What string
 }
 
-// Replay is the command that runs the finding's schedule or sequence alone.
-func (f *Finding) Replay() string {
+// Pattern is the -run pattern that selects the finding's schedule, or the
+// sequences of its Seed, alone.
+func (f *Finding) Pattern() string {
 	if f.Script != "" {
-		return fmt.Sprintf("SEED=%d go test ./vmtests -run '^TestFaults$'", f.Seed)
+		return "^TestFaults$"
 	}
-	return fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", f.Schedule)
+	return "Schedules/" + f.Schedule
 }
 
 // Outcome is what the finding makes of its promise, and why. What was seen once
@@ -64,7 +68,14 @@ func (f *Finding) Outcome() (Outcome, string) {
 	if f.Failed > 0 {
 		return Broken, f.Why
 	}
-	return Undecided, fmt.Sprintf("%s, once, and in none of %d replays: %s", f.Why, f.Tries, f.Replay())
+	return Undecided, fmt.Sprintf("%s, once, and in none of %d replays of %s", f.Why, f.Tries, f.what())
+}
+
+func (f *Finding) what() string {
+	if f.Script != "" {
+		return fmt.Sprintf("the sequence with SEED=%d", f.Seed)
+	}
+	return f.Schedule
 }
 
 // Where names the instructions, or the faults, in one line.
@@ -78,7 +89,8 @@ func (f *Finding) Where() string {
 	return f.From.Name
 }
 
-// String is the finding for people; source lines are the host's to add.
+// String is the finding for people; the command that replays it and source lines
+// are the host's to add.
 func (f *Finding) String() string {
 	var b strings.Builder
 	line := func(what, format string, args ...any) {
@@ -104,7 +116,6 @@ func (f *Finding) String() string {
 	}
 	line("books", "%v", f.Books)
 	line("again", "%d of %d times", f.Failed, f.Tries)
-	line("replay", "%s", f.Replay())
 	if f.Evidence != "" {
 		b.WriteString("\n" + f.Evidence)
 	}

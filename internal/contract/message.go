@@ -41,6 +41,9 @@ type Hello struct {
 	CPUs       int // online
 	// Uptime is the time since the boot, by the guest's clock.
 	Uptime time.Duration
+	// Notes are the running kernel's ELF notes (/sys/kernel/notes), in which its
+	// build id is.
+	Notes []byte `json:",omitempty"`
 	// Modules that the image carries and that did not load, with the reason.
 	ModuleErrors []string `json:",omitempty"`
 }

@@ -236,7 +236,7 @@ func onlySuspected(t *testing.T, f *contract.Finding) bool {
 	t.Helper()
 	only := f.Promise == contract.NoStall && f.Failed == 0
 	if only {
-		t.Log("it seemed to stall once, and did not do so again: ", f.Replay())
+		t.Log("it seemed to stall once, and did not do so again: ", f.Schedule)
 	}
 	return only
 }

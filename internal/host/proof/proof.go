@@ -280,13 +280,10 @@ func (o *Outcome) caught(run *report.Run, b *Bug) bool {
 		return false
 	}
 	o.CaughtBy, o.DetectedSeconds = run.Verdicts[i].Test, run.Seconds
-	o.Replay = fmt.Sprintf("-run '%s'", report.ExactPattern(o.CaughtBy))
+	o.Replay = run.ReplayTest(o.CaughtBy)
 	for _, f := range run.Findings {
 		if f.Promise == b.Promise {
-			_, o.Replay, _ = strings.Cut(f.Replay(), "go test ./vmtests ")
-			if f.Script != "" {
-				o.Replay = f.Replay()
-			}
+			o.Replay = f.Replay
 			break
 		}
 	}

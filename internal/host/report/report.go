@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
 // Run is everything that one run found out; verdict.json holds it.
@@ -31,8 +33,11 @@ type Run struct {
 	AccelReason string `json:"accelReason"`
 	// Contract is what was asked for.
 	Contract contract.Contract `json:"contract"`
-	// Command runs the same again.
+	// Command runs the same again, but for the flags of go test and the Seed of
+	// random sequences. It is a line for a POSIX shell, in the directory of the
+	// module, and needs nothing of the environment.
 	Command string    `json:"command"`
+	Seed    uint64    `json:"seed"`
 	Started time.Time `json:"started"`
 	// Seconds is how long the run took.
 	Seconds float64 `json:"seconds"`
@@ -131,7 +136,7 @@ func (r *Run) Text() string {
 		if p.First.Books != nil {
 			fmt.Fprintf(&b, "    %s\n", p.First.Books)
 		}
-		fmt.Fprintf(&b, "    again: %s -run '%s'\n", r.Command, ExactPattern(p.First.Test))
+		fmt.Fprintf(&b, "    replay: %s\n", r.ReplayTest(p.First.Test))
 	}
 	const few = 5
 	for i, f := range r.Findings {
@@ -139,7 +144,7 @@ func (r *Run) Text() string {
 			fmt.Fprintf(&b, "\nfound: %d more, see verdict.json\n", len(r.Findings)-few)
 			break
 		}
-		fmt.Fprintf(&b, "\nfound: %s breaks in %s\n    replay: %s\n", f.Promise, f.Where(), f.Replay())
+		fmt.Fprintf(&b, "\nfound: %s breaks in %s\n    replay: %s\n", f.Promise, f.Where(), f.Replay)
 	}
 	for _, why := range r.notRun() {
 		fmt.Fprintf(&b, "\nnot run: %s\n", why)
@@ -196,11 +201,31 @@ func shout(o contract.Outcome) string {
 	return strings.ToUpper(string(o))
 }
 
+// ReplayTest is the command that runs one test alone.
+func (r *Run) ReplayTest(test string) string {
+	seed := uint64(0)
+	if strings.HasPrefix(test, "TestFaults") {
+		seed = r.Seed
+	}
+	return r.replay(ExactPattern(test), seed)
+}
+
+// ReplayFinding is the command that runs a finding's schedule or sequences alone.
+func (r *Run) ReplayFinding(f *contract.Finding) string { return r.replay(f.Pattern(), f.Seed) }
+
+func (r *Run) replay(pattern string, seed uint64) string {
+	command := r.Command + " -run " + vm.Quote(pattern)
+	if seed != 0 {
+		command = fmt.Sprintf("SEED=%d %s", seed, command)
+	}
+	return command
+}
+
 // ExactPattern is the -run pattern that selects one test and no other.
 func ExactPattern(test string) string {
 	parts := strings.Split(test, "/")
 	for i, p := range parts {
-		parts[i] = "^" + p + "$"
+		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
 	}
 	return strings.Join(parts, "/")
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/source"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -25,6 +26,7 @@ type Guest struct {
 	reports []vm.Report          // of the kernel's, not claimed yet
 	marked  map[string]int       // how often each test wrote its marks
 	hello   contract.Hello
+	foreign error // VMLINUX is of another build
 	ended   bool
 	result  *vm.Result // once ended
 	err     error      // once ended
@@ -38,6 +40,9 @@ func start(ctx context.Context, cfg vm.Config, log io.Writer) (*Guest, error) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.hello = h
+		if cfg.Vmlinux != "" {
+			g.foreign = source.SameBuild(cfg.Vmlinux, h.Notes)
+		}
 	}
 	cfg.OnReport = func(r vm.Report) {
 		g.mu.Lock()
@@ -133,6 +138,13 @@ func (g *Guest) claim(whose func(vm.Report) bool) (claimed []vm.Report) {
 	}
 	g.reports = rest
 	return claimed
+}
+
+// notOf says that VMLINUX is not of the kernel that the guest has booted.
+func (g *Guest) notOf() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.foreign
 }
 
 func (g *Guest) hasEnded() bool {

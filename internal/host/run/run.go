@@ -42,9 +42,11 @@ type Run struct {
 	ctx   context.Context
 	stop  context.CancelFunc
 
-	mu     sync.Mutex
-	report report.Run
-	guests []*Guest
+	mu      sync.Mutex
+	lines   *source.Lines // of VMLINUX, once they are wanted
+	noLines error         // why there are none
+	report  report.Run
+	guests  []*Guest
 }
 
 // Start prepares a run: an error says what is wrong with what it was given.
@@ -88,7 +90,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	}
 	r.report = report.Run{
 		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel,
-		Contract: cfg.Contract, Command: cfg.command(), Started: started,
+		Contract: cfg.Contract, Command: cfg.command(), Seed: cfg.Seed, Started: started,
 	}
 	return r, nil
 }
@@ -106,7 +108,7 @@ or build the default and a stock kernel: make check`), err)
 	return cfg, nil
 }
 
-// command is what runs the same again, but for the flags of go test.
+// command is report.Run's Command.
 func (c *Config) command() string {
 	words := []string{"KERNEL=" + vm.Quote(c.Kernel)}
 	given := func(name, value string) {
@@ -116,7 +118,7 @@ func (c *Config) command() string {
 	}
 	given("MODULES", c.Modules)
 	given("VMLINUX", c.Vmlinux)
-	for _, name := range []string{"CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "SEED", "FAULTS", "SCHEDULES", "REPLAYS"} {
+	for _, name := range []string{"CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS"} {
 		given(name, os.Getenv(name))
 	}
 	return strings.Join(append(words, "go test ./vmtests"), " ")
@@ -209,23 +211,28 @@ func (r *Run) Verdict(v contract.Verdict) {
 	r.report.Verdicts = append(r.report.Verdicts, v)
 }
 
-// Finding records what breaks a promise, and returns where in the source that
-// is, as far as VMLINUX tells; "" if it is at no place in particular.
+// Finding records what breaks a promise, and returns what the guest cannot know:
+// the command that replays it, and where in the source it is, as far as VMLINUX
+// tells and it is at a place in particular.
 func (r *Run) Finding(f contract.Finding) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	f.Replay = r.report.ReplayFinding(&f)
 	r.report.Findings = append(r.report.Findings, f)
+	return strings.TrimSuffix(fmt.Sprintf("replay: %s\n%s", f.Replay, r.where(f)), "\n")
+}
+
+func (r *Run) where(f contract.Finding) string {
 	if f.From.Addr == 0 {
 		return ""
 	}
 	if r.cfg.Vmlinux == "" {
 		return "source lines: give the kernel's ELF file as VMLINUX="
 	}
-	lines, err := source.Open(r.cfg.Vmlinux)
+	lines, err := r.openLines()
 	if err != nil {
 		return err.Error()
 	}
-	defer lines.Close()
 	var b strings.Builder
 	for _, place := range []contract.Place{f.From, f.To} {
 		frames, err := lines.At(place.Addr)
@@ -251,7 +258,21 @@ func (r *Run) Finding(f contract.Finding) string {
 			break
 		}
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return b.String()
+}
+
+// openLines reads VMLINUX, once for a run: that of a distribution's kernel has
+// a gigabyte.
+func (r *Run) openLines() (*source.Lines, error) {
+	for _, g := range r.guests {
+		if err := g.notOf(); err != nil {
+			return nil, err
+		}
+	}
+	if r.lines == nil && r.noLines == nil {
+		r.lines, r.noLines = source.Open(r.cfg.Vmlinux)
+	}
+	return r.lines, r.noLines
 }
 
 // Error records what is wrong with the run, other than a broken promise.
@@ -296,6 +317,9 @@ func (r *Run) Finish() *report.Run {
 		for _, left := range g.ClaimRest() {
 			r.report.Errors = append(r.report.Errors, fmt.Sprintf("the kernel reported between tests: %s: %s\n%s", left.Kind, left.Title, left.Text))
 		}
+		if err := g.notOf(); err != nil {
+			r.report.Errors = append(r.report.Errors, err.Error())
+		}
 		if g.err != nil {
 			r.report.Errors = append(r.report.Errors, g.err.Error())
 		}
@@ -303,6 +327,9 @@ func (r *Run) Finish() *report.Run {
 		r.report.Accel, r.report.AccelReason = string(g.vm.Accel().Accel), g.vm.Accel().Reason
 	}
 	r.stop()
+	if r.lines != nil {
+		r.lines.Close()
+	}
 	for _, p := range r.report.Promises() {
 		if p.Outcome == contract.NotRun && p.First != nil {
 			r.report.Errors = append(r.report.Errors, fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why))

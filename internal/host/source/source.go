@@ -5,6 +5,8 @@ package source
 import (
 	"debug/dwarf"
 	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -29,6 +31,51 @@ func Check(vmlinux string) error {
 		return fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
 	}
 	return file.Close()
+}
+
+// SameBuild returns an error if the vmlinux is of another build than the kernel
+// whose ELF notes these are (/sys/kernel/notes): its addresses would name the
+// wrong lines. Where one of both has no build id, that cannot be told.
+func SameBuild(vmlinux string, notes []byte) error {
+	file, err := elf.Open(vmlinux)
+	if err != nil {
+		return fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
+	}
+	defer file.Close()
+	running, given := buildID(notes), ""
+	for _, section := range file.Sections {
+		if section.Type == elf.SHT_NOTE && given == "" {
+			data, err := section.Data()
+			if err != nil {
+				return fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
+			}
+			given = buildID(data)
+		}
+	}
+	if running != given && running != "" && given != "" {
+		return fmt.Errorf("VMLINUX: %s is not of the kernel that runs, but of another build: its build id is %s, the kernel's %s; give the vmlinux that was built with the bzImage", vmlinux, given, running)
+	}
+	return nil
+}
+
+// buildID finds the build id in ELF notes, "" if there is none (elf(5): Elf_Nhdr).
+func buildID(notes []byte) string {
+	const header, align = 12, 4
+	const buildIDNote = 3 // NT_GNU_BUILD_ID
+	for len(notes) >= header {
+		name, desc := binary.LittleEndian.Uint32(notes), binary.LittleEndian.Uint32(notes[4:])
+		kind := binary.LittleEndian.Uint32(notes[8:])
+		at := header + (uint64(name)+align-1)/align*align
+		end := at + uint64(desc)
+		if end > uint64(len(notes)) {
+			return ""
+		}
+		if kind == buildIDNote && string(notes[header:header+name]) == "GNU\x00" {
+			return hex.EncodeToString(notes[at:end])
+		}
+		notes = notes[min((end+align-1)/align*align, uint64(len(notes))):]
+	}
+	return ""
 }
 
 // Open opens a vmlinux that has line tables (CONFIG_DEBUG_INFO). Close it.

@@ -119,3 +119,44 @@ func TestOpen(t *testing.T) {
 		}
 	}
 }
+
+// A vmlinux is told by its build id, whatever other notes there are.
+func TestSameBuild(t *testing.T) {
+	build := func(id string) string {
+		t.Helper()
+		dir := t.TempDir()
+		c, binary := filepath.Join(dir, "main.c"), filepath.Join(dir, "vmlinux")
+		if err := os.WriteFile(c, []byte(program), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("gcc", "-Wl,--build-id="+id, "-o", binary, c).CombinedOutput(); err != nil {
+			t.Skipf("not run: gcc: %v\n%s", err, out)
+		}
+		return binary
+	}
+	note := func(name string, kind byte, desc string) string {
+		pad := func(s string) string { return s + strings.Repeat("\x00", -len(s)&3) }
+		return string([]byte{byte(len(name)), 0, 0, 0, byte(len(desc)), 0, 0, 0, kind, 0, 0, 0}) + pad(name) + pad(desc)
+	}
+	given, none := build("0x0102030405"), build("none")
+	other := note("Linux\x00", 1, "\x00") + note("Xen\x00", 3, "\x01\x02\x03\x04\x05")
+	for _, c := range []struct {
+		name, vmlinux, notes string
+		differ               bool
+	}{
+		{"same", given, other + note("GNU\x00", 3, "\x01\x02\x03\x04\x05"), false},
+		{"another", given, other + note("GNU\x00", 3, "\x01\x02\x03\x04\x06"), true},
+		{"a kernel without", given, other, false},
+		{"a kernel without notes", given, "", false},
+		{"notes that are cut off", given, note("GNU\x00", 3, "\x01\x02\x03\x04\x06")[:17], false},
+		{"a vmlinux without", none, note("GNU\x00", 3, "\x01\x02\x03\x04\x06"), false},
+	} {
+		err := SameBuild(c.vmlinux, []byte(c.notes))
+		if (err != nil) != c.differ {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "0102030405") || !strings.Contains(err.Error(), "0102030406")) {
+			t.Errorf("%s: %v; want both build ids", c.name, err)
+		}
+	}
+}

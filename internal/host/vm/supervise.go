@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/source"
 )
 
 // supervise follows the boot to its end, and boots once more on q35 when
@@ -121,6 +122,9 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 			case e.Hello != nil:
 				r.Hello, r.Boot = e.Hello, time.Since(b.began)
 				vm.console.up()
+				if vm.cfg.Vmlinux != "" && source.SameBuild(vm.cfg.Vmlinux, e.Hello.Notes) != nil {
+					vm.cfg.Vmlinux = "" // its names would be wrong
+				}
 				vm.cfg.OnHello(*e.Hello)
 			case e.Output != nil:
 				vm.cfg.Output.Write(e.Output)
