@@ -1,5 +1,6 @@
 # make check   the contract on a stock and on a patched kernel, side by side;
-#              KSRC=tree SERIES=series.mbox for your own, SHORT=1 for seconds
+#              KSRC=source SERIES=series.mbox for your own, SHORT=1 for seconds;
+#              a source is a tree, a tar file, debian:7.3 or debian:sid
 # make test    everything: static checks, unit tests, the contract in VMs, and
 #              that the harness itself behaves
 # make bench   the time to the first test in a VM, beside vmtest's own runner,
@@ -19,6 +20,7 @@ check: deps
 
 # The reference series breaks its promises in the tests that are left out, as
 # version 9 did; selftest sees to it that it does.
+test: DEPS = -config modular
 test: deps
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	$(GO) vet ./...
@@ -50,8 +52,11 @@ soak: deps
 bench: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m
 
+# go run is silent while it compiles; this names each package that it compiles,
+# and nothing if there is none.
 deps:
-	@$(RINGPROOF) deps
+	@$(GO) build -buildvcs=false -v ./cmd/... ./internal/host/...
+	@$(RINGPROOF) deps $(DEPS)
 
 # Only what a run or a proof has made: whatever else is there is somebody's.
 clean:

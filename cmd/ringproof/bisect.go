@@ -27,7 +27,7 @@ const (
 // bisect judges a tree, or a series, as it stands, for git bisect run.
 func bisect(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof bisect", flag.ContinueOnError)
-	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel source `tree`")
+	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree")
 	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory of patches to apply")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep")
 	tests := flags.String("run", "", "tests to run, as go test's `-run`; without it, -short")

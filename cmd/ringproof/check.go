@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/kernel"
@@ -33,7 +34,7 @@ series does that it stands for. To see that: KERNEL=... go test ./vmtests -run '
 // both.
 func check(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof check", flag.ContinueOnError)
-	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel source `tree`; without one, Debian's linux-source-6.12")
+	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree, a tar file, or debian:VERSION or debian:SUITE; without one, debian:6.12")
 	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to check; without one, patches/designs/lossless on the default source, or the tree alone")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of the patched kernel: auto, stock, lossless, rare-drop or opt-in")
 	short := flags.Bool("short", false, "seconds instead of minutes: the three promises, and not the whole matrix")
@@ -56,7 +57,7 @@ func check(ctx context.Context, args []string) error {
 	case *series != "":
 		columns = append(columns, column{label: "patched", series: []string{*series}, contract: patched})
 	case *ksrc != "":
-		columns = []column{{label: filepath.Base(*ksrc), contract: patched}}
+		columns = []column{{label: strings.ReplaceAll(filepath.Base(*ksrc), ":", "-"), contract: patched}}
 	default:
 		columns = append(columns, column{label: "lossless", series: []string{filepath.Join("patches", "designs", "lossless")}, contract: patched})
 		tests = append(tests, "-skip=^TestNoStall$/^detach$|^Test(ControlSchedules|RequeueSchedules|Faults)$")

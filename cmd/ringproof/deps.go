@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,10 +13,17 @@ import (
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
-// deps installs the Debian packages that a run or a build of the default
-// kernels needs and that are missing, after it has said which and why.
-func deps(ctx context.Context) error {
-	missing := kernel.MissingPackages(kernel.Spec{Fragments: []string{"modular"}})
+// deps installs the Debian packages that a run needs, or a build of kernels from
+// the source that is named, and that are missing, after it has said which and why.
+func deps(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("ringproof deps", flag.ContinueOnError)
+	spec := kernel.Spec{}
+	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel `source`, as for ringproof kernel")
+	flags.Var((*list)(&spec.Fragments), "config", "`fragment` that a kernel is to have; may be given several times")
+	if err := flags.Parse(args); err != nil {
+		return flag.ErrHelp
+	}
+	missing := kernel.MissingPackages(spec)
 	for _, name := range vm.MissingPackages() {
 		missing = append(missing, kernel.Package{Name: name, Why: "runs the kernels"})
 	}
@@ -37,7 +45,7 @@ func deps(ctx context.Context) error {
 		sudo = []string{"sudo"}
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("no apt-get here: install the like of these with your own package manager, and give your own kernel source with KSRC=")
+		return errors.New("no apt-get here: install the like of these with your own package manager, and name a kernel source with KSRC=, a tree or a tar file")
 	}
 	for _, args := range [][]string{
 		{"apt-get", "-q", "update"},

@@ -20,7 +20,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 func buildKernel(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof kernel", flag.ContinueOnError)
 	var spec kernel.Spec
-	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel source `tree`; without one, Debian's linux-source-6.12")
+	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel `source`: a tree, a tar file, or debian:VERSION or debian:SUITE; without one, debian:6.12")
 	flags.Var((*list)(&spec.Series), "series", "mbox, patch `file` or directory of patches to apply; may be given several times")
 	flags.Var((*list)(&spec.Fragments), "config", "`fragment` on top of base, such as debug; may be given several times")
 	flags.IntVar(&spec.Jobs, "j", 0, "how many `commands` make runs at once; 0 is one for each CPU")

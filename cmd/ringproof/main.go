@@ -15,7 +15,7 @@ import (
 
 const usage = `usage: ringproof COMMAND [ARGUMENT ...]
 
-  deps                     install what is missing, or say how
+  deps [-h]                install what is missing, or say how
   kernel [-h]              build a kernel, print the path of its bzImage
   check [-h]               build a kernel with and without a series, run the
                            contract on both, show them side by side
@@ -50,7 +50,7 @@ func command(ctx context.Context, args []string) error {
 	if len(args) > 0 {
 		switch args[0] {
 		case "deps":
-			return deps(ctx)
+			return deps(ctx, args[1:])
 		case "kernel":
 			return buildKernel(ctx, args[1:])
 		case "check":

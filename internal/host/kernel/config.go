@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ringproof/ringproof/internal/host/meter"
 )
 
 // ConfigError lists the options that are needed, and that Kconfig did not leave
@@ -39,7 +41,7 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 	resolved := filepath.Join(t.dir, "config", key)
 	err = o.reconfigure(resolved)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = o.resolve(ctx, frags, resolved)
+		err = o.resolve(ctx, frags, resolved, progress)
 	}
 	if err != nil {
 		return nil, err
@@ -100,7 +102,10 @@ func (o *objects) reconfigure(resolved string) error {
 
 // resolve makes the .config of tinyconfig, the fragments, and what Kconfig adds
 // to them, and keeps it.
-func (o *objects) resolve(ctx context.Context, frags []fragment, resolved string) error {
+func (o *objects) resolve(ctx context.Context, frags []fragment, resolved string, progress io.Writer) (err error) {
+	m := meter.New(progress, "configuring "+o.about, "targets", 0)
+	defer func() { m.End(err == nil) }()
+	m.Doing("make tinyconfig, which compiles Kconfig first")
 	if err := o.quiet(ctx, "tinyconfig"); err != nil {
 		return err
 	}
@@ -116,6 +121,7 @@ func (o *objects) resolve(ctx context.Context, frags []fragment, resolved string
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("configure the kernel: %w", diskFull(err, o.dir))
 	}
+	m.Doing("make olddefconfig")
 	if err := o.quiet(ctx, "olddefconfig"); err != nil {
 		return err
 	}

@@ -88,7 +88,10 @@ func (m *Meter) End(ok bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.print(fmt.Sprintf("%s: %s, %d %s in %s", m.title, outcome, m.done, m.unit, age(m.start)))
+	if m.done > 0 {
+		outcome += fmt.Sprintf(", %d %s", m.done, m.unit)
+	}
+	m.print(fmt.Sprintf("%s: %s in %s", m.title, outcome, age(m.start)))
 	if m.terminal {
 		fmt.Fprintln(m.w)
 	}

@@ -22,12 +22,15 @@ func TestProgressIsPlainLinesOffATerminal(t *testing.T) {
 	m.show()
 	m.Set(3)
 	m.End(true)
+	m = New(&progress, "configuring base", "targets", 0)
+	m.End(false)
 	const want = "building base, 0s\n" +
 		"building base, 0s: make looks at what has changed\n" +
 		"building base: 1 steps, 0s: CC a.o\n" +
 		"building base: 1 of about 10 steps (10%), 0s: CC a.o\n" +
 		"building base: 1 of about 10 steps (10%), 20s: CC a.o (for 10s)\n" +
-		"building base: done, 3 steps in 20s\n"
+		"building base: done, 3 steps in 20s\n" +
+		"configuring base: not finished in 0s\n"
 	if progress.String() != want {
 		t.Errorf("got %q, want %q", progress.String(), want)
 	}

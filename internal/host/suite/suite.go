@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,19 +74,42 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 	return run, err
 }
 
-// follow counts the tests that end, and returns what was printed other than
-// by tests that passed.
+// follow counts the checks that are decided and shows which test runs. It
+// returns what was printed other than by tests that passed.
 func follow(events io.Reader, m *meter.Meter) string {
 	var said strings.Builder
+	var running []string // from the outermost to the innermost test
+	booted := false
+	m.Doing("go test compiles the tests")
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 16<<20) // a finding is one line
 	for lines.Scan() {
-		var e struct{ Action, Test, Output string }
-		switch json.Unmarshal(lines.Bytes(), &e); {
-		case e.Action == "output":
+		var e struct{ Action, Test, Output, Key string }
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			continue
+		}
+		switch e.Action {
+		case "output":
 			said.WriteString(e.Output)
-		case e.Test != "" && (e.Action == "pass" || e.Action == "fail" || e.Action == "skip"):
-			m.Doing(e.Test)
+			continue
+		case "attr":
+			if slices.Contains(contract.Promises(), contract.Promise(e.Key)) {
+				m.Add(1)
+			}
+			continue
+		case "run":
+			running = append(running, e.Test)
+		case "pass", "fail", "skip":
+			running = slices.DeleteFunc(running, func(test string) bool { return test == e.Test })
+			booted = true
+		}
+		switch {
+		case len(running) == 0:
+			m.Doing("between two tests")
+		case !booted: // which the first test waits for
+			m.Doing("building what the VM runs, and booting it")
+		default:
+			m.Doing(running[len(running)-1])
 		}
 	}
 	return said.String()
