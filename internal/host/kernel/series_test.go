@@ -120,7 +120,7 @@ func TestSourceThatIsNoneIsExplained(t *testing.T) {
 		built:                "make mrproper",
 		"/no/such/tree":      "no such directory",
 		t.TempDir():          "not the top of a kernel tree",
-		"/proc/self/cmdline": "not the top of a kernel tree",
+		"/proc/self/cmdline": "neither a directory nor an archive",
 		conflicted:           "unmerged",
 	} {
 		_, err := prepared(t, dir)
