@@ -138,6 +138,7 @@ func (c *Client) configure(ctx context.Context, paths map[string]string) error {
 	set("APT::Get::List-Cleanup", "false")
 	set("Acquire::Languages", "none")
 	set("Acquire::PDiffs", "false")
+	set("Acquire::GzipIndexes", "true") // lists take a fifth of the room
 	for _, name := range []string{"InsecureRepositories", "WeakRepositories", "DowngradeToInsecureRepositories"} {
 		set("Acquire::Allow"+name, "false")
 	}
@@ -305,12 +306,10 @@ func (c *Client) Download(ctx context.Context, p Package, dir string) (string, e
 	if err != nil {
 		return "", fmt.Errorf("download %s: %w", p, err)
 	}
-	// 'URI' NAME SIZE HASH
-	var uri, file, hash string
+	// 'URI' NAME SIZE HASH; nothing for what is on a local disk.
+	var uri, file string
 	var size int64
-	if _, err := fmt.Sscan(uris, &uri, &file, &size, &hash); err != nil {
-		return "", fmt.Errorf("download %s: apt-get says %q, and not where it is: %w", p, uris, err)
-	}
+	fmt.Sscan(uris, &uri, &file, &size)
 	const mb = 1000 * 1000
 	m := meter.New(c.progress, "downloading "+p.String(), "MB", int(size/mb))
 	m.Doing("from " + p.Suite)
@@ -330,9 +329,7 @@ func (c *Client) Download(ctx context.Context, p Package, dir string) (string, e
 	_, err = c.apt(ctx, dir, c.updated, "apt-get", "download", "-q", which)
 	close(ended)
 	<-watched
-	if err == nil {
-		m.Set(int(size / mb))
-	}
+	m.Set(int(sizeBelow(dir) / mb))
 	m.End(err == nil)
 	if err != nil {
 		return "", fmt.Errorf("download %s: %w", p, err)
