@@ -98,7 +98,7 @@ func openDefault(ctx context.Context, fetch bool, progress io.Writer) (source, e
 	if path := installedDir + debianPackage + defaultVersion + installedExt; exists(path) {
 		return openArchive(path, "Debian's "+debianPackage+defaultVersion, progress)
 	}
-	const forever = 1<<63 - 1
+	const forever = 1<<63 - 1 // the most that time.Since returns
 	return openFetched(ctx, defaultVersion, forever, fetch, progress)
 }
 
@@ -111,7 +111,7 @@ func openFetched(ctx context.Context, r request, counts time.Duration, fetch boo
 		return nil, err
 	}
 	have, asked := answered(dir, r)
-	if have != "" && time.Since(asked) < counts {
+	if have != "" && time.Since(asked) <= counts {
 		return openPackage(have, progress)
 	}
 	if !fetch {
@@ -126,7 +126,7 @@ func openFetched(ctx context.Context, r request, counts time.Duration, fetch boo
 	}
 	defer lock.Release()
 	// By the run that was waited for.
-	if have, asked = answered(dir, r); have != "" && time.Since(asked) < counts {
+	if have, asked = answered(dir, r); have != "" && time.Since(asked) <= counts {
 		return openPackage(have, progress)
 	}
 	found, err := ask(ctx, dir, r, progress)
@@ -134,17 +134,18 @@ func openFetched(ctx context.Context, r request, counts time.Duration, fetch boo
 		return openPackage(found, progress)
 	}
 	if have != "" && ctx.Err() == nil {
-		fmt.Fprintf(progress, "%v\nusing %s, which was the answer at %s\n", err, filepath.Base(have), asked.Format(time.DateTime))
+		fmt.Fprintf(progress, "%v\nusing %s, which is in the cache\n", err, filepath.Base(have))
 		return openPackage(have, progress)
 	}
 	return nil, err
 }
 
 // answered returns the directory of the package in the cache that answers a
-// request, and when Debian's archive last said so.
+// request, and when Debian's archive last said so; zero if it never did, because
+// the package was asked for in another way.
 func answered(dir string, r request) (string, time.Time) {
 	// A full version is the same package for ever.
-	if have, _ := newest(filepath.Join(dir, debianPackage+"*_"+string(r))); have != "" {
+	if have := newest(filepath.Join(dir, debianPackage+"*_"+string(r))); have != "" {
 		return have, time.Now()
 	}
 	stamp := filepath.Join(dir, "answers", string(r))
@@ -154,12 +155,12 @@ func answered(dir string, r request) (string, time.Time) {
 			return have, fi.ModTime()
 		}
 	}
-	return newest(filepath.Join(dir, debianPackage+string(r)+"_*"))
+	return newest(filepath.Join(dir, debianPackage+string(r)+"_*")), time.Time{}
 }
 
-// newest returns the file that was written last of those that match, and when;
-// "" if there is none.
-func newest(pattern string) (string, time.Time) {
+// newest returns the file that was written last of those that match; "" if there
+// is none.
+func newest(pattern string) string {
 	var last string
 	var written time.Time
 	found, _ := filepath.Glob(pattern)
@@ -168,7 +169,7 @@ func newest(pattern string) (string, time.Time) {
 			last, written = path, fi.ModTime()
 		}
 	}
-	return last, written
+	return last
 }
 
 // ask finds out which package is meant, downloads it unless it is in the cache,

@@ -104,6 +104,13 @@ func TestDownloadedSourceIsTakenFromTheCache(t *testing.T) {
 			t.Errorf("%s is %s, want %s (%v)", path, got, want, err)
 		}
 	}
+	// Nobody has asked the archive for the newest 7.2 yet.
+	if _, asked := answered(dir, "7.2"); time.Since(asked) <= askAgain {
+		t.Errorf("debian:7.2 was asked for at %s", asked)
+	}
+	if src, err := openFetched(t.Context(), "7.2", 1<<63-1, true, os.Stderr); err != nil || src.title() != "Debian's linux-source-7.2 7.2.13-1" {
+		t.Errorf("with an answer that counts for ever: %v, %v", src, err)
+	}
 	// Another answer, and one that is gone.
 	files{"answers/7.2": "linux-source-7.2_7.2.12-1", "answers/sid": "linux-source-7.1_7.1.1-1"}.write(t, dir)
 	if got, _ := open("debian:7.2"); got != "Debian's linux-source-7.2 7.2.12-1" {
