@@ -118,7 +118,7 @@ func TestCancelledBuildResumes(t *testing.T) {
 	spec := Spec{Series: []string{planted(t, "int ringproof_planted; /* "+time.Now().String()+" */")}}
 	ctx, cancel := context.WithCancel(t.Context())
 	w := writerFunc(func(p []byte) {
-		if strings.Contains(string(p), "steps") { // ten seconds into make
+		if strings.Contains(string(p), "building") { // ten seconds into make
 			cancel()
 		}
 	})
