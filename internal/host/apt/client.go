@@ -30,20 +30,23 @@ var ErrNoDebian = errors.New("no Debian archive is known here")
 // directory: apt's own locks would fail the second.
 type Client struct {
 	dir      string
+	lock     *os.File
 	progress io.Writer
 	archives archives
 	updated  []entry // whose lists are there
 }
 
 // Open reads the machine's apt configuration. dir, an absolute path, is where
-// the client keeps its own state; it is made if it does not exist.
-func Open(ctx context.Context, dir string, progress io.Writer) (*Client, error) {
+// the client keeps its own state; it is made if it does not exist. lock is what
+// keeps others away from dir; apt inherits it, so that it is held until apt has
+// ended, too.
+func Open(ctx context.Context, dir string, lock *os.File, progress io.Writer) (*Client, error) {
 	for _, name := range []string{"apt-get", "apt-cache", "apt-config"} {
 		if _, err := exec.LookPath(name); err != nil {
 			return nil, fmt.Errorf("%w: this machine has no %s", ErrNoDebian, name)
 		}
 	}
-	c := &Client{dir: dir, progress: progress}
+	c := &Client{dir: dir, lock: lock, progress: progress}
 	paths, err := c.paths(ctx)
 	if err != nil {
 		return nil, err
@@ -93,7 +96,7 @@ func (c *Client) paths(ctx context.Context) (map[string]string, error) {
 		variable, _, _ := strings.Cut(name, "/")
 		args = append(args, variable, "Dir::Etc::"+name)
 	}
-	out, err := run(ctx, "", nil, "apt-config", args...)
+	out, err := run(ctx, command{}, "apt-config", args...)
 	if err != nil {
 		return nil, fmt.Errorf("read apt's configuration: %w", err)
 	}
@@ -111,11 +114,11 @@ func (c *Client) config() string { return filepath.Join(c.dir, "apt.conf") }
 // everything else apart from it. The machine's own files are not read any more,
 // since they may have hooks that clean the machine's cache.
 func (c *Client) configure(ctx context.Context, paths map[string]string) error {
-	acquire, err := run(ctx, "", nil, "apt-config", "dump", "Acquire")
+	acquire, err := run(ctx, command{}, "apt-config", "dump", "Acquire")
 	if err != nil {
 		return fmt.Errorf("read apt's configuration: %w", err)
 	}
-	arch, err := run(ctx, "", nil, "apt-config", "dump", "APT::Architecture")
+	arch, err := run(ctx, command{}, "apt-config", "dump", "APT::Architecture")
 	if err != nil {
 		return fmt.Errorf("read apt's configuration: %w", err)
 	}
@@ -161,7 +164,7 @@ func (c *Client) apt(ctx context.Context, dir string, entries []entry, name stri
 		return "", fmt.Errorf("prepare apt: %w", err)
 	}
 	args = append([]string{"-o", "Dir::Etc::sourcelist=" + list}, args...)
-	return run(ctx, dir, []string{"APT_CONFIG=" + c.config()}, name, args...)
+	return run(ctx, command{dir: dir, config: c.config(), lock: c.lock}, name, args...)
 }
 
 // update brings the lists of a place up to date.
@@ -355,13 +358,27 @@ func sizeBelow(dir string) int64 {
 	return size
 }
 
+// command is how to run a program of apt's. The zero value is with the machine's
+// configuration.
+type command struct {
+	dir    string   // where; "" is here
+	config string   // the file with its configuration
+	lock   *os.File // what it inherits
+}
+
 // run runs a program in a process group of its own, so that apt's helpers end
 // with it, and returns what it printed. Its error has the lines of apt's that
 // say what is wrong.
-func run(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+func run(ctx context.Context, how command, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	cmd.Env = append(append(os.Environ(), "LC_ALL=C"), env...)
+	cmd.Dir = how.dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	if how.config != "" {
+		cmd.Env = append(cmd.Env, "APT_CONFIG="+how.config)
+	}
+	if how.lock != nil {
+		cmd.ExtraFiles = []*os.File{how.lock}
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second

@@ -129,7 +129,7 @@ func openFetched(ctx context.Context, r request, counts time.Duration, fetch boo
 	if have, asked = answered(dir, r); have != "" && time.Since(asked) <= counts {
 		return openPackage(have, progress)
 	}
-	found, err := ask(ctx, dir, r, progress)
+	found, err := ask(ctx, dir, r, lock, progress)
 	if err == nil {
 		return openPackage(found, progress)
 	}
@@ -173,15 +173,15 @@ func newest(pattern string) string {
 }
 
 // ask finds out which package is meant, downloads it unless it is in the cache,
-// and returns its directory.
-func ask(ctx context.Context, dir string, r request, progress io.Writer) (string, error) {
+// and returns its directory. lock is on Debian's archive.
+func ask(ctx context.Context, dir string, r request, lock *cache.Lock, progress io.Writer) (string, error) {
 	fail := func(err error) error {
 		if errors.Is(err, apt.ErrNoDebian) {
 			err = fmt.Errorf("%w; give a kernel tree or an archive instead: KSRC=~/linux or KSRC=linux-6.12.tar.xz", err)
 		}
 		return fmt.Errorf("kernel source %s%s: %w", debianPrefix, r, err)
 	}
-	client, err := apt.Open(ctx, filepath.Join(dir, "apt"), progress)
+	client, err := apt.Open(ctx, filepath.Join(dir, "apt"), lock.File(), progress)
 	if err != nil {
 		return "", fail(err)
 	}
