@@ -153,3 +153,36 @@ func write(dir string, work *build, mods []module, o Options) error {
 		OutputFile: &initramfs.CPIOFile{Path: filepath.Join(dir, "initramfs.cpio")},
 	})
 }
+
+// Extend writes to path what Build returned as image, with one file more. The
+// kernel unpacks one archive after the other
+// (Documentation/driver-api/early-userspace/buffer-format.rst).
+func Extend(image, path, name string, data []byte) (err error) {
+	from, err := os.Open(image)
+	if err != nil {
+		return fmt.Errorf("extend the image: %w", err)
+	}
+	defer from.Close()
+	to, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("extend the image: %w", err)
+	}
+	defer func() {
+		if err = errors.Join(err, to.Close()); err != nil {
+			err = fmt.Errorf("extend the image: %w", err)
+		}
+	}()
+	n, err := io.Copy(to, from)
+	if err != nil {
+		return err
+	}
+	// An archive begins at a multiple of four.
+	if _, err := to.Write(make([]byte, -n&3)); err != nil {
+		return err
+	}
+	w := cpio.Newc.Writer(to)
+	if err := w.WriteRecord(cpio.StaticFile(strings.TrimPrefix(name, "/"), string(data), 0o644)); err != nil {
+		return err
+	}
+	return cpio.WriteTrailer(w)
+}

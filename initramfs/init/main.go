@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/hugelgupf/vmtest/guest"
@@ -34,14 +35,19 @@ func main() {
 		complain(err)
 		return
 	}
-	moduleErrors := loadModules()
+	moduleErrors, modular := loadModules()
 
 	port, err := openPort()
 	if err != nil {
-		complain(err)
-		for _, e := range moduleErrors {
-			complain(fmt.Errorf("module %s", e))
+		if !modular {
+			err = fmt.Errorf("%w, or has it as a module: MODULES names the directory of a kernel's modules", err)
 		}
+		for _, e := range moduleErrors {
+			if strings.HasPrefix(e, "virtio") {
+				err = fmt.Errorf("%w; not loaded: module %s", err, e)
+			}
+		}
+		complain(err)
 		// The command line that reproduces a VM gives it no port: whoever
 		// runs it wants to see the program on the terminal.
 		run(boot, os.Stderr)
@@ -94,7 +100,11 @@ func bootFromCmdline() (contract.Boot, error) {
 	if err != nil {
 		return contract.Boot{}, fmt.Errorf("find out what to run: %w", err)
 	}
-	return contract.ParseBoot(string(cmdline))
+	boot, err := contract.ParseBoot(string(cmdline), os.ReadFile)
+	if err != nil {
+		return boot, fmt.Errorf("find out what to run: %w; the command line has %d bytes: if the kernel has cut it off, APPEND or its CONFIG_CMDLINE is too long", err, len(cmdline))
+	}
+	return boot, nil
 }
 
 func hello(moduleErrors []string) *contract.Hello {

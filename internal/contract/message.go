@@ -44,7 +44,8 @@ type Hello struct {
 	// Notes are the running kernel's ELF notes (/sys/kernel/notes), in which its
 	// build id is.
 	Notes []byte `json:",omitempty"`
-	// Modules that the image carries and that did not load, with the reason.
+	// Modules that were wanted and did not load, or could not be put into the
+	// image, each with the reason: "tun: exec format error; version magic ...".
 	ModuleErrors []string `json:",omitempty"`
 }
 
@@ -57,7 +58,7 @@ type Exit struct {
 
 // Boot is what the host asks the guest's init to run. It travels on the
 // kernel command line, so that the QEMU command that a run prints reproduces
-// the run.
+// the run, or in the image if it is too long for that.
 type Boot struct {
 	Argv []string // program, by its absolute path in the image, and arguments
 	Env  []string // NAME=value, in addition to init's own
@@ -66,6 +67,13 @@ type Boot struct {
 // bootParam is its name on the command line; the dot keeps the kernel from
 // handing it to init as an argument (init/main.c: unknown_bootoption).
 const bootParam = "ringproof.boot="
+
+// BootFile is the file of the image that holds a Boot, as JSON, if BootFileArg is
+// the kernel's command-line argument.
+const (
+	BootFile    = "/ringproof.boot"
+	BootFileArg = bootParam + BootFile
+)
 
 // KernelArg returns b as a kernel command-line argument.
 func (b Boot) KernelArg() (string, error) {
@@ -76,15 +84,21 @@ func (b Boot) KernelArg() (string, error) {
 	return bootParam + base64.RawURLEncoding.EncodeToString(data), nil
 }
 
-// ParseBoot finds the Boot in the text of /proc/cmdline.
-func ParseBoot(cmdline string) (Boot, error) {
+// ParseBoot finds the Boot in the text of /proc/cmdline; readFile is os.ReadFile
+// of the guest.
+func ParseBoot(cmdline string, readFile func(string) ([]byte, error)) (Boot, error) {
 	var b Boot
 	for _, arg := range strings.Fields(cmdline) {
 		value, ok := strings.CutPrefix(arg, bootParam)
 		if !ok {
 			continue
 		}
-		data, err := base64.RawURLEncoding.DecodeString(value)
+		data, err := []byte(nil), error(nil)
+		if value == BootFile {
+			data, err = readFile(value)
+		} else {
+			data, err = base64.RawURLEncoding.DecodeString(value)
+		}
 		if err != nil {
 			return b, fmt.Errorf("decode %s: %w", bootParam, err)
 		}

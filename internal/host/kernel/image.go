@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 // ImageError says why a file cannot be booted as a kernel.
@@ -30,19 +31,31 @@ func (e *ImageError) Unwrap() error { return e.Err }
 
 const giveBzImage = "give the bzImage that the build left in arch/x86/boot/bzImage"
 
-// Check returns nil if path is a bzImage for x86-64, else an *ImageError.
+// Image is what a kernel says of itself before it is booted.
+type Image struct {
+	// Release is what uname -r will show; "" if the kernel does not say.
+	Release string
+	// CommandLine is how many bytes of a command line it takes.
+	CommandLine int
+}
+
+// Inspect reads the header of a bzImage for x86-64. If path is none, the error
+// is an *ImageError.
 //
 // The offsets are those of Documentation/arch/x86/boot.rst, "The Real-Mode
 // Kernel Header".
-func Check(path string) error {
-	fail := func(what, do string) error { return &ImageError{Path: path, What: what, Do: do} }
+func Inspect(path string) (Image, error) {
+	var image Image
+	fail := func(what, do string) (Image, error) {
+		return image, &ImageError{Path: path, What: what, Do: do}
+	}
 
 	fi, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return &ImageError{path, "there is no such file", giveBzImage, err}
+		return image, &ImageError{path, "there is no such file", giveBzImage, err}
 	}
 	if err != nil {
-		return &ImageError{path, "cannot be read: " + errno(err), "", err}
+		return image, &ImageError{path, "cannot be read: " + errno(err), "", err}
 	}
 	if fi.IsDir() {
 		return fail("is a directory", giveBzImage)
@@ -52,13 +65,13 @@ func Check(path string) error {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return &ImageError{path, "cannot be read: " + errno(err), "", err}
+		return image, &ImageError{path, "cannot be read: " + errno(err), "", err}
 	}
 	defer f.Close()
 	header := make([]byte, 0x268) // up to and with handover_offset
 	n, err := io.ReadFull(f, header)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return &ImageError{path, "cannot be read: " + errno(err), "", err}
+		return image, &ImageError{path, "cannot be read: " + errno(err), "", err}
 	}
 	header = header[:n]
 	if n == 0 {
@@ -92,7 +105,20 @@ func Check(path string) error {
 	if fi.Size() < whole {
 		return fail(fmt.Sprintf("is cut off: %d bytes of at least %d", fi.Size(), whole), "copy or build it again")
 	}
-	return nil
+	image.CommandLine = int(binary.LittleEndian.Uint32(header[0x238:]))
+	// kernel_version is where, behind the boot sector, a string is that begins
+	// with the release; 0 if there is none.
+	if at := int64(binary.LittleEndian.Uint16(header[0x20e:])); at != 0 {
+		text := make([]byte, 128)
+		n, err := f.ReadAt(text, 0x200+at)
+		if err != nil && err != io.EOF {
+			return image, &ImageError{path, "cannot be read: " + errno(err), "", err}
+		}
+		if words := strings.FieldsFunc(string(text[:n]), func(r rune) bool { return r <= ' ' }); len(words) > 0 && text[0] > ' ' {
+			image.Release = words[0]
+		}
+	}
+	return image, nil
 }
 
 // foreign recognises what people give instead of a bzImage.

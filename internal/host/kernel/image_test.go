@@ -20,10 +20,13 @@ func bzImage() []byte {
 	binary.LittleEndian.PutUint16(b[0x206:], 0x20f)
 	b[0x211] = 1
 	b[0x236] = 0x7f
+	binary.LittleEndian.PutUint32(b[0x238:], 2047)
+	binary.LittleEndian.PutUint16(b[0x20e:], 0x400)
+	copy(b[0x600:], "6.12.0-rt (nobody@localhost) #1 SMP\x00")
 	return b
 }
 
-func TestCheckTellsWhatAFileIs(t *testing.T) {
+func TestInspectTellsWhatAFileIs(t *testing.T) {
 	dir := t.TempDir()
 	with := func(change func(b []byte)) []byte {
 		b := bzImage()
@@ -67,7 +70,7 @@ func TestCheckTellsWhatAFileIs(t *testing.T) {
 		if err := os.WriteFile(path, tc.content, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		err := Check(path)
+		_, err := Inspect(path)
 		if tc.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -79,13 +82,36 @@ func TestCheckTellsWhatAFileIs(t *testing.T) {
 			t.Errorf("%s: %v; want %q", name, err, tc.want)
 		}
 	}
-	if err := Check(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Inspect(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
-	if err := Check(dir); err == nil || !strings.Contains(err.Error(), "is a directory") {
+	if _, err := Inspect(dir); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("directory: %v", err)
 	}
-	if err := Check("/dev/null"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := Inspect("/dev/null"); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("/dev/null: %v", err)
+	}
+}
+
+func TestInspectReadsTheHeader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bzImage")
+	for _, tt := range []struct {
+		name   string
+		change func(b []byte)
+		want   Image
+	}{
+		{"all", func([]byte) {}, Image{"6.12.0-rt", 2047}},
+		{"no release", func(b []byte) { b[0x20e], b[0x20f] = 0, 0 }, Image{"", 2047}},
+		{"release beyond the end", func(b []byte) { b[0x20f] = 0xff }, Image{"", 2047}},
+		{"another limit", func(b []byte) { b[0x239] = 0 }, Image{"6.12.0-rt", 255}},
+	} {
+		b := bzImage()
+		tt.change(b)
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Inspect(path); err != nil || got != tt.want {
+			t.Errorf("%s: %+v, %v; want %+v", tt.name, got, err, tt.want)
+		}
 	}
 }

@@ -31,6 +31,8 @@ type Run struct {
 	Preemption  string `json:"preemption"`
 	Accel       string `json:"accel"`
 	AccelReason string `json:"accelReason"`
+	// Modules are those that did not load, each with the reason.
+	Modules []string `json:"modules,omitempty"`
 	// Contract is what was asked for.
 	Contract contract.Contract `json:"contract"`
 	// Command runs the same again, but for the flags of go test and the Seed of
@@ -148,6 +150,9 @@ func (r *Run) Text() string {
 	}
 	for _, why := range r.notRun() {
 		fmt.Fprintf(&b, "\nnot run: %s\n", why)
+	}
+	for _, m := range r.Modules {
+		fmt.Fprintf(&b, "\nnot loaded: module %s\n", m)
 	}
 	for _, e := range r.Errors {
 		fmt.Fprintf(&b, "\nerror: %s\n", e)

@@ -37,10 +37,12 @@ import (
 type Run struct {
 	cfg   Config
 	flags Flags
-	image string
-	log   *artifact // events.jsonl
-	ctx   context.Context
-	stop  context.CancelFunc
+	// kernel is what the header of cfg.Kernel says.
+	kernel kernel.Image
+	image  string
+	log    *artifact // events.jsonl
+	ctx    context.Context
+	stop   context.CancelFunc
 
 	mu      sync.Mutex
 	lines   *source.Lines // of VMLINUX, once they are wanted
@@ -62,7 +64,8 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	if err := cfg.locateAll(); err != nil {
 		return nil, err
 	}
-	if err := kernel.Check(cfg.Kernel); err != nil {
+	image, err := kernel.Inspect(cfg.Kernel)
+	if err != nil {
 		return nil, fmt.Errorf("KERNEL: %w", err)
 	}
 	if cfg.Vmlinux != "" {
@@ -72,9 +75,9 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	r := &Run{cfg: cfg, flags: flags, ctx: ctx, stop: stop}
+	r := &Run{cfg: cfg, flags: flags, kernel: image, ctx: ctx, stop: stop}
 	r.image, _, err = initramfs.Build(ctx, initramfs.Options{
-		Package: cfg.Package, Dir: cfg.Module, Modules: cfg.Modules, Progress: os.Stderr,
+		Package: cfg.Package, Dir: cfg.Module, Modules: cfg.Modules, Release: image.Release, Progress: os.Stderr,
 	})
 	if err != nil {
 		stop()
@@ -192,7 +195,7 @@ func (r *Run) boot(flags *Flags, skip string) (*Guest, error) {
 				"SCHEDULES=" + r.cfg.Schedules, fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
 			},
 		},
-		Accel: r.cfg.Accel, CPUs: r.cfg.CPUs, MemoryMiB: r.cfg.MemoryMiB, Append: r.cfg.Append,
+		Accel: r.cfg.Accel, CPUs: r.cfg.CPUs, MemoryMiB: r.cfg.MemoryMiB, Append: r.cfg.Append, CommandLine: r.kernel.CommandLine,
 		Deadline: deadline,
 		Dir:      filepath.Join(r.cfg.Dir, fmt.Sprintf("vm-%d", len(r.guests)+1)),
 		Progress: os.Stderr,
@@ -312,6 +315,7 @@ func (r *Run) Count(ended string) {
 func (r *Run) Finish() *report.Run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	lacking := false // what may be a module
 	for _, g := range r.guests {
 		g.awaitOrKill(r.stop)
 		for _, left := range g.ClaimRest() {
@@ -323,7 +327,11 @@ func (r *Run) Finish() *report.Run {
 		if g.err != nil {
 			r.report.Errors = append(r.report.Errors, g.err.Error())
 		}
-		r.report.Release, r.report.Preemption = g.hello.Release, g.hello.Preemption
+		if g.hello.Release == "" {
+			lacking = true
+		} else {
+			r.report.Release, r.report.Preemption, r.report.Modules = g.hello.Release, g.hello.Preemption, g.hello.ModuleErrors
+		}
 		r.report.Accel, r.report.AccelReason = string(g.vm.Accel().Accel), g.vm.Accel().Reason
 	}
 	r.stop()
@@ -332,8 +340,12 @@ func (r *Run) Finish() *report.Run {
 	}
 	for _, p := range r.report.Promises() {
 		if p.Outcome == contract.NotRun && p.First != nil {
+			lacking = true
 			r.report.Errors = append(r.report.Errors, fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why))
 		}
+	}
+	if dir := modulesOf(r.cfg.Kernel, r.kernel.Release); lacking && r.cfg.Modules == "" && dir != "" {
+		r.report.Errors = append(r.report.Errors, "what the kernel lacks may be a module, and MODULES is not set: MODULES="+vm.Quote(dir))
 	}
 	r.report.Seconds = time.Since(r.report.Started).Seconds()
 	if err := r.log.close(); err != nil {

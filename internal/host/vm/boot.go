@@ -2,9 +2,11 @@ package vm
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/creack/pty"
 	"github.com/hugelgupf/vmtest/qemu"
 	"github.com/hugelgupf/vmtest/qemu/qevent"
+	"github.com/ringproof/ringproof/initramfs"
 	"github.com/ringproof/ringproof/internal/contract"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -57,12 +60,8 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 		return nil, err
 	}
 	b.console, b.monitor = console, monitor
-	common, err := vm.cfg.options(machine, vm.accel.Accel)
-	if err != nil {
-		return nil, err
-	}
 	o, err := qemu.OptionsFor(guestArch,
-		common,
+		vm.options(machine),
 		machine.device(qevent.EventChannel(contract.PortName, b.events)),
 		withFile(theirConsole, "-chardev", "pipe,id=console,path=/proc/self/fd/%d", "-serial", "chardev:console"),
 		withFile(theirMonitor, "-chardev", "socket,id=monitor,fd=%d", "-mon", "chardev=monitor,mode=control"),
@@ -101,19 +100,49 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 }
 
 // options are those that the VM and the command that reproduces it share.
-func (c *Config) options(machine Machine, accel Accel) (qemu.Fn, error) {
-	arg, err := c.Boot.KernelArg()
-	if err != nil {
-		return nil, err
-	}
-	args := append([]string{machine.kernelArgs(accel)}, c.Append...)
+func (vm *VM) options(machine Machine) qemu.Fn {
 	return qemu.All(
 		qemu.WithQEMUCommand(qemuCommand),
-		qemu.WithKernel(c.Kernel),
-		qemu.WithInitramfs(c.Initramfs),
-		qemu.WithAppendKernel(append(args, arg)...),
-		machine.options(accel, c.CPUs, c.MemoryMiB),
-	), nil
+		qemu.WithKernel(vm.cfg.Kernel),
+		qemu.WithInitramfs(vm.cfg.Initramfs),
+		qemu.WithAppendKernel(vm.commandLine(machine, vm.bootArg)),
+		machine.options(vm.accel.Accel, vm.cfg.CPUs, vm.cfg.MemoryMiB),
+	)
+}
+
+func (vm *VM) commandLine(machine Machine, bootArg string) string {
+	return strings.Join(append(append([]string{machine.kernelArgs(vm.accel.Accel)}, vm.cfg.Append...), bootArg), " ")
+}
+
+// fit sees to it that no machine's command line is longer than the kernel takes,
+// which would cut it off without a word: what does not fit of the Boot goes into
+// an image of this VM's own.
+func (vm *VM) fit() error {
+	over := func(bootArg string) int {
+		longest := 0
+		for _, machine := range []Machine{Microvm, Q35} {
+			longest = max(longest, len(vm.commandLine(machine, bootArg))+machine.adds())
+		}
+		return longest - vm.cfg.CommandLine
+	}
+	var err error
+	if vm.bootArg, err = vm.cfg.Boot.KernelArg(); err != nil || over(vm.bootArg) <= 0 {
+		return err
+	}
+	vm.bootArg = contract.BootFileArg
+	if n := over(vm.bootArg); n > 0 {
+		return fmt.Errorf("the kernel's command line would be %d bytes longer than the %d that this kernel takes: shorten APPEND", n, vm.cfg.CommandLine)
+	}
+	data, err := json.Marshal(vm.cfg.Boot)
+	if err != nil {
+		return fmt.Errorf("encode what the guest shall run: %w", err)
+	}
+	own := filepath.Join(vm.cfg.Dir, "initramfs.cpio")
+	if err := initramfs.Extend(vm.cfg.Initramfs, own, contract.BootFile, data); err != nil {
+		return err
+	}
+	vm.cfg.Initramfs = own
+	return nil
 }
 
 // withFile passes QEMU a file, whose number replaces %d in args.

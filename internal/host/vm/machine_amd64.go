@@ -74,6 +74,15 @@ func (m Machine) device(fn qemu.Fn) qemu.Fn {
 // earlyConsole makes a kernel print from its first moments on.
 const earlyConsole = "console=ttyS0 earlyprintk=ttyS0 panic=-1"
 
+// adds is how many bytes at most QEMU itself adds to the command line: microvm
+// says where each virtio device is (hw/i386/microvm.c).
+func (m Machine) adds() int {
+	if m == Microvm {
+		return len(" virtio_mmio.device=512@0xfeb00e00:12")
+	}
+	return 0
+}
+
 // kernelArgs is the kernel command line, but for what is to be run.
 func (m Machine) kernelArgs(accel Accel) string {
 	args := []string{

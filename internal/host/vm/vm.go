@@ -34,6 +34,10 @@ type Config struct {
 	MemoryMiB int
 	// Append are further arguments for the kernel.
 	Append []string
+	// CommandLine is the longest command line that the kernel takes, in
+	// bytes; 0 is x86's 2047 (arch/x86/include/asm/setup.h:
+	// COMMAND_LINE_SIZE, with the zero at its end).
+	CommandLine int
 
 	// Deadline ends the VM when it has run for so long; 0 is no limit.
 	Deadline time.Duration
@@ -63,6 +67,7 @@ type Config struct {
 const (
 	defaultCPUs      = 4
 	defaultMemoryMiB = 1024
+	defaultCmdline   = 2047
 	defaultBootTime  = time.Minute
 	defaultSilence   = 20 * time.Second
 )
@@ -91,6 +96,9 @@ func (c *Config) setDefaults() error {
 	if c.MemoryMiB == 0 {
 		c.MemoryMiB = defaultMemoryMiB
 	}
+	if c.CommandLine == 0 {
+		c.CommandLine = defaultCmdline
+	}
 	if c.BootTime == 0 {
 		c.BootTime = defaultBootTime
 	}
@@ -115,6 +123,7 @@ func (c *Config) setDefaults() error {
 // VM is a virtual machine that runs, or has ended.
 type VM struct {
 	cfg     Config
+	bootArg string // what tells the guest's init of cfg.Boot
 	accel   Choice
 	console *console
 	command string
@@ -150,6 +159,9 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 		return nil, err
 	}
 	vm := &VM{cfg: cfg, accel: accel, console: console, ended: make(chan struct{})}
+	if err := vm.fit(); err != nil {
+		return nil, errors.Join(err, console.close())
+	}
 	b, err := vm.start(ctx, machine)
 	if err != nil {
 		return nil, errors.Join(err, console.close())

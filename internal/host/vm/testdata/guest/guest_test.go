@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	cmdline, _ := os.ReadFile("/proc/cmdline")
-	if _, err := contract.ParseBoot(string(cmdline)); err != nil || os.Getppid() != 1 {
+	if _, err := contract.ParseBoot(string(cmdline), os.ReadFile); err != nil || os.Getppid() != 1 {
 		fmt.Fprintln(os.Stderr, "these tests kill the kernel: they run only in a VM of ringproof's")
 		os.Exit(2)
 	}
