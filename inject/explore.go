@@ -68,6 +68,10 @@ func (r *Result) Breach(c contract.Contract, s Schedule) (contract.Promise, stri
 		return contract.NoStall, r.Stalled
 	case !withQdisc && r.AsksToQueue > 0:
 		return contract.NoqueueDrops, fmt.Sprintf("a queue without a qdisc was stopped, and %d packets were freed for it", r.AsksToQueue)
+	case len(r.Books.Quiet) > 0 && withQdisc:
+		return contract.NoTailDrop, r.Books.Silent()
+	case len(r.Books.Quiet) > 0:
+		return contract.NoqueueDrops, r.Books.Silent()
 	case r.Wrong > 0 && withQdisc:
 		return contract.NoTailDrop, fmt.Sprintf("%d packets arrived twice, out of order or altered", r.Wrong)
 	case r.Wrong > 0:

@@ -317,6 +317,8 @@ func (r *Result) Broken() (contract.Promise, string) {
 	switch {
 	case r.Stalled != "":
 		return contract.NoStall, r.Stalled
+	case len(r.Books.Quiet) > 0:
+		return contract.NoTailDrop, r.Books.Silent()
 	case r.Wrong > 0:
 		return contract.NoTailDrop, fmt.Sprintf("%d packets arrived twice, out of order or altered", r.Wrong)
 	}

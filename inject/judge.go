@@ -65,12 +65,12 @@ func (r *Result) Decisive() bool { return r.Reached && !r.Late }
 // judge reads what is there, closes the books, and sees whether a fresh packet
 // arrives.
 func (s *Stage) judge(before account, result *Result, patience time.Duration) error {
-	drops := make(map[string]uint64)
-	left, err := s.settle(before, drops, patience)
+	lost := newLosses()
+	left, err := s.settle(before, lost, patience)
 	if err != nil {
 		return err
 	}
-	result.close(s.account().since(before), drops, left)
+	result.close(s.account().since(before), lost, left)
 	result.note(consumer, "has read all that comes")
 	if left > 0 {
 		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, patience)
@@ -82,11 +82,11 @@ func (s *Stage) judge(before account, result *Result, patience time.Duration) er
 		result.Stalled = fmt.Sprintf("a fresh packet could not be sent: %v", err)
 		return nil
 	}
-	stuck, err := s.settle(fresh, drops, patience)
+	stuck, err := s.settle(fresh, lost, patience)
 	if err != nil {
 		return err
 	}
-	result.close(s.account().since(before), drops, stuck)
+	result.close(s.account().since(before), lost, stuck)
 	switch {
 	case stuck > 0:
 		result.note(consumer, "has waited long enough")
@@ -98,18 +98,18 @@ func (s *Stage) judge(before account, result *Result, patience time.Duration) er
 }
 
 // close closes the books.
-func (r *Result) close(sum account, drops map[string]uint64, left int) {
-	r.Books, r.Wrong = sum.books(drops, left), sum.wrong
+func (r *Result) close(sum account, lost *losses, left int) {
+	r.Books, r.Wrong = sum.books(lost, left), sum.wrong
 	r.Unbalanced = r.Books.Balance()
-	r.AsksToQueue = drops["NOT_SPECIFIED@__dev_queue_xmit"]
+	r.AsksToQueue = lost.drops["NOT_SPECIFIED@__dev_queue_xmit"]
 }
 
 // settle reads until every packet since then is received, freed, or held by a
-// qdisc while nothing has moved for all the patience there is. It adds to drops,
+// qdisc while nothing has moved for all the patience there is. It adds to lost,
 // and returns what the qdisc holds. One that is nowhere is on its way, on
 // a CPU that does not run: it is given Patience to arrive.
-func (s *Stage) settle(since account, drops map[string]uint64, patience time.Duration) (left int, err error) {
-	var dropped uint64
+func (s *Stage) settle(since account, lost *losses, patience time.Duration) (left int, err error) {
+	before := lost.total
 	moved := time.Now()
 	quiet := false
 	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
@@ -121,7 +121,7 @@ func (s *Stage) settle(since account, drops map[string]uint64, patience time.Dur
 			moved = time.Now()
 		}
 		a := s.account().since(since)
-		if a.received+dropped >= a.born() {
+		if a.received+lost.total-before >= a.born() {
 			return 0, nil
 		}
 		// To ask the ledger costs more than a whole schedule. So only if the
@@ -131,12 +131,10 @@ func (s *Stage) settle(since account, drops map[string]uint64, patience time.Dur
 			if err != nil {
 				return 0, err
 			}
-			for key, n := range freed {
-				drops[key] += n
-				dropped += n
+			if lost.add(lost.drops, freed) {
 				moved = time.Now()
 			}
-			if a.received+dropped >= a.born() {
+			if a.received+lost.total-before >= a.born() {
 				return 0, nil
 			}
 		}
@@ -145,7 +143,18 @@ func (s *Stage) settle(since account, drops map[string]uint64, patience time.Dur
 			if left, err = s.qlen(); err != nil {
 				return 0, err
 			}
-			if a.received+dropped+uint64(left) >= a.born() || still > Patience {
+			missing := int64(a.born()) - int64(a.received+lost.total-before) - int64(left)
+			// What vhost-net's worker has consumed may not have arrived yet.
+			if missing > 0 && (s.card == nil || still > Patience) {
+				freed, err := s.freedQuietly(missing)
+				if err != nil {
+					return 0, err
+				}
+				if lost.add(lost.quiet, freed) {
+					return left, nil
+				}
+			}
+			if missing <= 0 || still > Patience {
 				return left, nil
 			}
 		}

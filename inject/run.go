@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
 )
@@ -159,15 +160,17 @@ func (r *Runner) Run(s Schedule, patience time.Duration) (*Result, error) {
 
 // Audit compares the counters of the device and its qdisc with what was freed in
 // all schedules on the stage: to do that after each would take longer than most
-// of them. The error says what does not agree.
-func (r *Runner) Audit() error {
+// of them. The error says what does not agree, and the paths are those of which it
+// is not known which counter counts them.
+func (r *Runner) Audit() (contract.Paths, error) {
 	if r.stage == nil {
-		return nil
+		return nil, nil
 	}
-	if err := r.stage.audit(); err != nil {
-		return errors.Join(err, r.closeStage())
+	unknown, err := r.stage.audit()
+	if err != nil {
+		err = errors.Join(err, r.closeStage())
 	}
-	return nil
+	return unknown, err
 }
 
 // tidy sees to it that what a broken queue still holds is in nobody's way.

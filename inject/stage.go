@@ -47,8 +47,9 @@ type Stage struct {
 	// victim is the producer that is held up; filler, second and fresh are
 	// the controller's. second goes past the qdisc.
 	victim, filler, second, fresh *traffic.Sender
-	// drops is what the ledger had seen when it was last asked.
-	drops map[string]uint64
+	// drops is what the ledger had seen when it was last asked, and quiet what
+	// it has found to be freed quietly.
+	drops, quiet map[string]uint64
 }
 
 // Sources of a stage's packets.
@@ -91,7 +92,7 @@ func NewStage(at Setting) (_ *Stage, err error) {
 	if s.link, err = traffic.LinkByName(s.dev.Name()); err != nil {
 		return nil, err
 	}
-	if s.ledger, err = ledger.Open(s.dev, ledger.Options{}); err != nil {
+	if s.ledger, err = ledger.Open(s.dev); err != nil {
 		return nil, err
 	}
 	length := 0
@@ -273,10 +274,11 @@ func (a account) since(b account) account {
 func (a account) born() uint64 { return a.offered - a.unborn }
 
 // audit compares what the counters of the device and its qdisc say of everything
-// that the stage has seen with what was freed.
-func (s *Stage) audit() error {
-	_, err := s.ledger.Books(*s.account().books(nil, 0))
-	return err
+// that the stage has seen with what was freed. It returns what it does not know
+// which counter counts.
+func (s *Stage) audit() (contract.Paths, error) {
+	books, err := s.ledger.Books(*s.account().books(new(losses), 0))
+	return books.Unknown, err
 }
 
 // freed returns what was dropped since it was last called, by "REASON@function".
@@ -289,14 +291,39 @@ func (s *Stage) freed() (map[string]uint64, error) {
 	for _, f := range freed {
 		now[f.Reason+"@"+f.Function] += f.Count
 	}
+	since := beyond(now, s.drops)
+	s.drops = now
+	return since, nil
+}
+
+// freedQuietly returns what was freed quietly since it was last called, if that
+// is why so many packets are nowhere. Nothing may move any more.
+func (s *Stage) freedQuietly(missing int64) (map[string]uint64, error) {
+	for _, n := range s.quiet {
+		missing += int64(n)
+	}
+	// That it does not add up is for the books to say.
+	now, err := s.ledger.Quiet(s.account().received, missing)
+	if mismatch := (*ledger.MismatchError)(nil); err != nil && !errors.As(err, &mismatch) {
+		return nil, err
+	}
+	if len(now) == 0 {
+		return nil, nil
+	}
+	since := beyond(now, s.quiet)
+	s.quiet = now
+	return since, nil
+}
+
+// beyond is by how much the counts are higher than they were.
+func beyond(now, before map[string]uint64) map[string]uint64 {
 	since := maps.Clone(now)
-	for key, n := range s.drops {
+	for key, n := range before {
 		if since[key] -= n; since[key] == 0 {
 			delete(since, key)
 		}
 	}
-	s.drops = now
-	return since, nil
+	return since
 }
 
 // qlen is how many packets the qdiscs hold.
@@ -311,10 +338,31 @@ func (s *Stage) requeues() (uint64, error) {
 	return uint64(tuntap.SumQdiscs(stats).Requeues), err
 }
 
+// losses are the packets of one schedule that were freed: as dropped, and
+// quietly.
+type losses struct {
+	drops, quiet map[string]uint64
+	// total of both.
+	total uint64
+}
+
+func newLosses() *losses {
+	return &losses{drops: make(map[string]uint64), quiet: make(map[string]uint64)}
+}
+
+// add adds to one of both, and says whether there was anything to add.
+func (l *losses) add(to, freed map[string]uint64) bool {
+	for key, n := range freed {
+		to[key] += n
+		l.total += n
+	}
+	return len(freed) > 0
+}
+
 // books is the account of one schedule.
-func (a account) books(drops map[string]uint64, left int) *contract.Books {
+func (a account) books(lost *losses, left int) *contract.Books {
 	return &contract.Books{
 		Offered: a.offered, Unborn: a.unborn, Refused: a.refused, Received: a.received,
-		Drops: drops, LeftQdisc: uint64(left),
+		Drops: lost.drops, Quiet: lost.quiet, LeftQdisc: uint64(left),
 	}
 }

@@ -103,6 +103,13 @@ func (r *replay) attr(t *testing.T, e run.Event) {
 		}
 		r.run.Verdict(v)
 		t.Attr(string(v.Promise), string(v.Outcome))
+	case contract.AttrUnknown:
+		var paths contract.Paths
+		if err := json.Unmarshal([]byte(e.Value), &paths); err != nil {
+			t.Errorf("the guest's unknown paths %q: %v", e.Value, err)
+			return
+		}
+		r.run.Unknown(paths)
 	case contract.AttrFinding:
 		var f contract.Finding
 		if err := json.Unmarshal([]byte(e.Value), &f); err != nil {

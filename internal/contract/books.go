@@ -29,6 +29,10 @@ type Books struct {
 	// Drops counts freed skbs of the device under test, by what the
 	// skb:kfree_skb tracepoint says: "REASON@function".
 	Drops map[string]uint64
+	// Quiet counts packets that were freed quietly: as delivered, by what the
+	// skb:consume_skb tracepoint says, though nobody received them:
+	// "consume_skb@function", or "consume_skb" where that is not known.
+	Quiet map[string]uint64 `json:",omitempty"`
 	// LeftRing and LeftQdisc are still queued when the run ends.
 	LeftRing, LeftQdisc uint64
 
@@ -43,7 +47,27 @@ type Books struct {
 	// DeviceTxDropped is the device's own tx_dropped counter, QdiscDropped
 	// and QdiscRequeues the sums over its qdiscs.
 	DeviceTxDropped, QdiscDropped, QdiscRequeues uint64
+	// Unknown are those keys of Drops that the ledger does not know, each
+	// with every counter that may be the one which counts them, given what
+	// the counters say.
+	Unknown Paths `json:",omitempty"`
 }
+
+// Paths says of ways to free a packet, "REASON@function", which counters may
+// count them.
+type Paths map[string][]Counter
+
+// Counter counts dropped packets.
+type Counter string
+
+const (
+	// TxDropped is the device's tx_dropped.
+	TxDropped Counter = "tx_dropped"
+	// QdiscDrops are those that the qdisc counts.
+	QdiscDrops Counter = "the qdisc's drops"
+	// NoCounter: nothing counts them.
+	NoCounter Counter = "nothing"
+)
 
 // FullRing is the part before "@" of a tail drop's key in Drops
 // (include/net/dropreason-core.h: SKB_DROP_REASON_FULL_RING).
@@ -61,12 +85,33 @@ func (b *Books) DropsFor(reason string) uint64 {
 }
 
 // Dropped sums Drops.
-func (b *Books) Dropped() uint64 {
-	var n uint64
-	for _, count := range b.Drops {
+func (b *Books) Dropped() uint64 { return sum(b.Drops) }
+
+// FreedQuietly sums Quiet.
+func (b *Books) FreedQuietly() uint64 { return sum(b.Quiet) }
+
+func sum(counts map[string]uint64) (n uint64) {
+	for _, count := range counts {
 		n += count
 	}
 	return n
+}
+
+// Silent is one line on the packets that were freed quietly; "" if none was.
+func (b *Books) Silent() string {
+	if len(b.Quiet) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d packets were freed quietly, as if they had been received: %s", b.FreedQuietly(), b.Offered, list(b.Quiet))
+}
+
+// list shows counts by name.
+func list(counts map[string]uint64) string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%s %d", key, counts[key]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Accepted is how many packets the sender was told were queued or sent;
@@ -75,7 +120,7 @@ func (b *Books) Accepted() int64 { return int64(b.Offered) - int64(b.Unborn+b.Re
 
 // Lost is how many of the accepted packets were freed on the way; negative
 // only in books that do not balance.
-func (b *Books) Lost() int64 { return int64(b.Dropped()) - int64(b.Refused) }
+func (b *Books) Lost() int64 { return int64(b.Dropped()+b.FreedQuietly()) - int64(b.Refused) }
 
 // Balance returns nil if every packet is accounted for, else an error that
 // shows both sides of each sentence that does not hold.
@@ -85,13 +130,17 @@ func (b *Books) Balance() error {
 		wrong = append(wrong, fmt.Sprintf("refused %d > offered %d", b.Unborn+b.Refused, b.Offered))
 	}
 	in := b.Offered - b.Unborn
-	out := b.Received + b.Dropped() + b.LeftRing + b.LeftQdisc
+	out := b.Received + b.Dropped() + b.FreedQuietly() + b.LeftRing + b.LeftQdisc
 	if in != out {
-		wrong = append(wrong, fmt.Sprintf("offered %d - unborn %d = %d, but received %d + dropped %d + left in ring %d + left in qdisc %d = %d",
-			b.Offered, b.Unborn, in, b.Received, b.Dropped(), b.LeftRing, b.LeftQdisc, out))
+		quietly := ""
+		if n := b.FreedQuietly(); n > 0 {
+			quietly = fmt.Sprintf("freed quietly %d + ", n)
+		}
+		wrong = append(wrong, fmt.Sprintf("offered %d - unborn %d = %d, but received %d + dropped %d + %sleft in ring %d + left in qdisc %d = %d",
+			b.Offered, b.Unborn, in, b.Received, b.Dropped(), quietly, b.LeftRing, b.LeftQdisc, out))
 	}
-	if b.Refused > b.Dropped() {
-		wrong = append(wrong, fmt.Sprintf("%d refused after an skb was made, but only %d skbs freed", b.Refused, b.Dropped()))
+	if freed := b.Dropped() + b.FreedQuietly(); b.Refused > freed {
+		wrong = append(wrong, fmt.Sprintf("%d refused after an skb was made, but only %d skbs freed", b.Refused, freed))
 	}
 	if b.Foreign != 0 {
 		wrong = append(wrong, fmt.Sprintf("%d packets arrived that no producer sent", b.Foreign))
@@ -108,11 +157,10 @@ func (b *Books) String() string {
 		b.Offered, b.Accepted(), b.Unborn+b.Refused,
 		b.Accepted(), b.Received, b.Lost(), b.LeftRing+b.LeftQdisc)
 	if len(b.Drops) > 0 {
-		var drops []string
-		for _, key := range slices.Sorted(maps.Keys(b.Drops)) {
-			drops = append(drops, fmt.Sprintf("%s %d", key, b.Drops[key]))
-		}
-		s += " (freed: " + strings.Join(drops, ", ") + ")"
+		s += " (freed: " + list(b.Drops) + ")"
+	}
+	if len(b.Quiet) > 0 {
+		s += " (freed quietly: " + list(b.Quiet) + ")"
 	}
 	return s
 }

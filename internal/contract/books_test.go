@@ -31,6 +31,22 @@ func TestBooksBalance(t *testing.T) {
 	}
 }
 
+func TestBooksNameWhatWasFreedQuietly(t *testing.T) {
+	b := balanced()
+	b.Received -= 4
+	b.Quiet = map[string]uint64{"consume_skb@tun_net_xmit": 3, "consume_skb@tun_do_read": 1}
+	if err := b.Balance(); err != nil {
+		t.Error(err)
+	}
+	if s := b.String(); !strings.Contains(s, "received 56 + lost 19 + left 5") || !strings.HasSuffix(s, " (freed quietly: consume_skb@tun_do_read 1, consume_skb@tun_net_xmit 3)") {
+		t.Errorf("have %q", s)
+	}
+	b.Received--
+	if err := b.Balance(); err == nil || !strings.Contains(err.Error(), "dropped 30 + freed quietly 4 + left") {
+		t.Errorf("have %v", err)
+	}
+}
+
 func TestBooksThatDoNotBalanceSayWhy(t *testing.T) {
 	for _, test := range []struct {
 		name   string

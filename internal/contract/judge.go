@@ -25,6 +25,16 @@ type Seen struct {
 	AsksToQueue int
 }
 
+// lost says that packets were lost without a trace in any counter and without
+// being called dropped, which no contract allows; "" if the books do not show
+// that.
+func (s *Seen) lost() string {
+	if s.BooksErr != nil {
+		return ""
+	}
+	return s.Books.Silent()
+}
+
 // undecidable reports what keeps s from deciding anything; "" if nothing does.
 func (s *Seen) undecidable() string {
 	switch {
@@ -50,6 +60,9 @@ func (s *Seen) uncounted() string {
 // NoTailDrop decides the promise of that name for a device with a qdisc.
 func (c Contract) NoTailDrop(s *Seen) (Outcome, string) {
 	if why := s.uncounted(); why != "" {
+		return Broken, why
+	}
+	if why := s.lost(); why != "" {
 		return Broken, why
 	}
 	if why := s.undecidable(); why != "" {
@@ -88,6 +101,9 @@ func (c Contract) NoqueueDrops(s *Seen) (Outcome, string) {
 		return Broken, fmt.Sprintf("a queue without a qdisc was stopped: the kernel logged %d times that the device asks to queue packet", s.AsksToQueue)
 	}
 	if why := s.uncounted(); why != "" {
+		return Broken, why
+	}
+	if why := s.lost(); why != "" {
 		return Broken, why
 	}
 	if why := s.undecidable(); why != "" {

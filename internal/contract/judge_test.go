@@ -8,6 +8,7 @@ import (
 func TestNoTailDrop(t *testing.T) {
 	clean := &Books{Offered: 100, Received: 100}
 	dropped := &Books{Offered: 100, Received: 93, Drops: map[string]uint64{"FULL_RING@tun_net_xmit": 7}, DeviceTxDropped: 7}
+	quiet := &Books{Offered: 100, Received: 89, Drops: dropped.Drops, DeviceTxDropped: 7, Quiet: map[string]uint64{"consume_skb@tun_net_xmit": 4}}
 	stops := func(n uint64) *uint64 { return &n }
 	for _, tt := range []struct {
 		name     string
@@ -28,6 +29,10 @@ func TestNoTailDrop(t *testing.T) {
 		{"rare-drop, within bounds", RareDrop, Seen{Books: dropped, Pressed: true, Overlap: 2, Stops: stops(7)}, Kept},
 		{"rare-drop, beyond bounds", RareDrop, Seen{Books: dropped, Pressed: true, Overlap: 2, Stops: stops(6)}, Broken},
 		{"rare-drop, stops unknown", RareDrop, Seen{Books: dropped, Pressed: true, Overlap: 2}, Undecided},
+		{"a packet that is freed quietly is lost", RareDrop, Seen{Books: quiet, Pressed: true, Overlap: 2, Stops: stops(7)}, Broken},
+		{"whatever drops are expected", Stock, Seen{Books: quiet, Pressed: true}, Broken},
+		{"with and without pressure", Lossless, Seen{Books: quiet}, Broken},
+		{"if the books are true", Lossless, Seen{Books: quiet, BooksErr: errors.New("x"), Pressed: true}, Undecided},
 		{"opt-in without the flag is stock", OptIn, Seen{Books: dropped, Pressed: true, Overlap: 1}, Kept},
 		{"opt-in with the flag is not", OptIn, Seen{Books: dropped, Pressed: true, Overlap: 1, Backpressure: true}, Broken},
 	} {
@@ -52,6 +57,7 @@ func TestNoqueueDrops(t *testing.T) {
 		{"a stopped queue, whatever the books say", Seen{Books: dropped, BooksErr: errors.New("x"), AsksToQueue: 1}, Broken},
 		{"a drop that is not counted", Seen{Books: &Books{Offered: 100, Received: 93, Drops: dropped.Drops, DeviceTxDropped: 6}, BooksErr: errors.New("x"), Pressed: true}, Broken},
 		{"no pressure", Seen{Books: dropped}, Undecided},
+		{"a packet that is freed quietly", Seen{Books: &Books{Offered: 100, Received: 89, Drops: dropped.Drops, DeviceTxDropped: 7, Quiet: map[string]uint64{"consume_skb": 4}}, Pressed: true}, Broken},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, c := range []Contract{Stock, Lossless, RareDrop, OptIn} {

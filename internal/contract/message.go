@@ -147,6 +147,8 @@ const (
 	AttrVerdict = "ringproof.verdict"
 	// AttrFinding carries a Finding.
 	AttrFinding = "ringproof.finding"
+	// AttrUnknown carries Paths that the ledger does not know.
+	AttrUnknown = "ringproof.unknown"
 	// AttrMarked says that the test writes MarkBegin and MarkEnd.
 	AttrMarked = "ringproof.marked"
 )

@@ -196,7 +196,9 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 // audit adds what the counters of the device and its qdisc do not agree with.
 func (x *exploration) audit(t *testing.T, unbalanced []error) []error {
 	t.Helper()
-	if err := x.runner.Audit(); err != nil {
+	unknown, err := x.runner.Audit()
+	unknownPaths(t, unknown)
+	if err != nil {
 		t.Error(err)
 		unbalanced = append(unbalanced, err)
 	}

@@ -83,7 +83,7 @@ func (r *rig) open() (err error) {
 	if r.link, err = traffic.LinkByName(r.dev.Name()); err != nil {
 		return err
 	}
-	if r.ledger, err = ledger.Open(r.dev, ledger.Options{}); err != nil {
+	if r.ledger, err = ledger.Open(r.dev); err != nil {
 		return err
 	}
 	r.t.Cleanup(func() { r.closing(r.ledger.Close()) })
@@ -254,8 +254,8 @@ func (r *rig) press() {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		// Two witnesses, either of which a driver may fail to tell.
-		if r.tailDrops() > 0 || device.TxDropped > 0 {
+		// Three witnesses, any of which a driver may fail to tell.
+		if r.tailDrops() > 0 || device.TxDropped > 0 || r.freedQuietly() {
 			r.pressed = true
 			return
 		}
@@ -291,6 +291,21 @@ func (r *rig) tailDrops() (n uint64) {
 		}
 	}
 	return n
+}
+
+// freedQuietly says whether more skbs were freed as delivered than the consumer,
+// which sleeps, has read. Of vhost-net that cannot be told yet: it consumes what
+// is read later.
+func (r *rig) freedQuietly() bool {
+	consumed, err := r.ledger.Consumed()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var n uint64
+	for _, f := range consumed {
+		n += f.Count
+	}
+	return r.cfg.readers.Vhost == nil && n > r.consumer.Received()
 }
 
 // race lets the consumer read, while the sources go on, until so many packets
@@ -336,14 +351,13 @@ func (r *rig) decide() {
 // seen closes the books and reads the kernel's log.
 func (r *rig) seen() *contract.Seen {
 	r.t.Helper()
-	var known contract.Books
-	r.counts().Enter(&known)
-	for _, s := range r.senders {
-		s.Counts().Enter(&known)
+	books, received, err := r.books()
+	if len(books.Quiet) > 0 {
+		// What was consumed may have been on its way to the consumer.
+		time.Sleep(inject.Patience)
+		books, received, err = r.books()
 	}
-	received := r.consumer.Report()
-	received.Enter(&known)
-	books, err := r.ledger.Books(known)
+	unknownPaths(r.t, books.Unknown)
 	if err != nil || books.Duplicated+books.Reordered+books.Corrupted+books.Foreign > 0 {
 		r.t.Logf("%v\n%v", books, received)
 	}
@@ -369,6 +383,20 @@ func (r *rig) seen() *contract.Seen {
 	return seen
 }
 
+// books closes the books.
+func (r *rig) books() (*contract.Books, *traffic.Report, error) {
+	r.t.Helper()
+	var known contract.Books
+	r.counts().Enter(&known)
+	for _, s := range r.senders {
+		s.Counts().Enter(&known)
+	}
+	received := r.consumer.Report()
+	received.Enter(&known)
+	books, err := r.ledger.Books(known)
+	return books, received, err
+}
+
 // verdict reports what was found out about a promise, and fails the test
 // unless it was kept.
 func (r *rig) verdict(p contract.Promise, outcome contract.Outcome, why string, books *contract.Books) {
@@ -391,6 +419,15 @@ func report(t *testing.T, v contract.Verdict) {
 		t.Log(text)
 	default:
 		t.Error(text)
+	}
+}
+
+// unknownPaths reports ways to free a packet of which it is not known what counts
+// them. The host shows each of them once.
+func unknownPaths(t *testing.T, paths contract.Paths) {
+	t.Helper()
+	if len(paths) > 0 {
+		attribute(t, contract.AttrUnknown, paths)
 	}
 }
 

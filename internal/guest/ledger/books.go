@@ -48,13 +48,16 @@ const settleTries = 200
 func (l *Ledger) settle() (readings, error) {
 	type all struct {
 		readings
-		freed map[freeKey]uint64
+		freed, consumed map[freeKey]uint64
 	}
 	look := func() (now all, err error) {
 		if now.readings, err = l.read(); err != nil {
 			return now, err
 		}
-		now.freed, err = l.freed.read()
+		if now.freed, err = l.freed.read(); err != nil {
+			return now, err
+		}
+		now.consumed, err = l.consumed.read()
 		// What others free, this very loop's netlink socket among them.
 		maps.DeleteFunc(now.freed, func(k freeKey, _ uint64) bool { return k.Ours == 0 })
 		return now, err
@@ -69,7 +72,7 @@ func (l *Ledger) settle() (readings, error) {
 		if err != nil {
 			return readings{}, err
 		}
-		if now.txDropped == last.txDropped && slices.Equal(now.qdiscs, last.qdiscs) && maps.Equal(now.freed, last.freed) {
+		if now.txDropped == last.txDropped && slices.Equal(now.qdiscs, last.qdiscs) && maps.Equal(now.freed, last.freed) && maps.Equal(now.consumed, last.consumed) {
 			return now.readings, nil
 		}
 		last = now
@@ -93,7 +96,9 @@ func (l *Ledger) Reconfigured() { l.reconfigured = true }
 //
 // The books are valid if the error is nil. Otherwise they are what was seen,
 // and the error is one for each sentence that does not hold: packets without
-// account, or two witnesses of the same drops that disagree.
+// account, or two witnesses of the same drops that disagree. That the ledger does
+// not know some way to free a packet makes them invalid only if no counter that it
+// may move lets the witnesses agree: see Books.Unknown.
 func (l *Ledger) Books(known contract.Books) (*contract.Books, error) {
 	books := known
 	now, err := l.settle()
@@ -106,7 +111,7 @@ func (l *Ledger) Books(known contract.Books) (*contract.Books, error) {
 	}
 	books.Drops = make(map[string]uint64)
 	for _, f := range freed {
-		books.Drops[f.Reason+"@"+f.Function] += f.Count
+		books.Drops[f.name()] += f.Count
 	}
 	books.LeftQdisc = uint64(tuntap.SumQdiscs(now.qdiscs).Qlen)
 	books.DeviceTxDropped = now.txDropped - l.opened.txDropped
@@ -121,7 +126,29 @@ func (l *Ledger) Books(known contract.Books) (*contract.Books, error) {
 	}
 	books.QdiscDropped, books.QdiscRequeues = uint64(sums.Drops), uint64(sums.Requeues)
 
-	errs := []error{books.Balance()}
-	errs = append(errs, disagreements(&books, freed, l.format.hasReason, replaced, l.reconfigured)...)
-	return &books, errors.Join(errs...)
+	missing := int64(books.Offered-books.Unborn) - int64(books.Received+books.Dropped()+books.LeftRing+books.LeftQdisc)
+	var errs []error
+	// Whatever arrived was read, however often, and whosever it is.
+	books.Quiet, err = l.Quiet(books.Received+books.Duplicated+books.Foreign, missing)
+	errs = append(errs, err, books.Balance())
+	counters := readout{books.DeviceTxDropped, books.QdiscDropped, replaced, l.reconfigured}
+	unknown, disagreements := counters.reconcile(freed, l.format.hasReason)
+	books.Unknown = unknown
+	return &books, errors.Join(append(errs, disagreements...)...)
+}
+
+// Quiet is how many packets were freed quietly since Open or Reset: by
+// skb:consume_skb, though nobody received them. The caller says how many
+// readers took, and how many are neither received nor dropped nor queued. All must
+// be quiet. A *MismatchError says that these are not as many as were freed quietly.
+func (l *Ledger) Quiet(received uint64, missing int64) (map[string]uint64, error) {
+	consumed, err := l.Consumed()
+	if err != nil {
+		return nil, err
+	}
+	unseen, err := l.consumed.missedSince()
+	if err != nil {
+		return nil, err
+	}
+	return quiet(consumed, received, missing, unseen)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -22,22 +21,14 @@ type Device interface {
 	QdiscStats() ([]tuntap.QdiscStats, error)
 }
 
-// Options for Open. The zero value is the default.
-type Options struct {
-	// Consumed also counts skbs that are freed as delivered
-	// (skb:consume_skb), to be read by Ledger.Consumed. It costs every
-	// packet that a reader takes the run of an eBPF program.
-	Consumed bool
-}
-
 // Ledger counts the freed skbs of one device and keeps its account.
 type Ledger struct {
 	dev     Device
 	format  *format
 	symbols symbols.Table
-	freed   counter
-	// consumed.counts is nil without Options.Consumed.
-	consumed counter
+	// freed counts what is freed as dropped, consumed what is freed as
+	// delivered.
+	freed, consumed counter
 	// opened is how the device's own counters stood at Open or Reset.
 	opened readings
 	// reconfigured is set by Reconfigured.
@@ -51,6 +42,9 @@ type Ledger struct {
 // those that are not there, and takes out the others. A note that stays, because
 // the second was interrupted before it came to it, is known for what it is by
 // the first being at work: then it cannot have counted what interrupted it.
+//
+// Deliveries are counted by one program, for they are many, and that some may be
+// missed matters little: see quiet.
 //
 // An interrupt of an interrupt could find both at work, but hard interrupts leave
 // the freeing of skbs to softirqs (net/core/dev.c: dev_kfree_skb_irq_reason).
@@ -69,7 +63,7 @@ type counter struct {
 // Close the ledger when done, else the programs stay attached.
 //
 // What the kernel lacks is a *tuntap.MissingError that names the option.
-func Open(dev Device, opts Options) (_ *Ledger, err error) {
+func Open(dev Device) (_ *Ledger, err error) {
 	l := &Ledger{dev: dev}
 	defer func() {
 		if err != nil {
@@ -89,17 +83,15 @@ func Open(dev Device, opts Options) (_ *Ledger, err error) {
 		return nil, err
 	}
 	freed := tracepoint{name: "kfree_skb", hasLocation: true, hasReason: l.format.hasReason}
-	if err := l.freed.start(freed, found); err != nil {
+	if err := l.freed.start(freed, found, false); err != nil {
 		return nil, err
 	}
-	if opts.Consumed {
-		consumed, err := consumeTracepoint()
-		if err != nil {
-			return nil, err
-		}
-		if err := l.consumed.start(consumed, found); err != nil {
-			return nil, err
-		}
+	consumed, err := consumeTracepoint()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.consumed.start(consumed, found, true); err != nil {
+		return nil, err
 	}
 	return l, l.Reset()
 }
@@ -108,14 +100,20 @@ func (l *Ledger) counters() []*counter {
 	return []*counter{&l.freed, &l.consumed}
 }
 
-func (c *counter) start(tp tracepoint, dev *netDevice) (err error) {
+// start begins to count, with both programs or with the first only.
+func (c *counter) start(tp tracepoint, dev *netDevice, only bool) (err error) {
 	if c.counts, err = newCounts(); err != nil {
 		return err
 	}
-	if c.seen, c.busy, err = newTurns(); err != nil {
-		return err
+	if !only {
+		if c.seen, c.busy, err = newTurns(); err != nil {
+			return err
+		}
 	}
 	for i, second := range []bool{false, true} {
+		if second && only {
+			return nil
+		}
 		if c.progs[i], err = countProgram(tp, dev, c, second); err != nil {
 			return err
 		}
@@ -155,9 +153,6 @@ func (l *Ledger) Reset() error {
 }
 
 func (c *counter) reset() (err error) {
-	if c.counts == nil {
-		return nil
-	}
 	// In this order: see since.
 	if c.base, err = c.read(); err != nil {
 		return err
@@ -191,18 +186,20 @@ func (c *counter) misses() (uint64, error) {
 	return stats.RecursionMisses, nil
 }
 
+// missedSince are the misses since Open or Reset.
+func (c *counter) missedSince() (uint64, error) {
+	n, err := c.misses()
+	return n - c.missed, err
+}
+
 // since returns the counts since Open or Reset.
 func (c *counter) since() (map[freeKey]uint64, error) {
-	if c.counts == nil {
-		return nil, nil
-	}
-	misses, err := c.misses()
+	misses, err := c.missedSince()
 	if err != nil {
 		return nil, err
 	}
-	misses -= c.missed
 	now, err := c.read()
-	if err == nil && now[caughtKey]-c.base[caughtKey] < misses {
+	if err == nil && c.seen != nil && now[caughtKey]-c.base[caughtKey] < misses {
 		// The second program may be at work still: it runs with preemption
 		// disabled.
 		rcu.Synchronize()
@@ -214,7 +211,7 @@ func (c *counter) since() (map[freeKey]uint64, error) {
 	if lost := now[lostKey] - c.base[lostKey]; lost != 0 {
 		return nil, fmt.Errorf("%d freed skbs were not counted: more than %d places freed some", lost, maxKeys)
 	}
-	if caught := now[caughtKey] - c.base[caughtKey]; caught < misses {
+	if caught := now[caughtKey] - c.base[caughtKey]; c.seen != nil && caught < misses {
 		return nil, fmt.Errorf("%d freed skbs, of this device or another, were not counted: an interrupt freed them while its CPU was counting another", misses-caught)
 	}
 	delete(now, caughtKey)
@@ -226,12 +223,14 @@ func (c *counter) since() (map[freeKey]uint64, error) {
 	return now, nil
 }
 
-// Freed is how many skbs of the device one function freed for one reason.
+// Freed is how many skbs of the device were freed at one place for one reason.
 type Freed struct {
 	Reason string // as in SKB_DROP_REASON_*, or its number; "" if consumed
 	// Function that freed; " [module]" follows if it is in one.
 	Function string
-	Count    uint64
+	// Site is the address that the function's call returns to.
+	Site  uint64
+	Count uint64
 }
 
 // Freed returns what was freed as dropped (skb:kfree_skb) since Open or Reset,
@@ -241,33 +240,28 @@ func (l *Ledger) Freed() ([]Freed, error) {
 	return l.named(counts, l.format.name), err
 }
 
-// Consumed returns what was freed as delivered (skb:consume_skb). What a
-// reader has taken is freed by the driver's read function; any other function
-// got rid of a packet without calling it a drop. It needs Options.Consumed.
+// Consumed returns what was freed as delivered (skb:consume_skb) since Open or
+// Reset; Function is "" if the kernel does not say where. It may be a few less
+// than there were.
 func (l *Ledger) Consumed() ([]Freed, error) {
-	if l.consumed.counts == nil {
-		return nil, errors.New("consumed skbs were not counted: Options.Consumed was not set")
-	}
 	counts, err := l.consumed.since()
 	return l.named(counts, func(uint32) string { return "" }), err
 }
 
-// named adds up the addresses within each function.
+// named names reasons and functions.
 func (l *Ledger) named(counts map[freeKey]uint64, reason func(uint32) string) []Freed {
-	sums := make(map[Freed]uint64)
+	var freed []Freed
 	for key, n := range counts {
-		function := l.symbols.Caller(key.Location)
+		var function string
+		if key.Location != 0 {
+			function = l.symbols.Caller(key.Location)
+		}
 		if key.Ours == 1 || deferredByQdisc(function) {
-			sums[Freed{Reason: reason(key.Reason), Function: function}] += n
+			freed = append(freed, Freed{Reason: reason(key.Reason), Function: function, Site: key.Location, Count: n})
 		}
 	}
-	var freed []Freed
-	for _, f := range slices.Collect(maps.Keys(sums)) {
-		f.Count = sums[f]
-		freed = append(freed, f)
-	}
 	slices.SortFunc(freed, func(a, b Freed) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Function, b.Function), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Site, b.Site))
 	})
 	return freed
 }

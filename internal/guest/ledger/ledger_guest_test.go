@@ -16,7 +16,7 @@ import (
 )
 
 // open makes a device and its ledger.
-func open(t *testing.T, cfg tuntap.Config, opts Options) (*tuntap.Device, *Ledger) {
+func open(t *testing.T, cfg tuntap.Config) (*tuntap.Device, *Ledger) {
 	t.Helper()
 	if os.Getenv("RINGPROOF_GUEST") == "" {
 		t.Skip("makes network devices: runs in the VM only (RINGPROOF_GUEST is not set)")
@@ -25,7 +25,7 @@ func open(t *testing.T, cfg tuntap.Config, opts Options) (*tuntap.Device, *Ledge
 	if err == nil {
 		t.Cleanup(func() { dev.Close() })
 		var l *Ledger
-		if l, err = Open(dev, opts); err == nil {
+		if l, err = Open(dev); err == nil {
 			t.Cleanup(func() { l.Close() })
 			return dev, l
 		}
@@ -101,7 +101,7 @@ func drain(t *testing.T, dev *tuntap.Device, quiet time.Duration) uint64 {
 func TestTailDropsAreExactAcrossCPUs(t *testing.T) {
 	for _, path := range []traffic.Path{traffic.PacketSocket, traffic.PacketBypass, traffic.UDPSocket} {
 		t.Run(path.String(), func(t *testing.T) {
-			dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}}, Options{})
+			dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
 			start := time.Now()
 			known := send(t, dev, path, 4, 10000)
 			took := time.Since(start)
@@ -122,7 +122,7 @@ func TestTailDropsAreExactAcrossCPUs(t *testing.T) {
 }
 
 func TestTailDropsOfPktgenAreExactAcrossCPUs(t *testing.T) {
-	dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16)}, Options{})
+	dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16)})
 	link, err := traffic.LinkByName(dev.Name())
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func TestBooksBalanceWithEachQdisc(t *testing.T) {
 			if qdisc.Kind == tuntap.MQ {
 				cfg.Queues = 4
 			}
-			dev, l := open(t, cfg, Options{})
+			dev, l := open(t, cfg)
 			known := send(t, dev, traffic.PacketSocket, 4, 2000)
 
 			// What is still queued, then what has arrived in the end.
@@ -201,8 +201,8 @@ func TestBooksBalanceWithEachQdisc(t *testing.T) {
 }
 
 func TestOtherDevicesAreNotCounted(t *testing.T) {
-	quiet, l := open(t, tuntap.Config{Mode: tuntap.TUN}, Options{})
-	loud, ledgerOfLoud := open(t, tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(1), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}}, Options{})
+	quiet, l := open(t, tuntap.Config{Mode: tuntap.TUN})
+	loud, ledgerOfLoud := open(t, tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(1), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
 	known := send(t, loud, traffic.PacketSocket, 4, 1000)
 	known.Received = drain(t, loud, 50*time.Millisecond)
 	if books, err := ledgerOfLoud.Books(known); err != nil || books.Dropped() != 3999 {
@@ -227,7 +227,7 @@ func TestLossesThatNoCounterShows(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			dev, l := open(t, tuntap.Config{Mode: tuntap.TUN, MultiQueue: true, TxQueueLen: ringOf(100), Qdisc: test.qdisc}, Options{})
+			dev, l := open(t, tuntap.Config{Mode: tuntap.TUN, MultiQueue: true, TxQueueLen: ringOf(100), Qdisc: test.qdisc})
 			l.Reconfigured()
 			known := send(t, dev, traffic.PacketSocket, 2, 40)
 			if err := test.lose(dev); err != nil {
@@ -249,7 +249,7 @@ func TestLossesThatNoCounterShows(t *testing.T) {
 }
 
 func TestDeliveriesAreConsumedByTheReader(t *testing.T) {
-	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN}, Options{Consumed: true})
+	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN})
 	known := send(t, dev, traffic.PacketSocket, 2, 100)
 	known.Received = drain(t, dev, 50*time.Millisecond)
 	if _, err := l.Books(known); err != nil {
@@ -265,13 +265,47 @@ func TestDeliveriesAreConsumedByTheReader(t *testing.T) {
 	}
 }
 
+// TestClonesAreNoPackets: a packet socket that listens to the device gets a clone
+// of each packet.
+func TestClonesAreNoPackets(t *testing.T) {
+	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN})
+	const all = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL&0xff<<8 // in network order
+	tap, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(tap)
+	if err := unix.Bind(tap, &unix.SockaddrLinklayer{Protocol: all, Ifindex: dev.Ifindex()}); err != nil {
+		t.Fatal(err)
+	}
+	known := send(t, dev, traffic.PacketSocket, 1, 100)
+	known.Received = drain(t, dev, 50*time.Millisecond)
+	clones, buf := 0, make([]byte, 2048)
+	for {
+		if _, _, err := unix.Recvfrom(tap, buf, 0); err != nil {
+			break
+		}
+		clones++
+	}
+	books, err := l.Books(known)
+	consumed, consumedErr := l.Consumed()
+	t.Log(clones, consumed, consumedErr)
+	if err != nil || len(books.Quiet) > 0 || clones != 100 {
+		t.Errorf("100 packets and 100 clones were received: have %d clones, %v, %v", clones, books, err)
+	}
+	known.Offered++
+	if books, err := l.Books(known); err == nil || len(books.Quiet) > 0 {
+		t.Errorf("one packet is nowhere, and no clone explains that: have %v, %v", books, err)
+	}
+}
+
 // TestInterruptedCounts: interrupts free skbs of one device while their CPU counts
 // those of another, and all are counted.
 func TestInterruptedCounts(t *testing.T) {
 	const ring, rounds = 500, 100
 	// What comes out of the delay finds a ring without room.
-	late, _ := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(1), Qdisc: tuntap.Qdisc{Kind: tuntap.Netem, Delay: 2 * time.Millisecond, Limit: 10000}}, Options{})
-	purged, l := open(t, tuntap.Config{Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: ringOf(ring), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}}, Options{})
+	late, _ := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(1), Qdisc: tuntap.Qdisc{Kind: tuntap.Netem, Delay: 2 * time.Millisecond, Limit: 10000}})
+	purged, l := open(t, tuntap.Config{Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: ringOf(ring), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
 	l.Reconfigured()
 	runtime.LockOSThread() // and not unlocked: the thread ends with the test
 	var set unix.CPUSet
@@ -322,10 +356,28 @@ func TestInterruptedCounts(t *testing.T) {
 }
 
 func TestABookWithAHoleDoesNotBalance(t *testing.T) {
-	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN}, Options{})
+	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN})
 	known := send(t, dev, traffic.PacketSocket, 1, 10)
-	known.Received = drain(t, dev, 50*time.Millisecond) - 1
+	known.Received = drain(t, dev, 50*time.Millisecond)
+	known.Offered++
 	if books, err := l.Books(known); err == nil {
 		t.Errorf("one packet is gone without trace, and the books balance: %v", books)
+	}
+}
+
+func TestWhatIsFreedQuietlyIsNamed(t *testing.T) {
+	dev, l := open(t, tuntap.Config{Mode: tuntap.TUN})
+	known := send(t, dev, traffic.PacketSocket, 1, 10)
+	// Of what nobody has received, the reader has freed one as if somebody had.
+	known.Received = drain(t, dev, 50*time.Millisecond) - 1
+	books, err := l.Books(known)
+	t.Log(books)
+	if err != nil || books.FreedQuietly() != 1 {
+		t.Errorf("one was freed quietly: have %v, %v", books, err)
+	}
+	for key := range books.Quiet {
+		if !strings.HasPrefix(key, "consume_skb@tun_") {
+			t.Errorf("freed by %s", key)
+		}
 	}
 }

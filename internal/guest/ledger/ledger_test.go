@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +91,9 @@ func TestPathOfFreed(t *testing.T) {
 		{"NOT_SPECIFIED", "__rtnl_unlock", uncounted},
 		{"NOT_SPECIFIED", "pktgen_stop_device [pktgen]", uncounted},
 		{"NOT_SPECIFIED", "something_new", unknown},
+		{"SOMETHING_NEW", "__dev_queue_xmit", unknown},
+		{"QDISC_SOMETHING_NEW", "__dev_queue_xmit", unknown},
+		{"TC_EGRESS", "__dev_queue_xmit", unknown},
 	} {
 		if got := (Freed{Reason: test.reason, Function: test.function}).path(); got != test.want {
 			t.Errorf("%s@%s: have %v, want %v", test.reason, test.function, got, test.want)
@@ -96,17 +102,22 @@ func TestPathOfFreed(t *testing.T) {
 }
 
 func TestDisagreementsNameBothFigures(t *testing.T) {
-	tail := Freed{"FULL_RING", "tun_net_xmit", 10}
-	limit := Freed{"QDISC_DROP", "__dev_queue_xmit", 5}
-	purge := Freed{"NOT_SPECIFIED", "tun_queue_purge", 7}
-	strange := Freed{"NOT_SPECIFIED", "something_new", 3}
+	tail := Freed{Reason: "FULL_RING", Function: "tun_net_xmit", Count: 10}
+	limit := Freed{Reason: "QDISC_DROP", Function: "__dev_queue_xmit", Count: 5}
+	purge := Freed{Reason: "NOT_SPECIFIED", Function: "tun_queue_purge", Count: 7}
+	strange := Freed{Reason: "NOT_SPECIFIED", Function: "something_new", Count: 3}
+	burst := Freed{Reason: "QDISC_BURST_DROP", Function: "__dev_queue_xmit", Count: 100}
+	many := make([]Freed, maxUnknown+1)
+	for i := range many {
+		many[i] = Freed{Reason: "NOT_SPECIFIED", Function: "something_new", Site: uint64(i), Count: 1}
+	}
 	type counters struct{ device, qdisc uint64 }
 	for _, test := range []struct {
 		name                   string
 		freed                  []Freed
 		counters               counters
 		replaced, reconfigured bool
-		want                   []string // in the only error; nil if there is none
+		want                   []string // in the error; nil if there is none
 	}{
 		{"nothing", nil, counters{}, false, false, nil},
 		{"all counted", []Freed{tail, limit, purge}, counters{10, 5}, false, false, nil},
@@ -119,24 +130,111 @@ func TestDisagreementsNameBothFigures(t *testing.T) {
 		{"that is lawful while it is deactivated", []Freed{tail, limit}, counters{10, 4}, false, true, nil},
 		{"a qdisc's drop that nobody freed", []Freed{tail, limit}, counters{10, 6}, false, false, []string{"6 drops", "only 5"}},
 		{"a qdisc that was replaced cannot be asked", []Freed{tail, limit}, counters{10, 900}, true, false, nil},
-		{"one drop counted twice", []Freed{limit, strange}, counters{8, 1}, false, false, []string{"tx_dropped 8", "drops 1", "are 9", "only 8"}},
+		{"one drop counted twice", []Freed{limit}, counters{5, 1}, false, false, []string{"tx_dropped 5", "drops 1", "are 6", "only 5"}},
+		{"an unknown reason may be counted by nothing", []Freed{tail, limit, burst}, counters{10, 5}, false, false, nil},
+		{"or by the qdisc", []Freed{tail, limit, burst}, counters{10, 105}, false, false, nil},
+		{"two unknown reasons, each in its way", []Freed{tail, burst, strange}, counters{13, 100}, false, false, nil},
+		{"an unknown reason does not make up for tail drops that are not counted", []Freed{tail, burst}, counters{109, 0}, false, false, []string{"rose by 109", "only 10", "QDISC_BURST_DROP@__dev_queue_xmit 100"}},
+		{"not even if it was counted nowhere", []Freed{tail, burst}, counters{9, 0}, false, false, []string{"10 skbs", "9 only", "unknown paths"}},
+		{"one of two call sites counts", many[:2], counters{1, 0}, false, false, nil},
+		{"any of more than can be tried", many, counters{4, 3}, false, false, nil},
+		{"but not more than there are", many, counters{4, 6}, false, false, []string{"only 9 skbs"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			books := &contract.Books{DeviceTxDropped: test.counters.device, QdiscDropped: test.counters.qdisc}
-			errs := disagreements(books, test.freed, true, test.replaced, test.reconfigured)
+			counters := readout{test.counters.device, test.counters.qdisc, test.replaced, test.reconfigured}
+			_, errs := counters.reconcile(test.freed, true)
+			err := errors.Join(errs...)
 			if test.want == nil {
-				if len(errs) != 0 {
-					t.Errorf("false alarm: %v", errs)
+				if err != nil {
+					t.Errorf("false alarm: %v", err)
 				}
 				return
 			}
-			if len(errs) != 1 {
-				t.Fatalf("have %v, want one error", errs)
+			if err == nil {
+				t.Fatal("no error")
 			}
 			for _, want := range test.want {
-				if !strings.Contains(errs[0].Error(), want) {
-					t.Errorf("%q does not say %q", errs[0], want)
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
 				}
+			}
+		})
+	}
+}
+
+func TestUnknownPathsAreNamedWithTheirCounters(t *testing.T) {
+	tail := Freed{Reason: "FULL_RING", Function: "tun_net_xmit", Count: 10}
+	burst := Freed{Reason: "QDISC_BURST_DROP", Function: "__dev_queue_xmit", Count: 100}
+	other := Freed{Reason: "SOMETHING", Function: "something_new", Count: 100}
+	const burstPath, otherPath = "QDISC_BURST_DROP@__dev_queue_xmit", "SOMETHING@something_new"
+	nothing, device, qdisc := contract.NoCounter, contract.TxDropped, contract.QdiscDrops
+	for _, test := range []struct {
+		name  string
+		freed []Freed
+		r     readout
+		want  contract.Paths
+	}{
+		{"nothing is unknown", []Freed{tail}, readout{device: 10}, nil},
+		{"nothing counts it", []Freed{tail, burst}, readout{device: 10}, contract.Paths{burstPath: {nothing}}},
+		{"tx_dropped does", []Freed{tail, burst}, readout{device: 110}, contract.Paths{burstPath: {device}}},
+		{"the qdisc does", []Freed{tail, burst}, readout{device: 10, qdisc: 100}, contract.Paths{burstPath: {qdisc}}},
+		{"a replaced qdisc cannot be asked", []Freed{tail, burst}, readout{device: 10, qdisc: 3, replaced: true}, contract.Paths{burstPath: {nothing, qdisc}}},
+		{"one of two as large", []Freed{tail, burst, other}, readout{device: 110}, contract.Paths{burstPath: {nothing, device}, otherPath: {nothing, device}}},
+		{"no counter explains it", []Freed{tail, burst}, readout{device: 50}, contract.Paths{burstPath: nil}},
+		{"while a qdisc is deactivated", []Freed{tail, burst}, readout{device: 50, reconfigured: true}, contract.Paths{burstPath: {nothing, device, qdisc}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			paths, errs := test.r.reconcile(test.freed, true)
+			same := func(a, b []contract.Counter) bool {
+				a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+				return slices.Equal(a, b)
+			}
+			if !maps.EqualFunc(paths, test.want, same) {
+				t.Errorf("have %v (%v), want %v", paths, errs, test.want)
+			}
+		})
+	}
+}
+
+func TestQuietFrees(t *testing.T) {
+	read := Freed{Function: "tun_do_read [tun]", Count: 20}
+	xmit := Freed{Function: "tun_net_xmit [tun]", Count: 4}
+	tap := Freed{Function: "tpacket_rcv", Count: 24}
+	more := func(f Freed, n uint64) Freed { f.Count += n; return f }
+	for _, test := range []struct {
+		name     string
+		consumed []Freed
+		received uint64
+		missing  int64
+		unseen   uint64
+		want     map[string]uint64
+		err      string
+	}{
+		{"all were received", []Freed{read}, 20, 0, 0, nil, ""},
+		{"the transmit has freed some", []Freed{read, xmit}, 20, 4, 0, map[string]uint64{"consume_skb@tun_net_xmit [tun]": 4}, ""},
+		{"and nothing was received", []Freed{xmit}, 0, 4, 0, map[string]uint64{"consume_skb@tun_net_xmit [tun]": 4}, ""},
+		{"the reader has", []Freed{more(read, 3)}, 20, 3, 0, map[string]uint64{"consume_skb@tun_do_read [tun]": 3}, ""},
+		{"both have", []Freed{more(read, 3), xmit}, 20, 7, 0, map[string]uint64{"consume_skb@tun_do_read [tun]": 3, "consume_skb@tun_net_xmit [tun]": 4}, ""},
+		{"the kernel does not say who", []Freed{{Count: 24}}, 20, 4, 0, map[string]uint64{"consume_skb": 4}, ""},
+		{"a reader by another name", []Freed{{Function: "ring_read", Count: 20}, xmit}, 20, 4, 0, map[string]uint64{"consume_skb@tun_net_xmit [tun]": 4}, ""},
+		{"which of two is the reader is not known", []Freed{{Function: "a", Count: 20}, {Function: "b", Count: 30}}, 20, 30, 0, map[string]uint64{"consume_skb": 30}, ""},
+		{"clones", []Freed{read, tap}, 20, 0, 0, nil, ""},
+		{"clones, and a packet that is nowhere", []Freed{read, tap}, 20, 1, 0, nil, ""},
+		{"copies, and the originals freed", []Freed{read, more(xmit, 16)}, 20, 0, 0, nil, ""},
+		{"a packet that nobody freed", []Freed{read}, 20, 1, 0, nil, ""},
+		{"some that nobody freed", []Freed{read, xmit}, 20, 5, 0, nil, "5 packets are nowhere, but 4 more"},
+		{"more freed than are nowhere", []Freed{read, xmit}, 20, 3, 0, nil, "3 packets are nowhere, but 4 more"},
+		{"one was not seen", []Freed{read, xmit}, 20, 5, 1, map[string]uint64{"consume_skb@tun_net_xmit [tun]": 4, "consume_skb": 1}, ""},
+		{"one that was not seen explains nothing alone", []Freed{read}, 20, 1, 1, nil, ""},
+		{"too many packets", []Freed{read, xmit}, 20, -4, 0, nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			have, err := quiet(test.consumed, test.received, test.missing, test.unseen)
+			if !maps.Equal(have, test.want) {
+				t.Errorf("have %v, want %v", have, test.want)
+			}
+			if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+				t.Errorf("have %v, want %q", err, test.err)
 			}
 		})
 	}

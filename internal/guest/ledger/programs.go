@@ -165,10 +165,17 @@ func (c *counter) turn(second bool) asm.Instructions {
 	)
 }
 
-// countProgram is the first or the second that counts the events of tp in c.
+// countProgram is the first or the second that counts the events of tp in c; or
+// the only one, which counts no skbs but the device's own.
 func countProgram(tp tracepoint, dev *netDevice, c *counter, second bool) (*ebpf.Program, error) {
+	only := c.seen == nil
+	other := "key"
 	ins := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)}
-	ins = append(ins, c.turn(second)...)
+	if only {
+		other = "end"
+	} else {
+		ins = append(ins, c.turn(second)...)
+	}
 	ins = append(ins,
 		asm.LoadMem(asm.R3, asm.R6, arg(0), asm.DWord),
 		asm.Add.Imm(asm.R3, int32(dev.inSkb)),
@@ -180,7 +187,7 @@ func countProgram(tp tracepoint, dev *netDevice, c *counter, second bool) (*ebpf
 		asm.Mov.Imm(asm.R8, 0),
 		asm.LoadMem(asm.R1, asm.RFP, fpDev, asm.DWord),
 		asm.LoadImm(asm.R2, int64(dev.addr), asm.DWord),
-		asm.JNE.Reg(asm.R1, asm.R2, "key"),
+		asm.JNE.Reg(asm.R1, asm.R2, other),
 		asm.Mov.Imm(asm.R8, 1),
 		asm.Mov.Imm(asm.R7, 0).WithSymbol("key"),
 		asm.Mov.Imm(asm.R9, 0),
@@ -221,7 +228,7 @@ func countProgram(tp tracepoint, dev *netDevice, c *counter, second bool) (*ebpf
 		asm.Mov.Imm(asm.R1, 1).WithSymbol("add"),
 		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
 	)
-	if second {
+	if second || only {
 		ins = append(ins, asm.Mov.Imm(asm.R0, 0).WithSymbol("out"))
 	} else {
 		ins = append(ins,

@@ -5,6 +5,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,6 +48,10 @@ type Run struct {
 	Verdicts []contract.Verdict `json:"verdicts"`
 	// Findings are the interleavings that broke a promise.
 	Findings []contract.Finding `json:"findings,omitempty"`
+	// Unknown are the ways by which packets were freed and that no release of
+	// ringproof knows yet, each with those counters that may be the one which
+	// counts it: what every check allows.
+	Unknown contract.Paths `json:"unknown,omitempty"`
 	// Tests counts the leaves of the test tree by how they ended.
 	Tests Tests `json:"tests"`
 	// Errors are what went wrong other than a broken promise: a guest that
@@ -60,6 +65,35 @@ type Tests struct {
 	Passed  int `json:"passed"`
 	Failed  int `json:"failed"`
 	Skipped int `json:"skipped"`
+}
+
+// AddUnknown adds paths that a check came by and does not know.
+func (r *Run) AddUnknown(paths contract.Paths) {
+	if r.Unknown == nil {
+		r.Unknown = make(contract.Paths)
+	}
+	for path, counters := range paths {
+		if known, ok := r.Unknown[path]; ok {
+			counters = slices.DeleteFunc(slices.Clone(known), func(c contract.Counter) bool { return !slices.Contains(counters, c) })
+		}
+		r.Unknown[path] = counters
+	}
+}
+
+// unknown says of each path what counts it, as far as the checks agree.
+func (r *Run) unknown() (lines []string) {
+	for _, path := range slices.Sorted(maps.Keys(r.Unknown)) {
+		line := path + ": what counts them is not clear"
+		var counters []string
+		for _, c := range r.Unknown[path] {
+			counters = append(counters, string(c))
+		}
+		if len(counters) > 0 {
+			line = path + ": counted by " + strings.Join(counters, " or ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // Promise is what a run says about one promise.
@@ -153,6 +187,9 @@ func (r *Run) Text() string {
 	}
 	for _, m := range r.Modules {
 		fmt.Fprintf(&b, "\nnot loaded: module %s\n", m)
+	}
+	for _, path := range r.unknown() {
+		fmt.Fprintf(&b, "\nunknown path: packets were freed by %s\n", path)
 	}
 	for _, e := range r.Errors {
 		fmt.Fprintf(&b, "\nerror: %s\n", e)

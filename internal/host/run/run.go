@@ -214,6 +214,13 @@ func (r *Run) Verdict(v contract.Verdict) {
 	r.report.Verdicts = append(r.report.Verdicts, v)
 }
 
+// Unknown records ways to free a packet that are not known to the guest's ledger.
+func (r *Run) Unknown(paths contract.Paths) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.AddUnknown(paths)
+}
+
 // Finding records what breaks a promise, and returns what the guest cannot know:
 // the command that replays it, and where in the source it is, as far as VMLINUX
 // tells and it is at a place in particular.
