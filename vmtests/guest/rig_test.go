@@ -234,8 +234,11 @@ func (r *rig) counts() (sum traffic.Counts) {
 
 const (
 	// still is for how long nothing may have moved before a ring is believed
-	// to be full. A shaped qdisc here sends within a tenth of it.
-	still = 50 * time.Millisecond
+	// to be full. A shaped qdisc, which may hold packets while there is room, is
+	// given stillShaped: its next packet is due within a hundredth of it, but
+	// waits for a timer on a CPU that may be late.
+	still       = 50 * time.Millisecond
+	stillShaped = 10 * still
 	// pressure bounds how long it may take until a ring is full.
 	pressure = 10 * time.Second
 	// progress is how long nothing may arrive, while producers send, before
@@ -248,7 +251,10 @@ const (
 func (r *rig) press() {
 	r.t.Helper()
 	var taken uint64 // by the driver, as of since
-	since := time.Now()
+	since, patience := time.Now(), still
+	if r.cfg.qdisc.Shaped() {
+		patience = stillShaped
+	}
 	for deadline := time.Now().Add(pressure); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		device, err := r.dev.Stats()
 		if err != nil {
@@ -272,7 +278,7 @@ func (r *rig) press() {
 			taken, since = now, time.Now()
 		}
 		waiting := qdisc.Qlen > 0 || r.direct && counts.Accepted() > 0
-		if waiting && time.Since(since) > still {
+		if waiting && time.Since(since) > patience {
 			r.pressed = true
 			return
 		}
