@@ -19,6 +19,13 @@ const (
 	PacketBypass
 	// UDPSocket is a UDP socket, through routing and the qdisc.
 	UDPSocket
+	// XDPRedirect is an XDP program elsewhere that redirects frames to a tap
+	// device, straight into its ring. It says nothing of those that do not
+	// fit, so there must be room.
+	XDPRedirect
+	// XDPTransmit is an XDP program of the device's own, which turns around
+	// (XDP_TX) what is written to its queue. There must be room, too.
+	XDPTransmit
 )
 
 func (p Path) String() string {
@@ -29,6 +36,10 @@ func (p Path) String() string {
 		return "bypass"
 	case UDPSocket:
 		return "udp"
+	case XDPRedirect:
+		return "xdp-redirect"
+	case XDPTransmit:
+		return "xdp-tx"
 	}
 	return fmt.Sprintf("Path(%d)", int(p))
 }
@@ -51,6 +62,8 @@ type SenderConfig struct {
 	// of a short packet counts about 768). 0 keeps the default
 	// (net.core.wmem_default), which fits some 270 short packets in a qdisc.
 	SendBuffer int
+	// Queue is the descriptor to write to, of XDPTransmit.
+	Queue int
 }
 
 // Sender sends one packet at a time through a socket that never blocks. It is
@@ -59,6 +72,7 @@ type Sender struct {
 	link *Link
 	cfg  SenderConfig
 	fd   int
+	xdp  xdp
 	seq  uint64
 	// packet holds the next packet, of which built says whether it is there
 	// and flow on which flow it goes.
@@ -92,9 +106,14 @@ func NewSender(link *Link, cfg SenderConfig) (*Sender, error) {
 }
 
 func (s *Sender) open() (err error) {
-	if s.cfg.Path == UDPSocket {
+	switch s.cfg.Path {
+	case UDPSocket:
 		err = s.openUDP()
-	} else {
+	case XDPRedirect:
+		return s.openRedirect()
+	case XDPTransmit:
+		return s.openTransmit()
+	default:
 		err = s.openPacket()
 	}
 	if err != nil || s.cfg.SendBuffer == 0 {
@@ -225,10 +244,29 @@ func (s *Sender) count(c *Counts) {
 }
 
 func (s *Sender) send() error {
-	if s.cfg.Path == UDPSocket {
+	switch s.cfg.Path {
+	case UDPSocket:
 		return unix.Sendto(s.fd, s.packet, unix.MSG_DONTWAIT, &s.to)
+	case XDPRedirect:
+		return s.xdp.redirect(s.packet)
+	case XDPTransmit:
+		return transmit(s.cfg.Queue, s.packet)
 	}
 	return unix.Send(s.fd, s.packet, unix.MSG_DONTWAIT)
+}
+
+// SendElsewhere tries to send what Send would send next through another device,
+// from the same packet socket. It is not counted.
+func (s *Sender) SendElsewhere(to *Link) (Outcome, error) {
+	s.build()
+	switch err := unix.Sendto(s.fd, s.packet, unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: to.Index}); err {
+	case nil:
+		return Sent, nil
+	case unix.EAGAIN:
+		return Full, nil
+	default:
+		return Unsent, fmt.Errorf("send a packet of %d bytes through %s from a socket of %s: %w", len(s.packet), to.Name, s.link.Name, err)
+	}
 }
 
 // Reopen sends through a new socket from the next packet on: the old one is no
@@ -243,10 +281,11 @@ func (s *Sender) Reopen() error {
 
 // Close closes the socket; what it has in the qdisc stays there.
 func (s *Sender) Close() error {
+	err := s.xdp.close()
 	if s.fd < 0 {
-		return nil
+		return err
 	}
 	fd := s.fd
 	s.fd = -1
-	return unix.Close(fd)
+	return errors.Join(err, unix.Close(fd))
 }
