@@ -32,6 +32,83 @@ func TestNoStall(t *testing.T) {
 		r := newRig(t, rigConfig{mode: tuntap.TAP, queues: 2, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.MQ}, flags: flags}, contract.NoStall)
 		r.detachFull()
 	})
+	variants(t, "noqueue-while-stopped", func(t *testing.T, flags uint16) {
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, contract.NoStall)
+		r.takeQdisc()
+	})
+	variants(t, "dead-reader", func(t *testing.T, flags uint16) {
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, contract.NoStall)
+		r.senderMeetsDeadReader()
+	})
+}
+
+// senderMeetsDeadReader sends to a device that nobody reads from, through a
+// socket with the usual send buffer, until that is full: packets that a qdisc
+// holds are the sender's. Then the same socket cannot send to another device
+// either. How many it takes is logged. Once there is a reader, it goes on.
+func (r *rig) senderMeetsDeadReader() {
+	r.t.Helper()
+	other, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, Qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { r.closing(other.Close()) })
+	elsewhere, err := traffic.LinkByName(other.Name())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s, err := traffic.NewSender(r.link, traffic.SenderConfig{Path: traffic.PacketSocket, Source: 1})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { r.closing(s.Close()) })
+	r.senders = append(r.senders, s)
+	const most = 1000 // short packets: more than three send buffers
+	taken := 0
+	for ; taken < most; taken++ {
+		outcome, err := s.Send()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if outcome == traffic.Full {
+			break
+		}
+	}
+	toOther := func() traffic.Outcome {
+		outcome, err := s.SendElsewhere(elsewhere)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return outcome
+	}
+	r.t.Logf("nobody reads: the socket took %d packets of %d; then one to another device: %v", taken, most, toOther())
+	r.consumer.Resume()
+	if err := liveness.Settle(r.oracle()); err != nil {
+		r.t.Fatal(err)
+	}
+	if outcome := toOther(); outcome != traffic.Sent {
+		r.t.Errorf("everything was read, and the socket cannot send to another device: %v", outcome)
+	}
+	r.decide()
+}
+
+// takeQdisc puts noqueue in the place of a qdisc whose queue is stopped. The
+// driver is not told (net/sched/sch_generic.c: dev_deactivate_many), so that the
+// core would refuse what is sent now, and log that the device asks to queue it.
+// That ends when the consumer has woken the queue.
+func (r *rig) takeQdisc() {
+	r.t.Helper()
+	r.ledger.Reconfigured()
+	for range r.cfg.txQueue + 2 {
+		if _, err := r.fresh[0].Send(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if err := r.dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.Noqueue}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.consumer.Resume()
+	r.decide()
 }
 
 // detachFull detaches the first of two queues while its ring is full: the last
@@ -142,13 +219,20 @@ func (r *rig) oracle() liveness.Config {
 // liveness reports the verdict on no-stall.
 func (r *rig) liveness(stall *liveness.Stall, err error) {
 	r.t.Helper()
+	if stall != nil {
+		r.t.Log(stall)
+	}
+	outcome, why := stallVerdict(stall, err)
+	r.verdict(contract.NoStall, outcome, why, nil)
+}
+
+// stallVerdict is what the stall oracle's answer makes of no-stall.
+func stallVerdict(stall *liveness.Stall, err error) (contract.Outcome, string) {
 	switch {
 	case err != nil:
-		r.verdict(contract.NoStall, contract.Undecided, err.Error(), nil)
+		return contract.Undecided, err.Error()
 	case stall != nil:
-		r.t.Log(stall)
-		r.verdict(contract.NoStall, contract.Broken, stall.Error(), nil)
-	default:
-		r.verdict(contract.NoStall, contract.Kept, "the backlog went to 0, and a fresh packet arrived on each queue", nil)
+		return contract.Broken, stall.Error()
 	}
+	return contract.Kept, "the backlog went to 0, and a fresh packet arrived on each queue"
 }

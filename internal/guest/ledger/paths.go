@@ -35,6 +35,7 @@ var pathOf = map[string]path{
 	"drop_func": queueing, // codel, fq_codel
 
 	"tun_ptr_free":                   uncounted,
+	"__ptr_ring_swap_queue":          uncounted,
 	"tun_queue_purge":                uncounted,
 	"tun_device_event":               uncounted,
 	"tun_queue_resize":               uncounted,
