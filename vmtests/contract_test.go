@@ -17,6 +17,7 @@ func TestKernel(t *testing.T)           { inGuest(t) }
 func TestNoqueueDrops(t *testing.T)     { inGuest(t) }
 func TestNoStall(t *testing.T)          { inGuest(t) }
 func TestNoTailDrop(t *testing.T)       { inGuest(t) }
+func TestBackpressureFlag(t *testing.T) { inGuest(t) }
 func TestPairSchedules(t *testing.T)    { inGuest(t) }
 func TestSchedules(t *testing.T)        { inGuest(t) }
 func TestControlSchedules(t *testing.T) { inGuest(t) }

@@ -26,11 +26,16 @@ const (
 	// RequeueIntact: a packet that the driver refused, and that is queued
 	// again, is not altered by that.
 	RequeueIntact Promise = "requeue-intact"
+	// OptInFlag: whether a device stops its queues is what IFF_BACKPRESSURE
+	// says, which is reported alike wherever it can be read, and changes when
+	// Documentation/networking/tuntap.rst, section 3.4, says so, and at no
+	// other time. A kernel that does not offer the flag ignores it.
+	OptInFlag Promise = "opt-in-flag"
 )
 
 // Promises lists every promise in the order in which reports show them.
 func Promises() []Promise {
-	return []Promise{NoTailDrop, NoqueueDrops, NoStall, RequeueIntact}
+	return []Promise{NoTailDrop, NoqueueDrops, NoStall, RequeueIntact, OptInFlag}
 }
 
 // Contract names a set of expectations, one for each promise.

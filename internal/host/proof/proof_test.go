@@ -88,6 +88,7 @@ func TestWrong(t *testing.T) {
 	d.Bugs = []*Bug{b}
 	asReviewed := map[contract.Promise]contract.Outcome{
 		contract.NoTailDrop: contract.Kept, contract.NoqueueDrops: contract.Kept, contract.NoStall: contract.Broken, contract.RequeueIntact: contract.Kept,
+		contract.OptInFlag: contract.Kept,
 	}
 	for _, tt := range []struct {
 		name        string
