@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"github.com/ringproof/ringproof/internal/guest/lockdown"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,9 @@ type Pauser struct {
 // NewPauser loads the program. What the kernel lacks is a
 // *tuntap.MissingError.
 func NewPauser() (*Pauser, error) {
+	if err := lockdown.Reading(); err != nil {
+		return nil, err
+	}
 	p := &Pauser{rounds: maxRounds}
 	if err := loadPauseObjects(&p.objects, nil); err != nil {
 		return nil, pauseError(err)

@@ -18,6 +18,7 @@ func mountAll() (errs []error) {
 		{"sysfs", "/sys"},
 		{"tmpfs", "/tmp"},
 		{"debugfs", "/sys/kernel/debug"},
+		{"securityfs", "/sys/kernel/security"},
 		{"tracefs", "/sys/kernel/tracing"},
 	} {
 		if err := os.Mkdir(m.target, 0o755); err != nil && !errors.Is(err, os.ErrExist) {

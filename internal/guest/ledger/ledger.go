@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/ringproof/ringproof/internal/guest/lockdown"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/symbols"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
@@ -70,6 +71,9 @@ func Open(dev Device) (_ *Ledger, err error) {
 			err = errors.Join(fmt.Errorf("open the ledger of %s: %w", dev.Name(), err), l.Close())
 		}
 	}()
+	if err := lockdown.Reading(); err != nil {
+		return nil, err
+	}
 	if l.format, err = loadFormat(); err != nil {
 		return nil, err
 	}

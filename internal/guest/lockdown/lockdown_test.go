@@ -1,0 +1,16 @@
+package lockdown
+
+import "testing"
+
+func TestOnlyConfidentialityRefuses(t *testing.T) {
+	for text, refuses := range map[string]bool{
+		"[none] integrity confidentiality\n": false,
+		"none [integrity] confidentiality\n": false,
+		"none integrity [confidentiality]\n": true,
+		"[none] confidentiality\n":           false,
+	} {
+		if err := reading(text); (err != nil) != refuses {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
