@@ -15,6 +15,7 @@ import (
 
 	"github.com/hugelgupf/vmtest/guest"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/kmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,6 +53,10 @@ func main() {
 		// runs it wants to see the program on the terminal.
 		run(boot, os.Stderr)
 		return
+	}
+	// By this the host knows that the kernel has a console.
+	if err := kmsg.Write("<3>init: up\n"); err != nil {
+		complain(err)
 	}
 	port.Emit(contract.Event{Hello: hello(moduleErrors)})
 	silence := beat(port)

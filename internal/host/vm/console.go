@@ -205,6 +205,17 @@ func (c *console) awaitEnd(ctx context.Context, test string, nth int) bool {
 	})
 }
 
+// speakTime is how long the console may take to show the line that init wrote to
+// the kernel's log before it reported.
+const speakTime = 5 * time.Second
+
+// speaks says whether anything has come, once init has reported.
+func (c *console) speaks(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, speakTime)
+	defer cancel()
+	return c.await(ctx, func() bool { return c.boot.bytes > 0 })
+}
+
 // state is what is known of the current boot.
 func (c *console) state() (log bootLog, reports []Report, running string) {
 	c.mu.Lock()

@@ -71,8 +71,10 @@ func (m Machine) device(fn qemu.Fn) qemu.Fn {
 	}
 }
 
-// earlyConsole makes a kernel print from its first moments on.
-const earlyConsole = "console=ttyS0 earlyprintk=ttyS0 panic=-1"
+// earlyConsole makes a kernel print from its first moments on. "Linux version"
+// is at KERN_NOTICE, which is not shown by a kernel whose
+// CONFIG_CONSOLE_LOGLEVEL_DEFAULT is 4; the level counts from where it stands.
+const earlyConsole = "loglevel=7 console=ttyS0 earlyprintk=ttyS0 panic=-1"
 
 // adds is how many bytes at most QEMU itself adds to the command line: microvm
 // says where each virtio device is (hw/i386/microvm.c).

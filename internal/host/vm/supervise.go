@@ -86,6 +86,14 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 		}()
 	}
 
+	// refuse ends a guest that has reported, and cannot be used: nothing counts
+	// that it says.
+	refused := false
+	refuse := func(ending Ending, why string) {
+		killed, r.Why, refused = ending, why, true
+		b.kill()
+	}
+
 	silence := time.NewTimer(vm.cfg.BootTime)
 	defer silence.Stop()
 	var deadline <-chan time.Time
@@ -112,14 +120,18 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 			}
 			silence.Reset(vm.cfg.Silence)
 			switch {
-			case killed == WrongClock:
-				// Nothing counts that it says.
+			case refused:
 			case e.Hello != nil && tooFast(e.Hello.Uptime, time.Since(b.began)):
-				killed = WrongClock
-				r.Why = fmt.Sprintf("it says that it has been up for %v, %v after QEMU was started: on a busy host a kernel may mistake the pace of its clock; stop what else runs on this one",
-					e.Hello.Uptime.Round(time.Millisecond), time.Since(b.began).Round(time.Millisecond))
-				b.kill()
+				refuse(WrongClock, fmt.Sprintf("it says that it has been up for %v, %v after QEMU was started: on a busy host a kernel may mistake the pace of its clock; stop what else runs on this one",
+					e.Hello.Uptime.Round(time.Millisecond), time.Since(b.began).Round(time.Millisecond)))
+			case e.Hello != nil && b.machine == Microvm && e.Hello.CPUs < vm.cfg.CPUs:
+				refuse(NotBooted, fmt.Sprintf("the kernel finds %d of %d CPUs; for those of QEMU's microvm it needs CONFIG_X86_MPPARSE", e.Hello.CPUs, vm.cfg.CPUs))
+			case e.Hello != nil && !vm.console.speaks(ctx):
+				refuse(NotBooted, "init has reported, but the kernel prints nothing on the serial console, and so what it reports cannot be known: it needs CONFIG_SERIAL_8250_CONSOLE")
 			case e.Hello != nil:
+				if e.Hello.CPUs < vm.cfg.CPUs {
+					fmt.Fprintf(vm.cfg.Progress, "%s: the kernel uses %d of %d CPUs\n", b.machine, e.Hello.CPUs, vm.cfg.CPUs)
+				}
 				r.Hello, r.Boot = e.Hello, time.Since(b.began)
 				vm.console.up()
 				if vm.cfg.Vmlinux != "" && source.SameBuild(vm.cfg.Vmlinux, e.Hello.Notes) != nil {
@@ -175,8 +187,8 @@ func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
 	var status *exec.ExitError
 	failed := errors.As(b.err, &status)
 	switch {
-	case killed == WrongClock:
-		r.Ending = WrongClock
+	case r.Why != "": // the guest was refused
+		r.Ending = killed
 	case r.Exit != nil && r.Exit.Signal == "SIGKILL" && starved != nil:
 		r.Ending, r.Fatal = OutOfMemory, starved
 		r.Why = fmt.Sprintf("the kernel killed the program for want of memory; it has %d MiB", vm.cfg.MemoryMiB)
