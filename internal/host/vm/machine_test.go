@@ -65,6 +65,43 @@ func TestKernelWithout9P(t *testing.T) {
 	}
 }
 
+// TestKernelWithoutSerialConsole: said after the boot, and not by each test.
+func TestKernelWithoutSerialConsole(t *testing.T) {
+	t.Parallel()
+	g := startGuest(t.Context(), t, "TestPass", func(c *Config) {
+		c.Append = append(c.Append, "8250.nr_uarts=0")
+		c.OnHello = func(contract.Hello) { t.Error("a guest that cannot be used is told of") }
+	})
+	if r := g.end(t, NotBooted); !strings.Contains(r.Why, "CONFIG_SERIAL_8250_CONSOLE") || r.Hello != nil {
+		t.Errorf("why: %s, hello %+v", r.Why, r.Hello)
+	}
+}
+
+// TestCPUsThatAreMissing: q35 is tried if that may help.
+func TestCPUsThatAreMissing(t *testing.T) {
+	const smp = "#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1"
+	for _, tt := range []struct {
+		hello  contract.Hello
+		cpus   int
+		append string
+		want   bool
+	}{
+		{contract.Hello{CPUs: 1, Version: smp}, 4, "", true},
+		{contract.Hello{CPUs: 4, Version: smp}, 4, "", false},
+		{contract.Hello{CPUs: 2, Version: smp}, 4, "", false}, // CONFIG_NR_CPUS
+		{contract.Hello{CPUs: 1, Version: smp}, 1, "", false},
+		{contract.Hello{CPUs: 1, Version: "#1 PREEMPT"}, 4, "", false},
+		{contract.Hello{CPUs: 1, Version: smp}, 4, "maxcpus=1", false},
+		{contract.Hello{CPUs: 1, Version: smp}, 4, "nr_cpus=1", false},
+		{contract.Hello{CPUs: 1, Version: smp}, 4, "nosmp", false},
+	} {
+		c := Config{CPUs: tt.cpus, Append: strings.Fields(tt.append)}
+		if got := c.missesCPUs(&tt.hello); got != tt.want {
+			t.Errorf("%d of %d CPUs of %q with %q: %v", tt.hello.CPUs, tt.cpus, tt.hello.Version, tt.append, got)
+		}
+	}
+}
+
 func TestKernelThatPanicsAtBoot(t *testing.T) {
 	t.Parallel()
 	var told []Report

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -124,8 +125,8 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 			case e.Hello != nil && tooFast(e.Hello.Uptime, time.Since(b.began)):
 				refuse(WrongClock, fmt.Sprintf("it says that it has been up for %v, %v after QEMU was started: on a busy host a kernel may mistake the pace of its clock; stop what else runs on this one",
 					e.Hello.Uptime.Round(time.Millisecond), time.Since(b.began).Round(time.Millisecond)))
-			case e.Hello != nil && b.machine == Microvm && e.Hello.CPUs < vm.cfg.CPUs:
-				refuse(NotBooted, fmt.Sprintf("the kernel finds %d of %d CPUs; for those of QEMU's microvm it needs CONFIG_X86_MPPARSE", e.Hello.CPUs, vm.cfg.CPUs))
+			case e.Hello != nil && b.machine == Microvm && vm.cfg.missesCPUs(e.Hello):
+				refuse(NotBooted, fmt.Sprintf("the kernel finds one of %d CPUs: for those of QEMU's microvm it needs CONFIG_X86_MPPARSE", vm.cfg.CPUs))
 			case e.Hello != nil && !vm.console.speaks(ctx):
 				refuse(NotBooted, "init has reported, but the kernel prints nothing on the serial console, and so what it reports cannot be known: it needs CONFIG_SERIAL_8250_CONSOLE")
 			case e.Hello != nil:
@@ -179,6 +180,15 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 // tooFast says whether a guest's clock is, that long after QEMU was started.
 // One that is right is behind, whatever delays the guest or its messages.
 func tooFast(uptime, since time.Duration) bool { return uptime > since+since/4 }
+
+// missesCPUs says whether the guest has one CPU only, and nothing that was asked
+// for or compiled in tells why.
+func (c *Config) missesCPUs(h *contract.Hello) bool {
+	limited := slices.ContainsFunc(c.Append, func(arg string) bool {
+		return arg == "nosmp" || strings.HasPrefix(arg, "maxcpus=") || strings.HasPrefix(arg, "nr_cpus=")
+	})
+	return h.CPUs == 1 && c.CPUs > 1 && !limited && strings.Contains(h.Version, "SMP")
+}
 
 // conclude decides what the end of QEMU means.
 func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
