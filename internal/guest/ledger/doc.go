@@ -34,16 +34,31 @@
 //	pktgen_stop_device         pktgen has made it, and no queue took it  NOT_SPECIFIED    nothing
 //	sch_direct_xmit            never: the packet is requeued             -                requeues
 //
-// Functions that the compiler merged into a caller have the caller's name. One
-// that this package does not know may move any counter or none: the comparison
-// then allows for both.
+// Functions that the compiler merged into a caller have the caller's name.
 //
-// A packet that is freed as delivered (skb:consume_skb) is seen with
-// Options.Consumed. XDP frames are no skbs: tun_xdp_xmit raises tx_dropped for
-// one that does not fit, and the account says that the two disagree.
+// A reason or function that is not in the table may move any counter or none.
+// Which it is follows from the others: all that one call site frees is taken to
+// move tx_dropped, or the qdisc's drops, or nothing, and if one of these lets all
+// witnesses agree, the books are valid, and Books.Unknown names the path with
+// the counters that it may move. Linux 7.3 has one, QDISC_BURST_DROP in
+// __dev_queue_xmit, which nothing counts (net/core/dev.c: __dev_xmit_skb). A
+// FULL_RING drop is never unknown: tx_dropped must count it, whoever frees.
+//
+// The second witness is skb:consume_skb, for packets that are freed as delivered.
+// The reader does that with all that it has handed over. If packets are nowhere,
+// and exactly so many more were consumed than received, they were freed quietly:
+// lost, and not called dropped. Books.Quiet names the function, where the kernel
+// says it (Linux 6.3). One that calls a helper which is not inlined, such as
+// dev_consume_skb_any, has the helper's name. What is freed by __kfree_skb itself,
+// as kfree_skb_partial does, neither tracepoint shows: then the books do not
+// balance.
+//
+// XDP frames are no skbs: tun_xdp_xmit raises tx_dropped for one that does not
+// fit, and the account says that the two disagree.
 //
 // What is not an skb's last reference shows nowhere. pktgen keeps one of each
 // packet unless told otherwise by its flag !SHARED (Linux 6.7): it then frees
 // delivered and dropped ones alike. Clones, which an ETH_P_ALL socket gets of
-// each packet, are freed in addition.
+// each packet, are freed in addition; they do not count as quiet frees, for
+// nothing is missing then.
 package ledger
