@@ -7,7 +7,8 @@
 #              and the guest's readers, beside a loop in C
 # make proof   judge the designs and the planted bugs in patches/; what is done
 #              is not done again; SHARD=1/3 for a third of it
-# make soak    judge the sound designs N=100 times
+# make soak    judge the sound designs N=100 times; CONFIG=rt with that
+#              preemption model
 # make clean   forget the artifacts of past runs; kernels stay in the cache
 
 GO ?= go
@@ -47,7 +48,7 @@ proof: deps
 	$(RINGPROOF) proof $(if $(SHARD),-shard $(SHARD))
 
 soak: deps
-	$(RINGPROOF) soak $(if $(N),-n $(N))
+	$(RINGPROOF) soak $(if $(N),-n $(N)) $(CONFIG:%=-config %)
 
 bench: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m

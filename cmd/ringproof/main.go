@@ -20,7 +20,7 @@ const usage = `usage: ringproof COMMAND [ARGUMENT ...]
   check [-h]               build a kernel with and without a series, run the
                            contract on both, show them side by side
   proof [-h]               judge the designs and the planted bugs in patches/
-  soak [-n N]              judge the sound designs N times
+  soak [-h]                judge the sound designs N times
   bisect [-h]              judge a tree for git bisect run: exit status 0 is good,
                            1 bad, 125 cannot be built, booted or decided
   compare DIR [DIR ...]    show the artifacts of several runs side by side

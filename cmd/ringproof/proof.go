@@ -52,8 +52,10 @@ func prove(ctx context.Context, args []string) error {
 func soak(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof soak", flag.ContinueOnError)
 	n := flags.Int("n", 100, "how `often` each sound design is judged")
+	var fragments list
+	flags.Var(&fragments, "config", "`fragment` on top of base, such as rt; may be given several times")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
-	return proof.Soak(ctx, "patches", *n, os.Stdout)
+	return proof.Soak(ctx, "patches", fragments, *n, os.Stdout)
 }

@@ -11,10 +11,11 @@ import (
 	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
-// Soak judges each design that breaks nothing n times, in turns. Whatever is not kept, or
-// goes wrong, is a false alarm, and an error in the end; the artifacts of such
-// a run are named, those of the others removed.
-func Soak(ctx context.Context, patches string, n int, progress io.Writer) error {
+// Soak judges each design that breaks nothing n times, in turns, on kernels with
+// these configuration fragments. Whatever is not kept, or goes wrong, is a false
+// alarm, and an error in the end; the artifacts of such a run are named, those of
+// the others removed.
+func Soak(ctx context.Context, patches string, fragments []string, n int, progress io.Writer) error {
 	designs, err := Read(patches)
 	if err != nil {
 		return err
@@ -24,7 +25,7 @@ func Soak(ctx context.Context, patches string, n int, progress io.Writer) error 
 		if len(d.Broken) > 0 {
 			continue
 		}
-		if sound[d], err = kernel.Build(ctx, kernel.Spec{Series: d.Series}, progress); err != nil {
+		if sound[d], err = kernel.Build(ctx, kernel.Spec{Series: d.Series, Fragments: fragments}, progress); err != nil {
 			return err
 		}
 	}
