@@ -1,5 +1,6 @@
 # make check   the contract on a stock and on a patched kernel, side by side;
-#              KSRC=source SERIES=series.mbox for your own, SHORT=1 for seconds;
+#              KSRC=source SERIES=series.mbox for your own, V=2 for its
+#              version 2 where there are more, SHORT=1 for seconds;
 #              a source is a tree, a tar file, debian:7.3 or debian:sid
 # make test    everything: static checks, unit tests, the contract in VMs, and
 #              that the harness itself behaves
@@ -14,10 +15,16 @@
 GO ?= go
 RINGPROOF = $(GO) run ./cmd/ringproof
 
+# On the command line alone: in a kernel developer's environment, V says how
+# much make tells.
+ifeq ($(origin V),command line)
+VERSION = -v $(V)
+endif
+
 .PHONY: check test proof soak kernels bench deps clean
 
 check: deps
-	$(RINGPROOF) check $(if $(SHORT),-short)
+	$(RINGPROOF) check $(if $(SHORT),-short) $(VERSION)
 
 # The reference series breaks its promises in the tests that are left out, as
 # version 9 did; selftest sees to it that it does.

@@ -29,6 +29,7 @@ func bisect(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof bisect", flag.ContinueOnError)
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree")
 	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory of patches to apply")
+	version := flags.Int("v", 0, "the `version` of the series to take where there are several; 0 is the newest")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep")
 	tests := flags.String("run", "", "tests to run, as go test's `-run`; without it, -short")
 	if err := flags.Parse(args); err != nil {
@@ -38,7 +39,7 @@ func bisect(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	spec := kernel.Spec{Source: *ksrc}
+	spec := kernel.Spec{Source: *ksrc, Version: *version}
 	switch {
 	case *series != "":
 		spec.Series = []string{*series}

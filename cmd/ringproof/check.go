@@ -36,6 +36,7 @@ func check(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof check", flag.ContinueOnError)
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree, a tar file, or debian:VERSION or debian:SUITE; without one, debian:6.12")
 	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to check; without one, patches/designs/lossless on the default source, or the tree alone")
+	version := flags.Int("v", 0, "the `version` of the series to take where there are several; 0 is the newest")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of the patched kernel: auto, stock, lossless, rare-drop or opt-in")
 	short := flags.Bool("short", false, "seconds instead of minutes: the three promises, and not the whole matrix")
 	if err := flags.Parse(args); err != nil {
@@ -68,7 +69,11 @@ func check(ctx context.Context, args []string) error {
 	kernels := make([]*kernel.Result, len(columns))
 	for i, c := range columns {
 		fmt.Printf("%s kernel:\n", c.label)
-		kernels[i], err = kernel.Build(ctx, kernel.Spec{Source: *ksrc, Series: c.series}, os.Stdout)
+		spec := kernel.Spec{Source: *ksrc, Series: c.series}
+		if c.series != nil || len(columns) == 1 {
+			spec.Version = *version
+		}
+		kernels[i], err = kernel.Build(ctx, spec, os.Stdout)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
@@ -20,6 +21,7 @@ type PatchError struct {
 	Number  int // of Total in the series, from 1
 	Total   int
 	Source  string // that it was applied to
+	There   bool   // the source has the patch already
 	Hunks   []Hunk // that were refused; the first of each file
 	Output  string // what git said
 }
@@ -29,6 +31,10 @@ type Hunk struct {
 	File   string
 	Line   int    // where the hunk expects its context
 	Header string // its @@ line
+	// The first line of the hunk that is not as expected, where the file is
+	// most like it.
+	Want, Got string
+	At        int // line of Got; 0 if the file has nothing like the hunk
 }
 
 func (e *PatchError) Error() string {
@@ -37,10 +43,23 @@ func (e *PatchError) Error() string {
 	if e.Number > 1 {
 		b.WriteString(" with the patches before it")
 	}
+	if e.There {
+		b.WriteString(": it is in there already")
+		return b.String()
+	}
 	for _, h := range e.Hunks {
 		fmt.Fprintf(&b, "\n  %s:%d", h.File, h.Line)
 		if h.Header != "" {
 			fmt.Fprintf(&b, ": the hunk %s", h.Header)
+		}
+		switch {
+		case h.Header == "":
+		case h.At == 0:
+			b.WriteString("\n    the file has nothing like it")
+		case strings.Join(strings.Fields(h.Want), "") == strings.Join(strings.Fields(h.Got), ""):
+			fmt.Fprintf(&b, "\n    line %d is as expected but for white space: %q, and not %q", h.At, h.Got, h.Want)
+		default:
+			fmt.Fprintf(&b, "\n    expects  %s\n    line %d is %s", h.Want, h.At, h.Got)
 		}
 	}
 	if len(e.Hunks) == 0 {
@@ -52,9 +71,8 @@ func (e *PatchError) Error() string {
 // apply applies a series to the base of the tree and returns the tree that
 // results. src stays as it is.
 //
-// git works in a repository that has the touched files only. That is as good
-// as the whole tree, for a patch reads no other, and takes milliseconds where
-// an index of the kernel takes seconds.
+// git works on an index without files: it reads and writes the content of those
+// that a patch touches in the repository.
 func (t *tree) apply(ctx context.Context, src source, series series) (string, error) {
 	if len(series) == 0 {
 		return t.base, nil
@@ -70,15 +88,9 @@ func (t *tree) apply(ctx context.Context, src source, series series) (string, er
 func (t *tree) apply1(ctx context.Context, src source, series series) (string, error) {
 	touched := make(map[string]bool)
 	for _, p := range series {
-		for _, path := range p.paths() {
-			touched[path] = true
-		}
+		p.mayTouch(touched)
 	}
 	if err := t.store(ctx, src, t.base, touched); err != nil {
-		return "", err
-	}
-	before, err := t.repo.list(ctx, t.base, func(path string) bool { return touched[path] })
-	if err != nil {
 		return "", err
 	}
 	scratch, err := cache.NewScratch()
@@ -86,100 +98,256 @@ func (t *tree) apply1(ctx context.Context, src source, series series) (string, e
 		return "", err
 	}
 	defer scratch.Remove()
-	after, err := t.applyTo(ctx, scratch.Path, before, series, src.title())
-	if err != nil {
+	a := &applier{t: t, ctx: ctx, index: filepath.Join(scratch.Path, "index"), work: filepath.Join(scratch.Path, "work")}
+	if err := os.Mkdir(a.work, 0o777); err != nil {
 		return "", err
 	}
-	// The base, without the touched files, with what they became.
-	index := filepath.Join(scratch.Path, "index")
-	if _, err := t.repo.git(ctx, "read-tree", t.base).index(index).output(); err != nil {
+	if _, err := t.repo.git(ctx, "read-tree", t.base).index(a.index).output(); err != nil {
 		return "", err
 	}
-	for i := range before {
-		before[i].mode = ""
+	for i := range series {
+		if err := a.apply(&series[i]); err != nil {
+			var pe *PatchError
+			if errors.As(err, &pe) {
+				pe.Number, pe.Total, pe.Source = i+1, len(series), src.title()
+			}
+			return "", err
+		}
 	}
-	if err := t.repo.setIndex(ctx, index, append(before, after...)); err != nil {
-		return "", err
-	}
-	return t.repo.writeTree(ctx, index)
+	return t.repo.writeTree(ctx, a.index)
 }
 
-// applyTo applies a series to files in a repository below dir, and returns
-// the files after it.
-func (t *tree) applyTo(ctx context.Context, dir string, files []entry, series series, title string) ([]entry, error) {
-	work := filepath.Join(dir, "work")
-	if err := os.Mkdir(work, 0o755); err != nil {
-		return nil, err
+// applier applies patches to an index.
+type applier struct {
+	t     *tree
+	ctx   context.Context
+	index string
+	work  string // an empty directory
+}
+
+// notBuilt are files that no build reads, as patterns of git apply, whose *
+// matches a slash, too. Kconfig and Makefile are read in Documentation as well.
+var notBuilt = []string{"Documentation/*.rst", "Documentation/*.txt", "Documentation/*.yaml", "Documentation/*.svg", "Documentation/*.json",
+	"tools/testing/*", "MAINTAINERS", "CREDITS", ".mailmap"}
+
+// apply tries what git am would, and then what git am -3 would. A patch that
+// does not apply for files that no build reads is applied without these.
+func (a *applier) apply(p *patch) error {
+	var exclude, include []string
+	for _, pattern := range notBuilt {
+		exclude = append(exclude, "--exclude="+pattern)
+		include = append(include, "--include="+pattern)
 	}
-	r := repo{filepath.Join(dir, "git")}
-	git := func(args ...string) *cmd {
-		// The objects go where the source's are.
-		return r.git(ctx, args...).worktree(work, filepath.Join(r.dir, "index")).
-			env("GIT_OBJECT_DIRECTORY=" + filepath.Join(t.repo.dir, "objects"))
-	}
-	format, err := t.repo.git(ctx, "rev-parse", "--show-object-format").output()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := git("init", "--quiet", "--object-format="+strings.TrimSpace(format)).output(); err != nil {
-		return nil, err
-	}
-	index := filepath.Join(dir, "touched.index")
-	if err := t.repo.setIndex(ctx, index, files); err != nil {
-		return nil, err
-	}
-	base, err := t.repo.writeTree(ctx, index)
-	if err != nil {
-		return nil, err
-	}
-	commit, err := git("commit-tree", "-m", "base", base).output()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := git("reset", "--quiet", "--hard", strings.TrimSpace(commit)).output(); err != nil {
-		return nil, err
-	}
-	for i, p := range series {
-		steps := []*cmd{git("am", "--quiet", "--no-3way").input(bytes.NewReader(p.text))}
-		if !p.mail {
-			steps = []*cmd{
-				git("apply", "--index", "-").input(bytes.NewReader(p.text)),
-				git("commit", "--quiet", "--allow-empty", "--message", p.Subject),
+	var refusal *commandError // of the level that fits best
+	level := ""
+	for _, args := range [][]string{nil, exclude} {
+		for _, strip := range p.levels() {
+			err := a.git(p, append([]string{"--cached", strip}, args...)...)
+			if err == nil {
+				return a.say(p, strip, args != nil, include)
 			}
-		}
-		for _, step := range steps {
-			_, err := step.output()
 			var ce *commandError
-			if errors.As(err, &ce) && ctx.Err() == nil && !strings.Contains(ce.stderr, "No space left") {
-				return nil, &PatchError{p.File, p.Subject, i + 1, len(series), title, refused(ce.stderr, p.diff), ce.stderr}
+			if !errors.As(err, &ce) || a.ctx.Err() != nil || strings.Contains(ce.stderr, "No space left") {
+				return err
 			}
-			if err != nil {
-				return nil, err
+			if refusal == nil || !patchFailed.MatchString(refusal.stderr) && patchFailed.MatchString(ce.stderr) {
+				refusal, level = ce, strip
 			}
 		}
 	}
-	head, err := git("rev-parse", "HEAD^{tree}").output()
-	if err != nil {
-		return nil, err
+	pe := &PatchError{File: p.File, Subject: p.Subject, Output: refusal.stderr}
+	if a.git(p, "--cached", "--check", "--reverse", level) == nil {
+		pe.There = true
+		return pe
 	}
-	return t.repo.list(ctx, strings.TrimSpace(head), func(string) bool { return true })
+	pe.Hunks = a.refused(refusal.stderr, p.diff)
+	before, err := a.t.repo.writeTree(a.ctx, a.index)
+	if err != nil {
+		return err
+	}
+	for _, args := range [][]string{nil, exclude} {
+		// A merge with conflicts leaves them in the index.
+		if err := copyFile(a.index, a.index+".before"); err != nil {
+			return err
+		}
+		err := a.git(p, append([]string{"--cached", "--3way", level}, args...)...)
+		if err == nil {
+			if after, err := a.t.repo.writeTree(a.ctx, a.index); err == nil && after == before {
+				pe.There = true
+				return pe
+			}
+			fmt.Fprintf(a.t.progress, "%q was made for another base: applied by a three-way merge\n", p.Subject)
+			return a.say(p, level, args != nil, include)
+		}
+		if err := os.Rename(a.index+".before", a.index); err != nil {
+			return err
+		}
+	}
+	return pe
+}
+
+func (a *applier) git(p *patch, args ...string) error {
+	_, err := a.t.repo.git(a.ctx, append(append([]string{"apply"}, args...), "-")...).in(a.work).index(a.index).input(bytes.NewReader(p.diff)).output()
+	return err
+}
+
+// say tells of a patch that was applied what is not as usual.
+func (a *applier) say(p *patch, strip string, without bool, include []string) error {
+	if strip != "-p1" && p.strip == "" {
+		fmt.Fprintf(a.t.progress, "%q is applied with %s: its file names have no prefix\n", p.Subject, strip)
+	}
+	if without {
+		out, err := a.t.repo.git(a.ctx, append([]string{"apply", "--numstat", strip, "-"}, include...)...).in(a.work).input(bytes.NewReader(p.diff)).output()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.t.progress, "%q is applied without these, which do not apply and which no build reads (lines added, removed):\n%s", p.Subject, indent(out, 10))
+	}
+	return nil
+}
+
+// The names of a file before and after a patch.
+var (
+	gitNames  = regexp.MustCompile(`(?m)^diff --git (.*)$`)
+	fileNames = regexp.MustCompile(`(?m)^--- ([^\t\n]+).*\n\+\+\+ ([^\t\n]+)`)
+)
+
+// levels are the options of git apply to try, in this order: how many
+// directories to strip from the names.
+func (p *patch) levels() []string {
+	if p.strip != "" {
+		return []string{"-p" + p.strip}
+	}
+	same, differ := 0, 0
+	count := func(a, b string) {
+		if a == b {
+			same++
+		} else {
+			differ++
+		}
+	}
+	for _, m := range gitNames.FindAllSubmatch(p.diff, -1) {
+		half := len(m[1]) / 2
+		count(string(m[1][:half]), string(m[1][len(m[1])-half:]))
+	}
+	if same+differ == 0 {
+		for _, m := range fileNames.FindAllSubmatch(p.diff, -1) {
+			if string(m[1]) != "/dev/null" && string(m[2]) != "/dev/null" {
+				count(string(m[1]), string(m[2]))
+			}
+		}
+	}
+	if same > 0 && differ == 0 {
+		return []string{"-p0", "-p1"}
+	}
+	return []string{"-p1", "-p0"}
+}
+
+// nameLine matches the lines of a diff that name files.
+var nameLine = regexp.MustCompile(`(?m)^(?:diff --git|---|\+\+\+|rename from|rename to|copy from|copy to) (.+)$`)
+
+// mayTouch adds to paths the files that the patch may touch, whatever -p it is
+// applied with, and some names that are none.
+func (p *patch) mayTouch(paths map[string]bool) {
+	for _, m := range nameLine.FindAllSubmatch(p.diff, -1) {
+		line := strings.TrimRight(string(m[1]), "\r")
+		names := []string{line}
+		for i, r := range line {
+			if r == ' ' || r == '\t' { // two names, or a name and a time
+				names = append(names, line[:i], line[i+1:])
+			}
+		}
+		for _, name := range names {
+			if unquoted, err := strconv.Unquote(name); err == nil {
+				name = unquoted // quote.c: quote_c_style
+			}
+			for ok := true; ok; _, name, ok = strings.Cut(name, "/") {
+				paths[name] = true
+			}
+		}
+	}
 }
 
 // patchFailed matches what git says of a hunk (apply.c: apply_fragments).
 var patchFailed = regexp.MustCompile(`(?m)^error: patch failed: (.+):(\d+)$`)
 
-// refused finds the hunks that git names in the patch.
-func refused(output, diff string) []Hunk {
+// refused finds the hunks that git names in the patch, and what stands in their
+// place.
+func (a *applier) refused(output string, diff []byte) []Hunk {
 	var hunks []Hunk
 	for _, m := range patchFailed.FindAllStringSubmatch(output, -1) {
 		h := Hunk{File: m[1]}
-		fmt.Sscan(m[2], &h.Line)
-		// The hunk's header, from the part of the diff for that file.
-		if _, part, ok := strings.Cut(diff, "\n--- a/"+h.File); ok {
-			part, _, _ = strings.Cut(part, "\n--- ")
-			h.Header = regexp.MustCompile(`(?m)^@@ -` + m[2] + `[, ].*$`).FindString(part)
+		h.Line, _ = strconv.Atoi(m[2])
+		var old []string
+		h.Header, old = findHunk(string(diff), h.File, m[2])
+		if content, err := a.t.repo.git(a.ctx, "cat-file", "blob", ":"+h.File).index(a.index).output(); err == nil && old != nil {
+			h.compare(old, strings.Split(strings.TrimSuffix(content, "\n"), "\n"))
 		}
 		hunks = append(hunks, h)
 	}
 	return hunks
 }
+
+// findHunk returns the header of the hunk of a file that begins at line, and
+// the lines that it expects.
+func findHunk(diff, file, line string) (header string, old []string) {
+	in := false
+	left := 0 // of the hunk's old lines
+	for text := range strings.Lines(diff) {
+		text = strings.TrimSuffix(text, "\n")
+		switch {
+		case left > 0:
+			if text == "" || text[0] == ' ' || text[0] == '-' {
+				old = append(old, strings.TrimPrefix(strings.TrimPrefix(text, " "), "-"))
+				left--
+			}
+		case header != "":
+			return header, old
+		case strings.HasPrefix(text, "--- "), strings.HasPrefix(text, "+++ "):
+			name, _, _ := strings.Cut(text[4:], "\t")
+			if name != "/dev/null" {
+				in = name == file || strings.HasSuffix(name, "/"+file)
+			}
+		case in && strings.HasPrefix(text, "@@ -"+line+",") || in && strings.HasPrefix(text, "@@ -"+line+" "):
+			header, left = text, 1
+			if count, ok := strings.CutPrefix(text, "@@ -"+line+","); ok {
+				count, _, _ = strings.Cut(count, " ")
+				left, _ = strconv.Atoi(count)
+			}
+		}
+	}
+	return header, old
+}
+
+// compare finds where lines are most like the old ones, nearest to where the
+// hunk expects them, and the first difference there.
+func (h *Hunk) compare(old, lines []string) {
+	best, likeness := 0, 0
+	for at := 1 - len(old); at < len(lines); at++ {
+		n := 0
+		for i, want := range old {
+			// Empty lines and braces are alike everywhere.
+			if at+i >= 0 && at+i < len(lines) && lines[at+i] == want && len(strings.TrimSpace(want)) > 1 {
+				n++
+			}
+		}
+		if n > likeness || n == likeness && distance(at, h.Line-1) < distance(best, h.Line-1) {
+			best, likeness = at, n
+		}
+	}
+	if likeness == 0 {
+		return
+	}
+	for i, want := range old {
+		got := ""
+		if at := best + i; at >= 0 && at < len(lines) {
+			got = lines[at]
+		}
+		if got != want {
+			h.Want, h.Got, h.At = want, got, max(best+i+1, 1)
+			return
+		}
+	}
+}
+
+func distance(a, b int) int { return max(a-b, b-a) }

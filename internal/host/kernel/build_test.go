@@ -212,7 +212,7 @@ func TestConfigKey(t *testing.T) {
 	keyWith := func(path string) string {
 		dir := t.TempDir()
 		files{"new.patch": "diff --git a/" + path + " b/" + path + "\nnew file mode 100644\n--- /dev/null\n+++ b/" + path + "\n@@ -0,0 +1 @@\n+# new\n"}.write(t, dir)
-		s, err := readSeries(ctx, []string{filepath.Join(dir, "new.patch")}, os.Stderr)
+		s, err := readSeries(ctx, []string{filepath.Join(dir, "new.patch")}, 0, os.Stderr)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -59,6 +59,9 @@ func describe(ctx context.Context, src source, series series, frags []fragment) 
 	for _, p := range series {
 		d.Series = append(d.Series, p.Subject)
 		parts = append(parts, "patch", string(p.text))
+		if p.strip != "" {
+			parts = append(parts, "strip", p.strip)
+		}
 	}
 	for _, f := range frags {
 		d.Fragments = append(d.Fragments, f.name)

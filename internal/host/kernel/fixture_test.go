@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,26 +94,40 @@ var sources = map[string]func(t *testing.T) string{
 // that make would be given.
 func prepared(t *testing.T, source string, seriesPaths ...string) (string, error) {
 	t.Helper()
+	dir, said, err := preparedVersion(t, source, 0, seriesPaths...)
+	t.Log(said)
+	return dir, err
+}
+
+// preparedVersion is prepared for a version of the series. said is what a user
+// is told.
+func preparedVersion(t *testing.T, source string, version int, seriesPaths ...string) (dir, said string, err error) {
+	t.Helper()
 	var progress strings.Builder
-	defer func() { t.Log(progress.String()) }()
+	dir, err = prepareTo(t, &progress, source, version, seriesPaths...)
+	return dir, progress.String(), err
+}
+
+func prepareTo(t *testing.T, progress io.Writer, source string, version int, seriesPaths ...string) (string, error) {
+	t.Helper()
 	ctx := t.Context()
-	series, err := readSeries(ctx, seriesPaths, &progress)
+	series, err := readSeries(ctx, seriesPaths, version, progress)
 	if err != nil {
 		return "", err
 	}
-	src, err := openSource(ctx, source, true, &progress)
+	src, err := openSource(ctx, source, true, progress)
 	if err != nil {
 		return "", err
 	}
 	if _, err := src.identity(ctx); err != nil {
 		return "", err
 	}
-	lock, err := cache.Acquire(ctx, src.name(), &progress)
+	lock, err := cache.Acquire(ctx, src.name(), progress)
 	if err != nil {
 		return "", err
 	}
 	defer lock.Release()
-	tr, err := openTree(ctx, src, lock, &progress)
+	tr, err := openTree(ctx, src, lock, progress)
 	if err != nil {
 		return "", err
 	}

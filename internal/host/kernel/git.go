@@ -42,12 +42,26 @@ func openRepo(ctx context.Context, dir, format, alternate string) (repo, error) 
 	return r, nil
 }
 
+// gitCommand prepares a git command with configuration of its own, each as
+// "name=value".
+func gitCommand(ctx context.Context, config []string, args ...string) *cmd {
+	var all []string
+	for _, c := range config {
+		all = append(all, "-c", c)
+	}
+	c := command(ctx, "git", append(all, args...)...)
+	c.title = "git " + args[0]
+	return c
+}
+
 // git prepares a git command in the repository, deaf to the configuration of
-// the user and the machine: hooks, signing, am.threeWay, apply.whitespace and
-// core.autocrlf would each change what comes out.
+// the user and the machine: hooks, signing, apply.whitespace and core.autocrlf
+// would each change what comes out.
 func (r repo) git(ctx context.Context, args ...string) *cmd {
 	const name, mail = "ringproof", "ringproof@localhost"
-	return command(ctx, "git", args...).env(
+	// Both files have a default place in the home directory, which no setting
+	// of git's environment moves.
+	return gitCommand(ctx, []string{"core.excludesFile=/dev/null", "core.attributesFile=/dev/null"}, args...).env(
 		"GIT_DIR="+r.dir,
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_ATTR_NOSYSTEM=1",
 		"GIT_AUTHOR_NAME="+name, "GIT_AUTHOR_EMAIL="+mail,
@@ -83,21 +97,6 @@ func (r repo) list(ctx context.Context, tree string, wanted func(path string) bo
 		}
 	}
 	return entries, nil
-}
-
-// setIndex writes entries into an index, on top of what is there; those
-// without a mode are removed from it.
-func (r repo) setIndex(ctx context.Context, index string, entries []entry) error {
-	var b strings.Builder
-	for _, e := range entries {
-		if e.mode == "" {
-			fmt.Fprintf(&b, "0 %040d\t%s\x00", 0, e.path)
-		} else {
-			fmt.Fprintf(&b, "%s %s\t%s\x00", e.mode, e.id, e.path)
-		}
-	}
-	_, err := r.git(ctx, "update-index", "-z", "--index-info").index(index).input(strings.NewReader(b.String())).output()
-	return err
 }
 
 // writeTree returns the id of the tree that an index describes.

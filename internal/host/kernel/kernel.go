@@ -36,10 +36,16 @@ type Spec struct {
 	// .gitignore does not exclude.
 	Source string
 
-	// Series are applied in order, each an mbox, a mail, a bare diff, any of
-	// these compressed by gzip, or a directory whose *.patch files are taken
-	// in the order of their names.
+	// Series are applied in order, each an mbox, a mail, a diff, any of these
+	// compressed by gzip, or a directory: a quilt series, a maildir, or files
+	// as git format-patch writes them, else in the order of their names. Of an
+	// mbox that is a thread, the patches are taken: by their numbers, in the
+	// newest version, without replies.
 	Series []string
+
+	// Version is the version of the series to take where there are several;
+	// 0 is the newest.
+	Version int
 
 	// Fragments configure the kernel, later ones overriding earlier ones:
 	// each the name of a file in kconfigs/ without its .config, or the path
@@ -115,7 +121,7 @@ func read(ctx context.Context, spec Spec, fetch bool, progress io.Writer) (*plan
 	if p.frags, err = readFragments(spec.Fragments); err != nil {
 		return nil, err
 	}
-	if p.series, err = readSeries(ctx, spec.Series, progress); err != nil {
+	if p.series, err = readSeries(ctx, spec.Series, spec.Version, progress); err != nil {
 		return nil, err
 	}
 	if p.src, err = openSource(ctx, spec.Source, fetch, progress); err != nil {

@@ -69,7 +69,7 @@ func TestSeriesThatIsNoneIsExplained(t *testing.T) {
 	}
 	files{
 		"prose.txt":      "not a patch\n",
-		"reply.mbox":     mail("[PATCH] x", "text\n---\n"+diff) + mail("Re: [PATCH] x", "Better:\n"+diff),
+		"reply.mbox":     mail("Re: [PATCH] x", "Better:\n"+diff),
 		"nothing.mbox":   mail("[PATCH 1/2] x", "the diff was lost"),
 		"cover.mbox":     mail("[PATCH net-next v2 00/12] x", "only the cover"),
 		"empty/README":   "",
@@ -85,13 +85,13 @@ func TestSeriesThatIsNoneIsExplained(t *testing.T) {
 		"empty":        "no *.patch file",
 		"truncated.gz": "EOF",
 	} {
-		_, err := readSeries(t.Context(), []string{filepath.Join(dir, file)}, os.Stderr)
+		_, err := readSeries(t.Context(), []string{filepath.Join(dir, file)}, 0, os.Stderr)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: %v; want %q", file, err, want)
 		}
 	}
 	var progress strings.Builder
-	s, err := readSeries(t.Context(), []string{filepath.Join(dir, "discussed.mbox")}, &progress)
+	s, err := readSeries(t.Context(), []string{filepath.Join(dir, "discussed.mbox")}, 0, &progress)
 	if err != nil || len(s) != 1 || s[0].Subject != "x" || !strings.Contains(progress.String(), "Re: [PATCH 1/1] x") {
 		t.Errorf("discussed.mbox: %d patches, %v, said %q", len(s), err, progress.String())
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -46,7 +47,7 @@ func openSource(ctx context.Context, path string, fetch bool, progress io.Writer
 		}
 		return openDebian(ctx, r, fetch, progress)
 	}
-	dir, err := filepath.Abs(path)
+	dir, err := filepath.Abs(expandHome(path))
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
 	}
@@ -89,6 +90,27 @@ func checkTop(dir, path string) error {
 		}
 	}
 	return nil
+}
+
+// expandHome replaces ~ and ~user at the start of a path, which a shell may
+// leave there: dash and zsh do in KSRC=~/linux as an argument of make.
+func expandHome(path string) string {
+	name, rest, _ := strings.Cut(path, "/")
+	name, ok := strings.CutPrefix(name, "~")
+	if !ok || exists(path) {
+		return path
+	}
+	home, err := os.UserHomeDir()
+	if name != "" {
+		var u *user.User
+		if u, err = user.Lookup(name); err == nil {
+			home = u.HomeDir
+		}
+	}
+	if err != nil {
+		return path
+	}
+	return filepath.Join(home, rest)
 }
 
 var unfit = regexp.MustCompile(`[^A-Za-z0-9._-]+`)

@@ -34,12 +34,11 @@ func openGitTree(ctx context.Context, dir string, progress io.Writer) (source, e
 // finds one that it would write. It follows the user's configuration, which says what the files in the
 // working tree mean (filters, line ends), but runs no hooks or monitors.
 func (g *gitTree) git(ctx context.Context, args ...string) *cmd {
-	// safe.directory: whoever names a tree to build runs its Makefile anyway.
-	args = append([]string{"-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.splitIndex=false",
-		"-c", "core.hooksPath=/dev/null"}, args...)
-	c := command(ctx, "git", args...).in(g.dir).env("GIT_OPTIONAL_LOCKS=0")
-	c.title = "git " + args[8]
-	return c
+	return gitCommand(ctx, []string{"core.fsmonitor=false", "core.splitIndex=false", "core.hooksPath=/dev/null"}, args...).in(g.dir).
+		// A repository that is named and not searched for may be of any user's
+		// (git-config(1), safe.directory): whoever names a tree to build runs
+		// its Makefile anyway.
+		env("GIT_OPTIONAL_LOCKS=0", "GIT_DIR="+filepath.Join(g.dir, ".git"), "GIT_WORK_TREE="+g.dir)
 }
 
 func (g *gitTree) ask(ctx context.Context, args ...string) (string, error) {

@@ -19,13 +19,14 @@ import (
 // make a git tree of that state and to let git write the files that differ.
 // All others keep their times, so make does not rebuild what depends on them.
 type tree struct {
-	dir   string
-	src   string // the files
-	index string // of src
-	repo  repo
-	base  string // tree of the pristine content
-	at    string // tree of what src has since checkout
-	lock  *cache.Lock
+	dir      string
+	src      string // the files
+	index    string // of src
+	repo     repo
+	base     string // tree of the pristine content
+	at       string // tree of what src has since checkout
+	lock     *cache.Lock
+	progress io.Writer
 }
 
 // treeDir is where a source's tree is.
@@ -49,7 +50,7 @@ func openTree(ctx context.Context, src source, lock *cache.Lock, progress io.Wri
 	if strings.ContainsAny(dir, " \t:") {
 		return nil, fmt.Errorf("make cannot build in %s for the space or colon in its name: set %s to a directory without", dir, cache.Env)
 	}
-	t := &tree{dir: dir, src: filepath.Join(dir, "src"), index: filepath.Join(dir, "src.index"), lock: lock}
+	t := &tree{dir: dir, src: filepath.Join(dir, "src"), index: filepath.Join(dir, "src.index"), lock: lock, progress: progress}
 	if !exists(t.src) {
 		if err := requireRoom(dir, sourceRoom); err != nil {
 			return nil, err

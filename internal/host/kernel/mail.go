@@ -1,0 +1,521 @@
+package kernel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// item is what a series is made of: a mail, with or without a patch in it, or a
+// diff.
+type item struct {
+	patch         // without diff, if the mail has none
+	header string // the whole subject, decoded
+	damage string // what git says of a diff that is none, or is broken
+	id     string // Message-ID
+	answer bool   // it refers to another mail
+	tag
+}
+
+// tag is what a subject says in brackets.
+type tag struct {
+	tagged  bool // [PATCH] or a number
+	reply   bool
+	version int // 1 if it names none
+	number  int // of total
+	total   int // 0: without a number
+}
+
+// lost is the error of a patch that should be there.
+func (it *item) lost() error {
+	if it.damage == noDiff {
+		return fmt.Errorf("the mail %q has no diff in it", it.header)
+	}
+	return fmt.Errorf("the diff of %q is damaged, perhaps by a mailer that wraps lines: git says %s", it.name(), it.damage)
+}
+
+func (it *item) name() string {
+	if it.header != "" {
+		return it.header
+	}
+	return it.Subject
+}
+
+var (
+	fromLine   = regexp.MustCompile(`\A\s*From \S+.* \d\d:\d\d:\d\d .*\n`)
+	headerLine = regexp.MustCompile(`^([!-9;-~]+:|[ \t])`) // RFC 5322, 2.2
+)
+
+// isMail says whether a text is an mbox or a mail: git am takes for a mail
+// whatever begins with lines "word: ", but a patch may have a header of its own
+// in that form, such as Debian's (DEP-3). A mail has a sender.
+func isMail(text []byte) bool {
+	if fromLine.Match(text) {
+		return true
+	}
+	head := headOf(text)
+	sender := false
+	for line := range strings.Lines(head) {
+		if !headerLine.MatchString(line) {
+			return false
+		}
+		sender = sender || strings.HasPrefix(strings.ToLower(line), "from:")
+	}
+	return sender
+}
+
+// headOf returns the header of a mail.
+func headOf(text []byte) string {
+	text = bytes.TrimLeft(fromLine.ReplaceAll(text, nil), "\r\n")
+	// Not the whole text converted: an mbox may be large.
+	if end := endOfHead.FindIndex(text); end != nil {
+		text = text[:end[0]]
+	}
+	return strings.ReplaceAll(string(text), "\r\n", "\n")
+}
+
+var endOfHead = regexp.MustCompile(`\r?\n\r?\n`)
+
+// field returns a field of a mail's header on one line.
+func field(head, name string) string {
+	m := regexp.MustCompile(`(?im)^` + name + `:((?:.*\n?)(?:[ \t].*\n?)*)`).FindStringSubmatch(head)
+	if m == nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(m[1]), " ")
+}
+
+// mails takes an mbox apart.
+func (r *reader) mails(file string, text []byte) ([]item, error) {
+	dir, err := os.MkdirTemp(r.scratch, "mbox")
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"mailsplit", "-b", "-o" + dir}
+	// A mailer that writes CRLF does so everywhere; else CR is content.
+	if line, _, _ := bytes.Cut(text, []byte("\n")); !bytes.HasSuffix(line, []byte("\r")) {
+		args = append(args, "--keep-cr")
+	}
+	mbox := filepath.Join(r.scratch, "mbox")
+	if err := os.WriteFile(mbox, text, 0o600); err != nil {
+		return nil, err
+	}
+	if _, err := r.none.git(r.ctx, append(args, "--", mbox)...).output(); err != nil {
+		return nil, err
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	// mailsplit writes at least four digits.
+	slices.SortFunc(names, func(a, b os.DirEntry) int {
+		x, _ := strconv.Atoi(a.Name())
+		y, _ := strconv.Atoi(b.Name())
+		return x - y
+	})
+	var items []item
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(dir, name.Name()))
+		if err != nil {
+			return nil, err
+		}
+		it, err := r.mail(text)
+		if err != nil {
+			return nil, err
+		}
+		it.File = file
+		items = append(items, it)
+	}
+	return items, nil
+}
+
+func (r *reader) mail(text []byte) (item, error) {
+	diffFile := filepath.Join(r.scratch, "diff")
+	var info string
+	var err error
+	// -n leaves a charset that iconv does not know as it is. git converts the
+	// message alone, never the diff.
+	for _, args := range [][]string{{"mailinfo"}, {"mailinfo", "-n"}} {
+		info, err = r.none.git(r.ctx, append(args, filepath.Join(r.scratch, "message"), diffFile)...).
+			in(r.scratch).input(bytes.NewReader(text)).output()
+		if err == nil || r.ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return item{}, fmt.Errorf("read the mail %q: %w", field(headOf(text), "Subject"), err)
+	}
+	diff, err := os.ReadFile(diffFile)
+	if err != nil {
+		return item{}, err
+	}
+	_, subject, _ := strings.Cut("\n"+info, "\nSubject: ")
+	subject, _, _ = strings.Cut(subject, "\n")
+	head := headOf(text)
+	it := item{
+		patch:  patch{Subject: subject, text: text, diff: stripCR(diff)},
+		header: decodeHeader(field(head, "Subject")), // mailinfo strips "Re:" and the brackets
+		id:     field(head, "Message-ID"),
+		answer: field(head, "In-Reply-To") != "" || field(head, "References") != "",
+	}
+	it.tag = readTag(it.header)
+	if it.damage, err = r.judge(it.diff); err != nil {
+		return item{}, err
+	}
+	if it.damage != "" {
+		it.diff = nil
+	}
+	return it, nil
+}
+
+// decodeHeader decodes RFC 2047. All charsets in use have ASCII, which is all
+// that matters here.
+func decodeHeader(s string) string {
+	d := mime.WordDecoder{CharsetReader: func(_ string, input io.Reader) (io.Reader, error) { return input, nil }}
+	if decoded, err := d.DecodeHeader(s); err == nil {
+		return strings.Join(strings.Fields(decoded), " ")
+	}
+	return s
+}
+
+var (
+	brackets = regexp.MustCompile(`^\[([^][]*)\]\s*`)
+	counter  = regexp.MustCompile(`(?:^|\D)(\d{1,4})\s*(?:/|of)\s*(\d{1,4})(?:$|\D)`)
+	revision = regexp.MustCompile(`(?i)(?:^|[^a-z]|patch|rfc|resend)v\.?(\d{1,3})(\.\d)?(?:$|[^\d.])`)
+	isPatch  = regexp.MustCompile(`(?i)(?:^|[^a-z])(patch|patches|rfc)(?:$|[^a-z]|v\d)`)
+	// "Re:" in the languages of the mailers in use.
+	replyWord = regexp.MustCompile(`(?i)^(?:re|aw|sv|vs|antw|antwort|fw|fwd|wg|tr|rv|ref|rif|odp|enc|res|ynt|atb|doorst|回复|答复|转发|회신|返信)\s*(?:[[(^]\d+[])]?)?\s*[:\x{FF1A}]\s*`)
+	// A word in any other: it stands before the brackets of a patch.
+	anyReply = regexp.MustCompile(`^[^\s:\x{FF1A}[\]]{1,12}(?:\[\d+\])?\s*[:\x{FF1A}]\s*\[`)
+)
+
+// readTag reads what stands before the proper subject.
+func readTag(subject string) tag {
+	t := tag{version: 1}
+	for {
+		if m := brackets.FindStringSubmatch(subject); m != nil {
+			subject = subject[len(m[0]):]
+			t.tagged = t.tagged || isPatch.MatchString(m[1])
+			if v := revision.FindStringSubmatch(m[1]); v != nil && v[2] == "" {
+				t.version, _ = strconv.Atoi(v[1])
+			}
+			if n := counter.FindStringSubmatch(m[1]); n != nil {
+				number, _ := strconv.Atoi(n[1])
+				total, _ := strconv.Atoi(n[2])
+				if number <= total { // not "[net-next 6/1]"
+					t.tagged, t.number, t.total = true, number, total
+				}
+			}
+			continue
+		}
+		if word := replyWord.FindString(subject); word != "" && !t.tagged {
+			t.reply = true
+			subject = subject[len(word):]
+			continue
+		}
+		if word := anyReply.FindString(subject); word != "" && !t.tagged {
+			if rest := readTag(subject[len(word)-1:]); rest.tagged {
+				rest.reply = true
+				return rest
+			}
+		}
+		return t
+	}
+}
+
+// patchName matches the names that git format-patch gives.
+var patchName = regexp.MustCompile(`^(?:v(\d+)-)?(\d{4,})-`)
+
+// numberByName numbers the items of a directory as git format-patch names
+// files, where all are named so and the subjects agree. Else the order of the
+// names is all that counts: who collects patches keeps "[PATCH 3/8]" in them.
+func numberByName(items []item) {
+	numbers := make([]int, len(items))
+	versions := make([]int, len(items))
+	trusted, numbered := true, false
+	for i, it := range items {
+		m := patchName.FindStringSubmatch(filepath.Base(it.File))
+		if m == nil {
+			trusted = false
+			break
+		}
+		numbers[i], _ = strconv.Atoi(m[2])
+		versions[i] = max(it.version, 1)
+		if m[1] != "" {
+			versions[i], _ = strconv.Atoi(m[1])
+		}
+		trusted = trusted && (it.total == 0 || it.number == numbers[i])
+		numbered = numbered || it.total != 0 || m[1] != ""
+	}
+	for i := range items {
+		it := &items[i]
+		if !trusted || !numbered {
+			it.total, it.number, it.version = 0, 0, 1
+			continue
+		}
+		it.number, it.version = numbers[i], versions[i]
+		if it.total == 0 {
+			it.total = -1 // some number, not known
+		}
+	}
+}
+
+// arrange picks the patches of one series from what was found, and puts them
+// in order.
+func (r *reader) arrange(items []item) (series, error) {
+	items, err := r.withoutCopies(items)
+	if err != nil {
+		return nil, err
+	}
+	var numbered, others, replies []item
+	subjects := make(map[int]map[string]bool) // of each version, with its cover letter
+	first := 0                                // how many others come before the numbered
+	for _, it := range items {
+		if it.total != 0 && !it.reply {
+			if subjects[it.version] == nil {
+				subjects[it.version] = make(map[string]bool)
+			}
+			subjects[it.version][patchName.ReplaceAllString(it.Subject, "")] = true
+		}
+		switch {
+		case it.reply:
+			replies = append(replies, it)
+		case it.total != 0 && it.number == 0:
+			r.leaveOut(it)
+		case it.total != 0:
+			if len(numbered) == 0 {
+				first = len(others)
+			}
+			numbered = append(numbered, it)
+		default:
+			others = append(others, it)
+		}
+	}
+	if len(numbered) != 0 {
+		if numbered, err = r.newest(numbered, subjects); err != nil {
+			return nil, err
+		}
+		// What answers and is not numbered is no part of the series.
+		kept := others[:0:0]
+		for i, it := range others {
+			if it.answer || it.damage == noDiff {
+				r.leaveOut(it)
+				if i < first {
+					first--
+				}
+				continue
+			}
+			kept = append(kept, it)
+		}
+		others = slices.Concat(kept[:first], numbered, kept[first:])
+	} else if others, err = r.newestOfEach(others); err != nil {
+		return nil, err
+	}
+	for _, it := range replies {
+		if it.diff != nil && len(others) == 0 {
+			return nil, fmt.Errorf("the reply %q carries a diff, and only you know whether it is a patch: give that as a file of its own", it.header)
+		}
+		r.leaveOut(it)
+	}
+	var patches series
+	for _, it := range others {
+		if it.damage != "" && !(it.damage == noDiff && len(others) > 1 && !it.tagged) {
+			return nil, it.lost()
+		}
+		if it.damage != "" {
+			r.leaveOut(it)
+			continue
+		}
+		patches = append(patches, it.patch)
+	}
+	if len(patches) == 0 {
+		return nil, errors.New("there is no patch in it")
+	}
+	return patches, nil
+}
+
+func (r *reader) leaveOut(it item) {
+	what := "no patch in"
+	if it.diff != nil {
+		what = "not of the series, though it carries a diff:"
+	}
+	fmt.Fprintf(r.progress, "%s %q of %s: left out\n", what, it.name(), it.File)
+}
+
+// body is a diff without what a mailing list adds below it.
+func (it *item) body() string {
+	body, _, _ := strings.Cut(string(it.diff), "\n-- \n")
+	return strings.TrimRight(body, "\n")
+}
+
+// withoutCopies takes each mail once.
+func (r *reader) withoutCopies(items []item) ([]item, error) {
+	seen := make(map[string]item)
+	var once []item
+	for _, it := range items {
+		if it.id != "" {
+			if before, ok := seen[it.id]; ok {
+				if before.body() != it.body() {
+					return nil, fmt.Errorf("the mail %q is there twice, and its diffs differ", it.header)
+				}
+				fmt.Fprintf(r.progress, "%q is there twice: taken once\n", it.header)
+				continue
+			}
+			seen[it.id] = it
+		}
+		once = append(once, it)
+	}
+	return once, nil
+}
+
+// newest returns the patches of the version that is wanted in their order.
+func (r *reader) newest(items []item, subjects map[int]map[string]bool) ([]item, error) {
+	var versions []int
+	for _, it := range items {
+		if !slices.Contains(versions, it.version) {
+			versions = append(versions, it.version)
+		}
+	}
+	slices.Sort(versions)
+	want := versions[len(versions)-1]
+	if slices.Contains(versions, r.version) {
+		want, r.found = r.version, true
+	}
+	if len(versions) > 1 {
+		if r.version != 0 && !slices.Contains(versions, r.version) {
+			return nil, fmt.Errorf("there is no version %d in it, but %s", r.version, numbers(versions, "%d"))
+		}
+		for _, v := range versions[:len(versions)-1] {
+			if r.version == 0 && !overlap(subjects[v], subjects[want]) {
+				return nil, fmt.Errorf("versions %d and %d in it have no subject in common: if they are one series, say which with -v N, else give each series as a file of its own", v, want)
+			}
+		}
+		fmt.Fprintf(r.progress, "versions %s of the series are there: version %d is taken (-v N takes another)\n", numbers(versions, "%d"), want)
+		items = slices.DeleteFunc(items, func(it item) bool { return it.version != want })
+	}
+	if consecutive(items) {
+		return items, nil
+	}
+	total := items[0].total
+	have := make(map[int]item)
+	var ordered []item
+	for _, it := range items {
+		if it.total != total && it.total > 0 && total > 0 {
+			return nil, fmt.Errorf("%q and %q are of two series: give each as a file of its own", items[0].name(), it.name())
+		}
+		total = max(total, it.total)
+		if before, ok := have[it.number]; ok {
+			if before.body() != it.body() {
+				return nil, fmt.Errorf("number %d is there twice, and differs: %q in %s and %q in %s", it.number, before.name(), before.File, it.name(), it.File)
+			}
+			fmt.Fprintf(r.progress, "%q is there twice: taken once\n", it.name())
+			continue
+		}
+		have[it.number] = it
+		ordered = append(ordered, it)
+	}
+	slices.SortStableFunc(ordered, func(a, b item) int { return a.number - b.number })
+	of := ""
+	if total > 0 {
+		of = fmt.Sprintf("/%d", total)
+	}
+	var missing []int
+	for n := 1; n <= max(total, ordered[len(ordered)-1].number); n++ {
+		if _, ok := have[n]; !ok {
+			missing = append(missing, n)
+		}
+	}
+	switch {
+	case missing == nil:
+	case len(ordered) == 1:
+		fmt.Fprintf(r.progress, "%q is taken alone: there is no %s\n", ordered[0].name(), numbers(missing, "%d"+of))
+	default:
+		return nil, fmt.Errorf("the series of %q lacks %s: get the whole thread, or give the patches that you mean one by one", ordered[0].name(), numbers(missing, "%d"+of))
+	}
+	return ordered, nil
+}
+
+// consecutive says whether the items are whole series, one after the other.
+func consecutive(items []item) bool {
+	next, total := 1, 0
+	for _, it := range items {
+		if next == 1 {
+			total = it.total
+		}
+		if it.number != next || it.total != total {
+			return false
+		}
+		if next++; next > total {
+			next = 1
+		}
+	}
+	return next == 1
+}
+
+func overlap(a, b map[string]bool) bool {
+	for s := range a {
+		if b[s] {
+			return true
+		}
+	}
+	return false
+}
+
+// newestOfEach keeps of patches without numbers that have one subject the
+// version that is wanted.
+func (r *reader) newestOfEach(items []item) ([]item, error) {
+	versions := make(map[string][]int)
+	for _, it := range items {
+		if it.tagged && it.diff != nil && !slices.Contains(versions[it.Subject], it.version) {
+			versions[it.Subject] = append(versions[it.Subject], it.version)
+		}
+	}
+	var kept []item
+	for _, it := range items {
+		if !it.tagged && it.answer && len(versions) != 0 {
+			r.leaveOut(it)
+			continue
+		}
+		v := versions[it.Subject]
+		if slices.Contains(v, r.version) {
+			r.found = true
+		}
+		if len(v) > 1 && it.tagged {
+			want := slices.Max(v)
+			if r.version != 0 {
+				want = r.version
+			}
+			if !slices.Contains(v, want) {
+				return nil, fmt.Errorf("there is no version %d of %q, but %s", want, it.Subject, numbers(v, "%d"))
+			}
+			if it.version != want {
+				fmt.Fprintf(r.progress, "%q is there in version %d, too: left out (-v N takes another)\n", it.Subject, it.version)
+				continue
+			}
+		}
+		kept = append(kept, it)
+	}
+	return kept, nil
+}
+
+// numbers lists numbers in a sentence.
+func numbers(list []int, format string) string {
+	slices.Sort(list)
+	var words []string
+	for _, n := range list {
+		words = append(words, fmt.Sprintf(format, n))
+	}
+	if len(words) == 1 {
+		return words[0]
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " and " + words[last]
+}
