@@ -82,6 +82,9 @@ type entry struct {
 	mode, id, path string
 }
 
+// submodule is the mode of an entry that is a commit of another repository.
+const submodule = "160000"
+
 // list returns the files of a tree that are wanted.
 func (r repo) list(ctx context.Context, tree string, wanted func(path string) bool) ([]entry, error) {
 	out, err := r.git(ctx, "ls-tree", "-r", "-z", tree).output()

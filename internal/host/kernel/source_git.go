@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
@@ -30,9 +31,10 @@ func openGitTree(ctx context.Context, dir string, progress io.Writer) (source, e
 }
 
 // git prepares a git command in the user's repository that writes nothing to
-// it; all that it does to objects is to renew their times, as git does when it
-// finds one that it would write. It follows the user's configuration, which says what the files in the
-// working tree mean (filters, line ends), but runs no hooks or monitors.
+// it; all that it does is to renew the times of objects, as git does when it
+// finds one that it would write, and of a shared index. It follows the user's
+// configuration, which says what the files in the working tree mean (filters,
+// line ends), but runs no hooks or monitors.
 func (g *gitTree) git(ctx context.Context, args ...string) *cmd {
 	return gitCommand(ctx, []string{"core.fsmonitor=false", "core.splitIndex=false", "core.hooksPath=/dev/null"}, args...).in(g.dir).
 		// A repository that is named and not searched for may be of any user's
@@ -86,10 +88,6 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fail(err)
 	}
-	objects, err := g.gitPath(ctx, "objects")
-	if err != nil {
-		return "", fail(err)
-	}
 	userIndex, err := g.gitPath(ctx, "index")
 	if err != nil {
 		return "", fail(err)
@@ -103,14 +101,15 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 	if err := copyFile(userIndex, index); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fail(err)
 	}
-	elsewhere := []string{"GIT_INDEX_FILE=" + index, "GIT_OBJECT_DIRECTORY=" + filepath.Join(r.dir, "objects"),
-		"GIT_ALTERNATE_OBJECT_DIRECTORIES=" + objects}
+	// Where our objects are, those of the user's are known, too (openRepo).
+	elsewhere := []string{"GIT_INDEX_FILE=" + index, "GIT_OBJECT_DIRECTORY=" + filepath.Join(r.dir, "objects")}
 	if _, err := g.git(ctx, "add", "--update", "--", ":/").env(elsewhere...).output(); err != nil {
 		return "", fail(err)
 	}
 	// What make takes from a tree goes by these names; a notes.txt or a core
-	// file must not change the key.
-	untracked, err := g.git(ctx, "ls-files", "-z", "--others", "--exclude-standard", "--",
+	// file must not change the key. What the user's own rules exclude, make
+	// takes all the same.
+	untracked, err := g.git(ctx, "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore", "--",
 		"*.c", "*.h", "*.S", "*Kconfig*", "*Makefile*", "*Kbuild*").env(elsewhere...).output()
 	if err != nil {
 		return "", fail(err)
@@ -122,7 +121,11 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fail(err)
 	}
-	g.tree = strings.TrimSpace(out)
+	tree := strings.TrimSpace(out)
+	if err := g.requireContent(ctx, r, tree); err != nil {
+		return "", fail(err)
+	}
+	g.tree = tree
 
 	if head, err := g.ask(ctx, "rev-parse", "--quiet", "--verify", "HEAD"); err == nil {
 		g.where = " at " + head[:12]
@@ -136,6 +139,50 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 		}
 	}
 	return "tree " + g.tree, nil
+}
+
+// requireContent makes sure that a partial clone has the content of all files
+// of a tree. Our repository cannot fetch what it lacks, and fetching with the
+// user's would write to it.
+func (g *gitTree) requireContent(ctx context.Context, r repo, tree string) error {
+	partial, err := g.setting(ctx, `^(extensions\.partialclone|remote\..*\.promisor)$`)
+	if err != nil || !partial {
+		return err
+	}
+	files, err := r.list(ctx, tree, func(string) bool { return true })
+	if err != nil {
+		return err
+	}
+	files = slices.DeleteFunc(files, func(e entry) bool { return e.mode == submodule })
+	missing, err := r.missing(ctx, files)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	sparse, err := g.setting(ctx, `^core\.sparsecheckout$`)
+	if err != nil {
+		return err
+	}
+	get := "fetch --refetch"
+	if sparse {
+		get = "sparse-checkout disable"
+	}
+	return fmt.Errorf("is a partial clone and lacks the content of %d files, as %s: get it with\n  git -C %q %s", len(missing), missing[0].path, g.dir, get)
+}
+
+// setting says whether the repository is configured with one of the names that
+// match, and not to be without.
+func (g *gitTree) setting(ctx context.Context, names string) (bool, error) {
+	out, err := g.git(ctx, "config", "--get-regexp", names).output()
+	var ce *commandError
+	if errors.As(err, &ce) && ce.stderr == "" && ctx.Err() == nil { // no match
+		return false, nil
+	}
+	for line := range strings.Lines(out) {
+		if _, value, _ := strings.Cut(strings.TrimSpace(line), " "); value != "false" {
+			return true, err
+		}
+	}
+	return false, err
 }
 
 // base is in our repository already.

@@ -105,12 +105,10 @@ func copyEntry(from, to string) error {
 // inside the tree has left must not be among them: make would find it through
 // its VPATH. The kernel's .gitignore knows what that is.
 func (u *unpacked) list(ctx context.Context, r repo, scratch string) ([]string, error) {
-	none := filepath.Join(scratch, "none.index")
-	out, err := r.git(ctx, "ls-files", "-z", "--others", "--exclude-standard").worktree(u.dir, none).output()
+	paths, err := u.listed(ctx, r, filepath.Join(scratch, "none.index"), "")
 	if err != nil {
 		return nil, err
 	}
-	paths := strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
 	if slices.Contains(paths, "Makefile") {
 		return paths, nil
 	}
@@ -121,10 +119,39 @@ func (u *unpacked) list(ctx context.Context, r repo, scratch string) ([]string, 
 	return allFiles(u.dir)
 }
 
+// listed returns the files below sub that no .gitignore excludes, relative to
+// the tree's top. A git repository inside the tree, which make takes for a
+// directory like others, git names with a slash at its end.
+func (u *unpacked) listed(ctx context.Context, r repo, index, sub string) ([]string, error) {
+	out, err := r.git(ctx, "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore").worktree(filepath.Join(u.dir, sub), index).output()
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for path := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
+		if !strings.HasSuffix(path, "/") {
+			paths = append(paths, filepath.Join(sub, path))
+			continue
+		}
+		inside, err := u.listed(ctx, r, index, filepath.Join(sub, path))
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, inside...)
+	}
+	return paths, nil
+}
+
 // allFiles lists the files and symbolic links below dir, relative to it.
 func allFiles(dir string) ([]string, error) {
 	var paths []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == ".git" {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
 		if err == nil && (d.Type().IsRegular() || d.Type()&fs.ModeSymlink != 0) {
 			paths = append(paths, strings.TrimPrefix(path, dir+"/"))
 		}

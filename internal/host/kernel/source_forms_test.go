@@ -1,0 +1,175 @@
+package kernel
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
+)
+
+// trees are the homes of a kernel tree: each makes one and returns the path
+// that the user gives, and what of it is to be in the copy besides tinyKernel.
+var trees = map[string]func(t *testing.T) (path string, also files){
+	"home directory": func(t *testing.T) (string, files) {
+		tinyKernel.write(t, filepath.Join(os.Getenv("HOME"), "linux"))
+		return "~/linux", nil
+	},
+	"relative": func(t *testing.T) (string, files) {
+		dir := sources["git"](t)
+		t.Chdir(filepath.Join(dir, "drivers"))
+		return "..", nil
+	},
+	"space and colon": func(t *testing.T) (string, files) {
+		dir := filepath.Join(t.TempDir(), "net: next #1")
+		if err := os.Rename(sources["git"](t), dir); err != nil {
+			t.Fatal(err)
+		}
+		return dir, nil
+	},
+	"space and colon, unpacked": func(t *testing.T) (string, files) {
+		dir := filepath.Join(t.TempDir(), "net: next \"1\"")
+		tinyKernel.write(t, dir)
+		return dir, nil
+	},
+	"worktree": func(t *testing.T) (string, files) {
+		dir := filepath.Join(t.TempDir(), "linked")
+		userGit(t, sources["git"](t), "worktree", "add", "--quiet", "--detach", dir)
+		return dir, nil
+	},
+	"submodule": func(t *testing.T) (string, files) {
+		top := t.TempDir()
+		userGit(t, top, "init", "--quiet")
+		userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", sources["git"](t), "linux")
+		return filepath.Join(top, "linux"), nil
+	},
+	"shared clone": func(t *testing.T) (string, files) {
+		dir := t.TempDir()
+		userGit(t, dir, "clone", "--quiet", "--shared", sources["git"](t), ".")
+		return dir, nil
+	},
+	"directory of a repository": func(t *testing.T) (string, files) {
+		top := t.TempDir()
+		tinyKernel.write(t, filepath.Join(top, "kernel"))
+		userGit(t, top, "init", "--quiet")
+		userGit(t, top, "add", "--all")
+		userGit(t, top, "commit", "--quiet", "--message=all")
+		return filepath.Join(top, "kernel"), nil
+	},
+	"sparse checkout": func(t *testing.T) (string, files) {
+		dir := sources["git"](t)
+		userGit(t, dir, "sparse-checkout", "set", "--cone", "--sparse-index", "arch", "drivers")
+		return dir, nil
+	},
+	"split index": func(t *testing.T) (string, files) {
+		dir := sources["git"](t)
+		userGit(t, dir, "update-index", "--split-index")
+		return dir, nil
+	},
+	"repository in it": func(t *testing.T) (string, files) {
+		dir := sources["unpacked"](t)
+		also := files{"drivers/ext/ext.c": "ext\n", "drivers/ext/sub/deep.c": "deep\n"}
+		also.write(t, dir)
+		for _, repo := range []string{"drivers/ext/sub", "drivers/ext"} {
+			userGit(t, filepath.Join(dir, repo), "init", "--quiet")
+			userGit(t, filepath.Join(dir, repo), "add", "--all")
+			userGit(t, filepath.Join(dir, repo), "commit", "--quiet", "--message=x")
+		}
+		return dir, also
+	},
+	"the user's ignore rules, unpacked": func(t *testing.T) (string, files) {
+		files{".config/git/ignore": "core\nlib/\n*.c\n", ".config/git/attributes": "* text eol=crlf\n"}.write(t, os.Getenv("HOME"))
+		dir := sources["unpacked"](t)
+		also := files{"net/core/dev.c": "dev\n", "lib/x.c": "x\n"}
+		also.write(t, dir)
+		return dir, also
+	},
+	"the user's ignore rules, git": func(t *testing.T) (string, files) {
+		files{".config/git/ignore": "core\nlib/\n"}.write(t, os.Getenv("HOME"))
+		dir := sources["git"](t)
+		also := files{"net/core/dev.c": "dev\n", "lib/x.c": "x\n"}
+		also.write(t, dir)
+		files{"info/exclude": "x.c\n"}.write(t, filepath.Join(dir, ".git"))
+		return dir, also
+	},
+	"built in": func(t *testing.T) (string, files) {
+		dir := sources["unpacked"](t)
+		files{".config": "CONFIG_X=y\n", "drivers/net/tun.o": "object", "include/config/auto.conf": ""}.write(t, dir)
+		files{".gitignore": "*.o\n/*.log\n.*\n/include/config/\n!.gitignore\n"}.write(t, dir)
+		return dir, files{".gitignore": "*.o\n/*.log\n.*\n/include/config/\n!.gitignore\n"}
+	},
+	"of another user": func(t *testing.T) (string, files) {
+		if os.Geteuid() != 0 {
+			t.Skip("needs root, to give a tree away")
+		}
+		dir := sources["git"](t)
+		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(path, 65534, 65534)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir, nil
+	},
+}
+
+func TestTreeOfEveryHomeIsBuiltWhole(t *testing.T) {
+	for name, home := range trees {
+		t.Run(name, func(t *testing.T) {
+			isolate(t)
+			path, also := home(t)
+			series := place(t, files{"m": first})
+			before := snapshot(t, expandHome(path))
+			dir := mustPrepare(t, path, series)
+			for path, content := range tinyKernel {
+				if path == tun {
+					content = edit(tun, 8, "first")
+				}
+				if other, ok := also[path]; ok {
+					content = other
+				}
+				if got := contentOf(t, filepath.Join(dir, path)); got != content {
+					t.Errorf("%s is\n%s", path, got)
+				}
+			}
+			for path, content := range also {
+				if got := contentOf(t, filepath.Join(dir, path)); got != content {
+					t.Errorf("%s is\n%s", path, got)
+				}
+			}
+			if exists(filepath.Join(dir, "drivers/net/tun.o")) || exists(filepath.Join(dir, ".config")) {
+				t.Error("the copy has products of a build")
+			}
+			for path, was := range snapshot(t, expandHome(path)) {
+				if before[path] != was {
+					t.Errorf("%s was written", path)
+				}
+			}
+		})
+	}
+}
+
+// TestPartialCloneNamesWhatItLacks: nothing is fetched behind the user's back,
+// and the message has the command that does.
+func TestPartialCloneNamesWhatItLacks(t *testing.T) {
+	isolate(t)
+	from := sources["git"](t)
+	userGit(t, from, "config", "uploadpack.allowFilter", "true")
+	dir := filepath.Join(t.TempDir(), "partial")
+	userGit(t, from, "clone", "--quiet", "--filter=blob:none", "--sparse", "file://"+from, dir)
+	userGit(t, dir, "sparse-checkout", "set", "arch", "drivers")
+	_, err := prepared(t, dir)
+	if err == nil || !strings.Contains(err.Error(), "include/ring.h") || !strings.Contains(err.Error(), "sparse-checkout disable") {
+		t.Fatalf("%v does not say what is missing, and how to get it", err)
+	}
+	userGit(t, dir, "sparse-checkout", "disable")
+	mustPrepare(t, dir)
+	mustPrepare(t, dir, place(t, files{"m": first}))
+	if left, _ := filepath.Glob(filepath.Join(os.Getenv(cache.Env), "tmp/*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
