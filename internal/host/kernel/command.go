@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -24,17 +25,26 @@ type cmd struct {
 // termGrace is how long a program may take to end after it was interrupted.
 const termGrace = 5 * time.Second
 
+// passedOn are the variables that every program is given. NIX_* are others.
+var passedOn = map[string]bool{
+	"PATH": true, "HOME": true, "TMPDIR": true, "USER": true, "LOGNAME": true,
+	// gcc(1), "Environment variables affecting GCC"; pkg-config(1); ld.so(8).
+	"CPATH": true, "C_INCLUDE_PATH": true, "LIBRARY_PATH": true, "COMPILER_PATH": true, "GCC_EXEC_PREFIX": true,
+	"PKG_CONFIG_PATH": true, "LD_LIBRARY_PATH": true,
+}
+
 // command prepares a program; add to its environment with env.
 //
-// Of our own environment only PATH and the like are passed on: MAKEFLAGS of a
-// make that runs us, GIT_DIR of a hook, ARCH or KCONFIG_* of a kernel
-// developer's shell would each change what comes out.
+// Of our own environment only PATH and the like are passed on, and what says
+// where a compiler has its headers and libraries where that is not /usr:
+// MAKEFLAGS of a make that runs us, GIT_DIR of a hook, ARCH or KCONFIG_* of a
+// kernel developer's shell would each change what comes out.
 func command(ctx context.Context, name string, args ...string) *cmd {
 	c := exec.CommandContext(ctx, name, args...)
 	c.Env = []string{"LC_ALL=C"}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "USER", "LOGNAME"} {
-		if value, ok := os.LookupEnv(name); ok {
-			c.Env = append(c.Env, name+"="+value)
+	for _, setting := range os.Environ() {
+		if name, _, _ := strings.Cut(setting, "="); passedOn[name] || strings.HasPrefix(name, "NIX_") {
+			c.Env = append(c.Env, setting)
 		}
 	}
 	c.SysProcAttr = &syscall.SysProcAttr{
@@ -69,6 +79,11 @@ func (c *cmd) input(r io.Reader) *cmd {
 
 // run waits for the program, and after a cancellation for its whole group.
 func (c *cmd) run() error {
+	// The kernel sends the Pdeathsig when the thread ends that started the
+	// program (prctl(2), PR_SET_PDEATHSIG), and Go ends a thread when a
+	// goroutine that is locked to it returns.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err := c.Cmd.Run()
 	if c.ctx.Err() != nil && c.Process != nil {
 		syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // who ignored SIGINT

@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,13 +83,57 @@ func TestCancelEndsTheWholeGroup(t *testing.T) {
 	}
 }
 
+// TestProgramOutlivesTheThreadThatStartedIt: threads come and go in a Go
+// process, and no program may be ended by that.
+func TestProgramOutlivesTheThreadThatStartedIt(t *testing.T) {
+	// With one P, who returns from fork is soon on another thread.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	done := make(chan error)
+	const programs = 32
+	for range programs {
+		go func() {
+			_, err := command(t.Context(), "sleep", "0.3").output()
+			done <- err
+		}()
+	}
+	stop := make(chan struct{})
+	var threads sync.WaitGroup
+	for range 2 {
+		threads.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(100 * time.Microsecond):
+				}
+				var one sync.WaitGroup
+				one.Go(runtime.LockOSThread) // its thread ends with it
+				one.Wait()
+			}
+		})
+	}
+	for range programs {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	threads.Wait()
+}
+
 func TestEnvironmentOfTheUserDoesNotReachTheBuild(t *testing.T) {
 	for _, name := range []string{"MAKEFLAGS", "GIT_DIR", "ARCH", "KCONFIG_CONFIG"} {
 		t.Setenv(name, "surprise")
 	}
+	for _, name := range []string{"C_INCLUDE_PATH", "PKG_CONFIG_PATH", "NIX_CFLAGS_COMPILE"} {
+		t.Setenv(name, "/opt/include")
+	}
 	out, err := command(t.Context(), "env").output()
 	if err != nil || strings.Contains(out, "surprise") || !strings.Contains(out, "PATH=") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	if strings.Count(out, "=/opt/include\n") != 3 {
+		t.Errorf("lacks what says where a compiler has its headers:\n%s", out)
 	}
 }
 
