@@ -29,8 +29,14 @@ func (e *ConfigError) Error() string {
 // configure makes the build directory of these fragments, and its .config.
 func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writer) (*objects, error) {
 	o := &objects{tree: t, about: configName(frags)}
-	o.dir = filepath.Join(t.dir, "obj", objectsName(frags))
+	var err error
+	if o.dir, err = t.objectsDir(ctx, objectsName(frags)); err != nil {
+		return nil, err
+	}
 	o.log = o.dir + ".log"
+	if err := o.discardForeign(ctx, progress); err != nil {
+		return nil, err
+	}
 	if err := o.open(); err != nil {
 		return nil, err
 	}
@@ -138,7 +144,7 @@ func (o *objects) resolve(ctx context.Context, frags []fragment, resolved string
 // everywhere are the options that change how every file is compiled, or most.
 var everywhere = []string{"PCI", "PREEMPT", "PREEMPT_RT", "PREEMPT_LAZY", "KASAN", "KCSAN", "KMSAN", "KCOV", "UBSAN", "PROVE_LOCKING", "DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT", "DEBUG_INFO_DWARF4", "DEBUG_INFO_DWARF5", "GCOV_KERNEL", "LTO_CLANG"}
 
-// objectsName is the build directory of a configuration. Most share one: going
+// objectsName names the build directory of a configuration. Most share one: going
 // from one to another, kbuild compiles again what looks at an option that
 // differs (scripts/basic/fixdep.c). What changes everything has one apart.
 func objectsName(frags []fragment) string {

@@ -83,21 +83,6 @@ func key(parts []string) string {
 	return hex.EncodeToString(h.Sum(nil))[:32]
 }
 
-// readToolchain returns the version lines of the programs whose version
-// changes what comes out.
-func readToolchain(ctx context.Context) ([]string, error) {
-	var lines []string
-	for _, name := range []string{"gcc", "ld"} {
-		out, err := command(ctx, name, "--version").output()
-		if err != nil {
-			return nil, err
-		}
-		line, _, _ := strings.Cut(out, "\n")
-		lines = append(lines, line)
-	}
-	return lines, nil
-}
-
 // open returns the cached kernel in dir, if it is there and whole.
 func open(dir string) (*Result, bool) {
 	data, err := os.ReadFile(filepath.Join(dir, descriptionFile))

@@ -69,7 +69,8 @@ type Result struct {
 	Description
 }
 
-// Build makes the kernel of spec, or finds it in the cache. What it does and
+// Build makes the kernel of spec, or finds it in the cache. The programs that CC,
+// HOSTCC and LD in the environment name are used, as by kbuild. What it does and
 // how far it is goes to progress: in place if that is a terminal, else as
 // plain lines.
 //

@@ -28,6 +28,9 @@ func (e *MakeError) Error() string {
 	if errors.As(e.Err, &full) {
 		s = "the kernel does not build: " + full.Error()
 	}
+	if strings.Contains(s, "-std=c23") { // gcc 15: "'bool' is a keyword with '-std=c23' onwards"
+		s += "\nthis source is older than the compiler: choose an older one, as in CC=gcc-13 HOSTCC=gcc-13"
+	}
 	return s + "\nthe whole log is in " + e.Log
 }
 

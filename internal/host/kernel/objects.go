@@ -91,7 +91,7 @@ func (o *objects) repair(start time.Time) error {
 
 // command prepares a make in the tree.
 func (o *objects) command(ctx context.Context, args ...string) *cmd {
-	args = append(args, "--no-print-directory", "-C", o.tree.src, "O="+o.dir, "ARCH="+arch)
+	args = append(append(args, chosenArgs()...), "--no-print-directory", "-C", o.tree.src, "O="+o.dir, "ARCH="+arch)
 	c := command(ctx, "make", args...).env(
 		// What the compile-time strings of a kernel show; fixed, so that
 		// the same content gives the same kernel.

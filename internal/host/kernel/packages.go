@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,8 +17,8 @@ type Package struct {
 	Why  string // what it is for, a short phrase
 }
 
-// MissingPackages lists what Build would miss for spec, in no more than a
-// few milliseconds. It goes by the programs and files themselves, so that
+// MissingPackages lists what Build would miss for spec, in some tens of
+// milliseconds. It goes by the programs and files themselves, so that
 // they may as well come from elsewhere.
 func MissingPackages(spec Spec) []Package {
 	var missing []Package
@@ -27,19 +29,30 @@ func MissingPackages(spec Spec) []Package {
 	}
 	program("git", "git", "applies the series")
 	program("make", "make", "builds the kernel")
-	program("gcc", "gcc", "compiles the kernel")
-	program("ld", "binutils", "links the kernel")
+	// What the user has chosen and is not there is another matter: versionOf.
+	if chosen("CC") == "gcc" || chosen("HOSTCC") == "gcc" {
+		program("gcc", "gcc", "compiles the kernel")
+	}
+	if chosen("LD") == "ld" {
+		program("ld", "binutils", "links the kernel")
+	}
 	program("flex", "flex", "builds Kconfig")
 	program("bison", "bison", "builds Kconfig")
 	program("bc", "bc", "computes kernel/time's constants")
 	program("perl", "perl", "builds the kernel")
 	program("lz4", "lz4", "compresses the kernel (CONFIG_KERNEL_LZ4)")
-	if !anyExists("/usr/include/libelf.h", "/usr/local/include/libelf.h") {
-		missing = append(missing, Package{"libelf-dev", "builds objtool (CONFIG_UNWINDER_ORC)"})
+	header := func(name, pkg, why string) {
+		// Where headers are, the compiler knows.
+		compiler := strings.Fields(chosen("HOSTCC"))
+		_, err := command(context.Background(), compiler[0], append(compiler[1:], "-E", "-o", "/dev/null", "-")...).
+			input(strings.NewReader("#include <" + name + ">\n")).output()
+		var ce *commandError
+		if errors.As(err, &ce) && strings.Contains(ce.stderr, name) { // no compiler is another matter
+			missing = append(missing, Package{pkg, why})
+		}
 	}
-	if !anyExists("/usr/include/stdio.h") {
-		missing = append(missing, Package{"libc6-dev", "builds the programs that build the kernel"})
-	}
+	header("libelf.h", "libelf-dev", "builds objtool (CONFIG_UNWINDER_ORC)")
+	header("stdio.h", "libc6-dev", "builds the programs that build the kernel")
 	if slices.Contains(spec.Fragments, "modular") && !anyExists("/sbin/depmod", "/usr/sbin/depmod", "/bin/depmod", "/usr/bin/depmod") {
 		missing = append(missing, Package{"kmod", "lists what the modules depend on"})
 	}

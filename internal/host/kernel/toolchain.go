@@ -1,0 +1,134 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// tools are the programs of a build that the user may choose, by the variable
+// that kbuild has for each (Documentation/kbuild/kbuild.rst), and what is used
+// else.
+var tools = []struct{ variable, standard string }{
+	{"CC", "gcc"},
+	{"LD", "ld"},
+	{"HOSTCC", "gcc"},
+}
+
+// chosen returns the user's choice of a tool: its command, which may have
+// arguments ("ccache gcc"), or the standard one.
+func chosen(variable string) string {
+	for _, tool := range tools {
+		if tool.variable == variable && strings.TrimSpace(os.Getenv(variable)) == "" {
+			return tool.standard
+		}
+	}
+	return os.Getenv(variable)
+}
+
+// chosenArgs are the user's choices as arguments of make.
+func chosenArgs() []string {
+	var args []string
+	for _, tool := range tools {
+		if command := chosen(tool.variable); command != tool.standard {
+			args = append(args, tool.variable+"="+command)
+		}
+	}
+	return args
+}
+
+const onlyGCC = "kernels are built with gcc here, whose line tables findings point into: unset %s, or choose a gcc as in CC=gcc-13"
+
+// readToolchain returns the version lines of the programs whose version
+// changes what comes out.
+func readToolchain(ctx context.Context) ([]string, error) {
+	if llvm := os.Getenv("LLVM"); llvm != "" {
+		return nil, fmt.Errorf("LLVM=%s: "+onlyGCC, llvm, "LLVM")
+	}
+	var lines []string
+	for _, variable := range []string{"CC", "LD"} {
+		out, err := versionOf(ctx, variable)
+		if err != nil {
+			return nil, err
+		}
+		if variable == "CC" && strings.Contains(out, "clang") {
+			return nil, fmt.Errorf("CC=%s is clang: "+onlyGCC, chosen("CC"), "CC")
+		}
+		line, _, _ := strings.Cut(out, "\n")
+		lines = append(lines, line)
+	}
+	return lines, nil
+}
+
+func versionOf(ctx context.Context, variable string) (string, error) {
+	words := strings.Fields(chosen(variable))
+	out, err := command(ctx, words[0], append(words[1:], "--version")...).output()
+	if err != nil {
+		return "", fmt.Errorf("%s=%s: %w", variable, chosen(variable), err)
+	}
+	return out, nil
+}
+
+// hostPrograms describes what the programs that a build makes for itself, and
+// keeps in the build directory, depend on.
+func hostPrograms(ctx context.Context) (string, error) {
+	toolchain, err := readToolchain(ctx)
+	if err != nil {
+		return "", err
+	}
+	host, err := versionOf(ctx, "HOSTCC")
+	if err != nil {
+		return "", err
+	}
+	libc, _ := command(ctx, "getconf", "GNU_LIBC_VERSION").output() // "" for another libc
+	return strings.Join(append(toolchain, host, libc, strings.Join(chosenArgs(), "\n")), "\n"), nil
+}
+
+// objectsDir returns the build directory of that name for the toolchain. The
+// first toolchain that builds has it; any other has one apart, for a home
+// directory that is shared with containers is built in by several.
+func (t *tree) objectsDir(ctx context.Context, name string) (string, error) {
+	dir := filepath.Join(t.dir, "obj", name)
+	host, err := hostPrograms(ctx)
+	if err != nil {
+		return "", err
+	}
+	first, err := os.ReadFile(dir + ".toolchain")
+	if errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+			return "", fmt.Errorf("make a build directory: %w", diskFull(err, t.dir))
+		}
+		first, err = []byte(host), os.WriteFile(dir+".toolchain", []byte(host), 0o666)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make a build directory: %w", diskFull(err, t.dir))
+	}
+	if string(first) != host {
+		dir += "-" + key([]string{host})[:8]
+	}
+	return dir, nil
+}
+
+// discardForeign removes the build directory if its programs do not run here,
+// for they want a newer libc, say.
+func (o *objects) discardForeign(ctx context.Context, progress io.Writer) error {
+	fixdep := filepath.Join(o.dir, "scripts/basic/fixdep")
+	if !exists(fixdep) {
+		return nil
+	}
+	_, err := command(ctx, fixdep).output() // exit status 1, and how to use it
+	var ce *commandError
+	if ctx.Err() != nil || err == nil || errors.As(err, &ce) && strings.Contains(ce.stderr, "Usage") {
+		return ctx.Err()
+	}
+	fmt.Fprintf(progress, "the programs in %s do not run here: it is made anew (%v)\n", o.dir, err)
+	os.Remove(o.unfinished())
+	if err := os.RemoveAll(o.dir); err != nil {
+		return fmt.Errorf("make a build directory anew: %w", err)
+	}
+	return nil
+}
