@@ -4,6 +4,7 @@
 #              a source is a tree, a tar file, debian:7.3 or debian:sid
 # make test    everything: static checks, unit tests, the contract in VMs, and
 #              that the harness itself behaves
+# make fuzz    read mutations of series for TIME=60s, and compare with git
 # make bench   the time to the first test in a VM, beside vmtest's own runner,
 #              and the guest's readers, beside a loop in C
 # make proof   judge the designs and the planted bugs in patches/; what is done
@@ -21,7 +22,7 @@ ifeq ($(origin V),command line)
 VERSION = -v $(V)
 endif
 
-.PHONY: check test proof soak kernels bench deps clean
+.PHONY: check test proof soak kernels fuzz bench deps clean
 
 check: deps
 	$(RINGPROOF) check $(if $(SHORT),-short) $(VERSION)
@@ -56,6 +57,9 @@ proof: deps
 
 soak: deps
 	$(RINGPROOF) soak $(if $(N),-n $(N)) $(CONFIG:%=-config %)
+
+fuzz: deps
+	$(GO) test -run='^$$' -fuzz=FuzzSeries -fuzztime=$(or $(TIME),60s) -fuzzminimizetime=5x ./internal/host/kernel
 
 bench: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m

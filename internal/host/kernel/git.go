@@ -163,6 +163,40 @@ func (r repo) scan(ctx context.Context, dir string, paths []string, index string
 	return r.writeTree(ctx, index)
 }
 
+// untracked returns the files below sub in dir that neither the index has nor
+// a .gitignore excludes, relative to dir.
+func (r repo) untracked(ctx context.Context, dir, index, sub string) ([]string, error) {
+	out, err := r.git(ctx, untracked...).worktree(filepath.Join(dir, sub), index).output()
+	if err != nil {
+		return nil, err
+	}
+	return r.flat(ctx, dir, sub, out)
+}
+
+// untracked are the arguments of git that list what is not tracked.
+var untracked = []string{"ls-files", "-z", "--others", "--exclude-per-directory=.gitignore"}
+
+// flat splits what git lists below sub in dir. A git repository in there has a
+// slash at the end of its name: make takes it for a directory like others.
+func (r repo) flat(ctx context.Context, dir, sub, list string) ([]string, error) {
+	var paths []string
+	for path := range strings.SplitSeq(strings.TrimSuffix(list, "\x00"), "\x00") {
+		if path == "" {
+			continue
+		}
+		if !strings.HasSuffix(path, "/") {
+			paths = append(paths, filepath.Join(sub, path))
+			continue
+		}
+		inside, err := r.untracked(ctx, dir, filepath.Join(r.dir, "no-index"), filepath.Join(sub, path))
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, inside...)
+	}
+	return paths, nil
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil

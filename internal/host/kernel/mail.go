@@ -99,16 +99,11 @@ func (r *reader) mails(file string, text []byte) ([]item, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"mailsplit", "-b", "-o" + dir}
-	// A mailer that writes CRLF does so everywhere; else CR is content.
-	if line, _, _ := bytes.Cut(text, []byte("\n")); !bytes.HasSuffix(line, []byte("\r")) {
-		args = append(args, "--keep-cr")
-	}
 	mbox := filepath.Join(r.scratch, "mbox")
 	if err := os.WriteFile(mbox, text, 0o600); err != nil {
 		return nil, err
 	}
-	if _, err := r.none.git(r.ctx, append(args, "--", mbox)...).output(); err != nil {
+	if _, err := r.none.git(r.ctx, "mailsplit", "-b", "-o"+dir, "--", mbox).output(); err != nil {
 		return nil, err
 	}
 	names, err := os.ReadDir(dir)
@@ -422,7 +417,10 @@ func (r *reader) newest(items []item, subjects map[int]map[string]bool) ([]item,
 		have[it.number] = it
 		ordered = append(ordered, it)
 	}
-	slices.SortStableFunc(ordered, func(a, b item) int { return a.number - b.number })
+	if byNumber := func(a, b item) int { return a.number - b.number }; !slices.IsSortedFunc(ordered, byNumber) {
+		slices.SortStableFunc(ordered, byNumber)
+		fmt.Fprintf(r.progress, "the patches are put in the order of their numbers\n")
+	}
 	of := ""
 	if total > 0 {
 		of = fmt.Sprintf("/%d", total)

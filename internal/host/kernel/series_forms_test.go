@@ -93,7 +93,7 @@ var forms = map[string]struct {
 	"tags apart":                {is: files{"m": letter("[RFC][PATCH][0/1] t", "W.") + post("[RFC] [PATCH] [1/1] tun: first", first)}, want: wanted("first")},
 	"numbers of a patchbomb":    {is: files{"m": letter("[PATCH 0 of 1] t", "W.") + post("[PATCH 1 of 1] tun: first", first)}, want: wanted("first")},
 	"a release in the tag":      {is: files{"m": post("[PATCH 6.12 v6.12.30 1/2] tun: first", first) + post("[PATCH 6.12 v6.12.30 2/2] tun: second", then)}, want: wanted("second")},
-	"out of order":              {is: files{"m": post("[PATCH 2/2] tun: second", then) + post("[PATCH 1/2] tun: first", first)}, want: wanted("second")},
+	"out of order":              {is: files{"m": post("[PATCH 2/2] tun: second", then) + post("[PATCH 1/2] tun: first", first)}, want: wanted("second"), says: "order of their numbers"},
 	"ten and more":              {is: files{"m": tenAndMore()}, want: wanted("step 11")},
 	"twice": {
 		is: files{"m": post("[PATCH 1/2] tun: first", first, "Message-ID: <1@localhost>") + post("[PATCH 1/2] tun: first", first, "Message-ID: <1@localhost>") +
@@ -221,7 +221,7 @@ var forms = map[string]struct {
 		want: files{"include/ö.h": "new\n"},
 	},
 	"a name with a space": {is: files{"m": "diff --git a/include/a b.h b/include/a b.h\n--- a/include/a b.h\t\n+++ b/include/a b.h\t\n@@ -1 +1 @@\n-old\n+new\n"}, want: files{"include/a b.h": "new\n"}},
-	"a file with CRLF":    {is: files{"m": post("[PATCH] dos", "diff --git a/include/dos.h b/include/dos.h\n--- a/include/dos.h\n+++ b/include/dos.h\n@@ -1,2 +1,2 @@\n-old\r\n+new\r\n end\r\n")}, want: files{"include/dos.h": "new\r\nend\r\n"}},
+	"a file with CRLF":    {is: files{"m": "diff --git a/include/dos.h b/include/dos.h\n--- a/include/dos.h\n+++ b/include/dos.h\n@@ -1,2 +1,2 @@\n-old\r\n+new\r\n end\r\n"}, want: files{"include/dos.h": "new\r\nend\r\n"}},
 	"what no build reads": {
 		is:   files{"m": first + "--- a/Documentation/networking/tuntap.rst\n+++ b/Documentation/networking/tuntap.rst\n@@ -1 +1 @@\n-old\n+new\n--- a/MAINTAINERS\n+++ b/MAINTAINERS\n@@ -7 +7 @@\n-old\n+new\n"},
 		want: wanted("first"), says: "networking/tuntap.rst",

@@ -67,17 +67,8 @@ var trees = map[string]func(t *testing.T) (path string, also files){
 		userGit(t, dir, "update-index", "--split-index")
 		return dir, nil
 	},
-	"repository in it": func(t *testing.T) (string, files) {
-		dir := sources["unpacked"](t)
-		also := files{"drivers/ext/ext.c": "ext\n", "drivers/ext/sub/deep.c": "deep\n"}
-		also.write(t, dir)
-		for _, repo := range []string{"drivers/ext/sub", "drivers/ext"} {
-			userGit(t, filepath.Join(dir, repo), "init", "--quiet")
-			userGit(t, filepath.Join(dir, repo), "add", "--all")
-			userGit(t, filepath.Join(dir, repo), "commit", "--quiet", "--message=x")
-		}
-		return dir, also
-	},
+	"repository in it":            func(t *testing.T) (string, files) { return withRepository(t, "unpacked") },
+	"repository in it, untracked": func(t *testing.T) (string, files) { return withRepository(t, "git") },
 	"the user's ignore rules, unpacked": func(t *testing.T) (string, files) {
 		files{".config/git/ignore": "core\nlib/\n*.c\n", ".config/git/attributes": "* text eol=crlf\n"}.write(t, os.Getenv("HOME"))
 		dir := sources["unpacked"](t)
@@ -115,6 +106,24 @@ var trees = map[string]func(t *testing.T) (path string, also files){
 		}
 		return dir, nil
 	},
+}
+
+// withRepository is a tree with another repository in it, as of a driver that
+// is developed apart.
+func withRepository(t *testing.T, kind string) (string, files) {
+	dir := sources[kind](t)
+	also := files{"drivers/ext/ext.c": "ext\n", "drivers/ext/sub/deep.c": "deep\n"}
+	also.write(t, dir)
+	for _, repo := range []string{"drivers/ext/sub", "drivers/ext"} {
+		userGit(t, filepath.Join(dir, repo), "init", "--quiet")
+		userGit(t, filepath.Join(dir, repo), "add", "*.c")
+		userGit(t, filepath.Join(dir, repo), "commit", "--quiet", "--message=x")
+	}
+	if err := os.Mkdir(filepath.Join(dir, "drivers/ext/none"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	userGit(t, filepath.Join(dir, "drivers/ext/none"), "init", "--quiet")
+	return dir, also
 }
 
 func TestTreeOfEveryHomeIsBuiltWhole(t *testing.T) {

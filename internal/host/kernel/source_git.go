@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,6 +73,9 @@ func (g *gitTree) gitPath(ctx context.Context, name string) (string, error) {
 	return path, err
 }
 
+// isSource matches the paths of files that are source by their name.
+var isSource = regexp.MustCompile(`\.[chS]$|(Kconfig|Makefile|Kbuild)[^/]*$`)
+
 // identity makes a tree of the working tree, in our repository and with a
 // copy of the user's index.
 func (g *gitTree) identity(ctx context.Context) (string, error) {
@@ -109,12 +113,16 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 	// What make takes from a tree goes by these names; a notes.txt or a core
 	// file must not change the key. What the user's own rules exclude, make
 	// takes all the same.
-	untracked, err := g.git(ctx, "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore", "--",
-		"*.c", "*.h", "*.S", "*Kconfig*", "*Makefile*", "*Kbuild*").env(elsewhere...).output()
+	list, err := g.git(ctx, untracked...).env(elsewhere...).output()
 	if err != nil {
 		return "", fail(err)
 	}
-	if _, err := g.git(ctx, "update-index", "--add", "-z", "--stdin").env(elsewhere...).input(strings.NewReader(untracked)).output(); err != nil {
+	paths, err := r.flat(ctx, g.dir, "", list)
+	if err != nil {
+		return "", fail(err)
+	}
+	paths = slices.DeleteFunc(paths, func(path string) bool { return !isSource.MatchString(path) })
+	if _, err := g.git(ctx, "update-index", "--add", "-z", "--stdin").env(elsewhere...).input(strings.NewReader(strings.Join(paths, "\x00"))).output(); err != nil {
 		return "", fail(err)
 	}
 	out, err := g.git(ctx, "write-tree").env(elsewhere...).output()
@@ -166,7 +174,7 @@ func (g *gitTree) requireContent(ctx context.Context, r repo, tree string) error
 	if sparse {
 		get = "sparse-checkout disable"
 	}
-	return fmt.Errorf("is a partial clone and lacks the content of %d files, as %s: get it with\n  git -C %q %s", len(missing), missing[0].path, g.dir, get)
+	return fmt.Errorf("is a partial clone and lacks the content of files, %d in all, as %s: get it with\n  git -C %q %s", len(missing), missing[0].path, g.dir, get)
 }
 
 // setting says whether the repository is configured with one of the names that

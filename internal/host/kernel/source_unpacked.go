@@ -105,7 +105,7 @@ func copyEntry(from, to string) error {
 // inside the tree has left must not be among them: make would find it through
 // its VPATH. The kernel's .gitignore knows what that is.
 func (u *unpacked) list(ctx context.Context, r repo, scratch string) ([]string, error) {
-	paths, err := u.listed(ctx, r, filepath.Join(scratch, "none.index"), "")
+	paths, err := r.untracked(ctx, u.dir, filepath.Join(scratch, "none.index"), "")
 	if err != nil {
 		return nil, err
 	}
@@ -117,29 +117,6 @@ func (u *unpacked) list(ctx context.Context, r repo, scratch string) ([]string, 
 		return nil, errors.New("has been built in, and its .gitignore does not tell sources from products: run make mrproper there")
 	}
 	return allFiles(u.dir)
-}
-
-// listed returns the files below sub that no .gitignore excludes, relative to
-// the tree's top. A git repository inside the tree, which make takes for a
-// directory like others, git names with a slash at its end.
-func (u *unpacked) listed(ctx context.Context, r repo, index, sub string) ([]string, error) {
-	out, err := r.git(ctx, "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore").worktree(filepath.Join(u.dir, sub), index).output()
-	if err != nil {
-		return nil, err
-	}
-	var paths []string
-	for path := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
-		if !strings.HasSuffix(path, "/") {
-			paths = append(paths, filepath.Join(sub, path))
-			continue
-		}
-		inside, err := u.listed(ctx, r, index, filepath.Join(sub, path))
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, inside...)
-	}
-	return paths, nil
 }
 
 // allFiles lists the files and symbolic links below dir, relative to it.
