@@ -95,6 +95,9 @@ func ParsePair(id string) (Pair, error) {
 // RunPair runs a pair once, as Run runs a schedule. It is reached if both were
 // held up at once.
 func (r *Runner) RunPair(p Pair, patience time.Duration) (*Result, error) {
+	if r.Begins != nil {
+		r.Begins(p.String())
+	}
 	result, err := r.pair(p, patience)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("schedule %v: %w", p, err), r.closeStage())

@@ -45,6 +45,9 @@ type Runner struct {
 	waiting  *Trap   // the operator's, which holds nobody up but tells when it waits
 	starter  *thread // starts vhost-net's worker, and sleeps until it is done
 	stage    *Stage
+	// Begins is called with the id of each schedule or pair that is about to be
+	// run; nil is nobody.
+	Begins func(id string)
 	// waits are opponents that are believed not to wait, and did.
 	waits map[waiter]bool
 }
@@ -151,6 +154,9 @@ func (r *Runner) Pin() error {
 // nothing may move before the queue is said to be stalled: Suspicion or
 // Patience.
 func (r *Runner) Run(s Schedule, patience time.Duration) (*Result, error) {
+	if r.Begins != nil {
+		r.Begins(s.String())
+	}
 	result, err := r.run(s, patience)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("schedule %v: %w", s, err), r.closeStage())

@@ -1,6 +1,7 @@
 package selftest
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/report"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,12 +67,19 @@ func TestQEMUKilled(t *testing.T) {
 	}
 	h.gone()
 	for _, p := range h.verdict().Promises() {
-		if p.Promise == contract.RequeueIntact {
+		want := contract.Undecided // by the check that ran
+		switch p.Promise {
+		case contract.RequeueIntact:
 			continue // not tried
+		case contract.NoTailDrop:
+			want = contract.Kept
 		}
-		if p.Outcome != contract.Undecided || p.Kept == 0 {
-			t.Errorf("%s: %s, %d kept; want undecided, for what did not run, and some kept, for what did", p.Promise, p.Outcome, p.Kept)
+		if p.Outcome != want || p.Kept == 0 || p.Undecided > 1 {
+			t.Errorf("%s: %s, %d kept, %d undecided; want one undecided, and the others kept in another VM", p.Promise, p.Outcome, p.Kept, p.Undecided)
 		}
+	}
+	if !h.verdict().Has(report.SetUp) {
+		t.Errorf("no fault of the set-up: %v", h.verdict().Errors)
 	}
 }
 
@@ -86,6 +95,93 @@ func TestInterrupted(t *testing.T) {
 	}
 	t.Logf("%v from ^C to the end", time.Since(began).Round(time.Millisecond))
 	h.cutShort()
+}
+
+// TestTerminated ends the process that runs the tests, and the one that started it,
+// which passes nothing on: what was found out is written all the same.
+func TestTerminated(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *harness) error{
+		"the tests": func(t *testing.T, h *harness) error {
+			pids := h.processes("vmtests.test")
+			if len(pids) != 1 {
+				t.Fatalf("processes that run the tests: %v", pids)
+			}
+			return syscall.Kill(pids[0], syscall.SIGTERM)
+		},
+		"go test": func(_ *testing.T, h *harness) error { return h.cmd.Process.Signal(syscall.SIGTERM) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := midway(t, "TestNoTailDrop")
+			if err := end(t, h); err != nil {
+				t.Fatal(err)
+			}
+			if h.wait() == 0 {
+				t.Error("exit status 0")
+			}
+			for deadline := time.Now().Add(20 * time.Second); len(h.processes("vmtests.test")) > 0 && time.Now().Before(deadline); {
+				time.Sleep(20 * time.Millisecond)
+			}
+			h.cutShort()
+			if !h.verdict().Has(report.SetUp) {
+				t.Errorf("no fault of the set-up: %v", h.verdict().Errors)
+			}
+		})
+	}
+}
+
+// TestEndsEarly ends each check at one of its steps, from the first on, and holds
+// the verdict to what each owes.
+func TestEndsEarly(t *testing.T) {
+	h, code := run(t, on(lossless(t), "RINGPROOF_END=fatal"), "-short", "-run=TestNoTailDrop|TestSchedules")
+	if code == 0 {
+		t.Error("exit status 0")
+	}
+	verdicts := make(map[string][]contract.Outcome)
+	for _, v := range h.verdict().Verdicts {
+		key := v.Test + " " + string(v.Promise)
+		verdicts[key] = append(verdicts[key], v.Outcome)
+	}
+	events, err := os.ReadFile(filepath.Join(h.dir, "events.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	owes, failed := make(map[string]contract.Owes), 0
+	for line := range strings.Lines(string(events)) {
+		var e struct{ Action, Test, Key, Value string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Key == contract.AttrOwes {
+			var o contract.Owes
+			if err := json.Unmarshal([]byte(e.Value), &o); err != nil {
+				t.Fatal(err)
+			}
+			owes[e.Test] = o
+		}
+		if e.Action != "fail" || len(owes[e.Test].Promises) == 0 {
+			continue
+		}
+		failed++
+		open := 0
+		for _, p := range owes[e.Test].Promises {
+			outcomes := verdicts[e.Test+" "+string(p)]
+			if len(outcomes) != 1 {
+				t.Errorf("%s has %d verdicts on %s", e.Test, len(outcomes), p)
+			} else if outcomes[0] == contract.Undecided {
+				open++
+			}
+		}
+		if open == 0 {
+			t.Errorf("%s failed, and nothing is undecided", e.Test)
+		}
+	}
+	// So many steps the shortest check has, and more.
+	if failed < 12 {
+		t.Errorf("%d checks ended early", failed)
+	}
+	for _, f := range h.verdict().Errors {
+		t.Errorf("%v", f)
+	}
 }
 
 func TestKilled(t *testing.T) {
@@ -104,14 +200,28 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestTimeout: what does not fit into go test's -timeout is not run, and said to be;
+// what was decided stands.
 func TestTimeout(t *testing.T) {
 	// More rounds than fit into the time on any machine: some are left over.
-	h, code := run(t, on(lossless(t)), "-timeout=30s", "-short", "-count=100")
+	h, code := run(t, on(lossless(t)), "-timeout=60s", "-short", "-count=100", "-run=TestNoqueueDrops|TestNoTailDrop")
 	if code == 0 {
 		t.Error("exit status 0")
 	}
-	h.cutShort()
-	h.says("test timed out", "no time for another VM")
+	h.says("go test's -timeout left no time for", "-timeout=30m -run '^(TestNoqueueDrops|TestNoTailDrop)$'")
+	h.gone()
+	r := h.verdict()
+	if len(r.Errors) != 1 || r.Errors[0].Kind != report.SetUp {
+		t.Errorf("want one fault of the set-up: %v", r.Errors)
+	}
+	for _, p := range r.Promises() {
+		if p.Broken+p.Undecided > 0 {
+			t.Errorf("%s: %d broken, %d undecided", p.Promise, p.Broken, p.Undecided)
+		}
+		if p.Promise == contract.NoqueueDrops && (p.Kept == 0 || p.NotRun == 0) {
+			t.Errorf("%s: %d kept, %d not run", p.Promise, p.Kept, p.NotRun)
+		}
+	}
 }
 
 // TestFullDisk: the artifacts do not fit. The run says so and does not pass;

@@ -138,7 +138,10 @@ func (h *harness) until(text string) {
 }
 
 // qemus returns the QEMU processes that the harness started.
-func (h *harness) qemus() (pids []int) {
+func (h *harness) qemus() []int { return h.processes("qemu-system") }
+
+// processes returns those of the harness with that in their command line.
+func (h *harness) processes(named string) (pids []int) {
 	h.t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -148,7 +151,7 @@ func (h *harness) qemus() (pids []int) {
 		words, err := os.ReadFile(path)
 		// Its image or its kernel's arguments do not tell two runs apart, but
 		// the environment that it inherited does.
-		if err != nil || !strings.HasPrefix(filepath.Base(string(words)), "qemu-system") && !strings.Contains(string(words), "qemu-system") {
+		if err != nil || !strings.Contains(string(words), named) {
 			continue
 		}
 		env, err := os.ReadFile(filepath.Join(filepath.Dir(path), "environ"))

@@ -35,7 +35,7 @@ func startRun(t *testing.T) *run.Run {
 func openRun(t *testing.T) (*run.Run, error) {
 	cfg, err := run.ConfigFromEnv()
 	if err != nil {
-		return nil, err
+		return nil, run.Refuse(cfg, err)
 	}
 	if cfg.Module, err = filepath.Abs(".."); err != nil {
 		return nil, err
@@ -49,7 +49,11 @@ func openRun(t *testing.T) (*run.Run, error) {
 	}
 	fmt.Sscan(flag.Lookup("test.count").Value.String(), &flags.Count)
 	flags.Deadline, _ = t.Deadline()
-	return run.Start(cfg, flags)
+	r, err := run.Start(cfg, flags)
+	if err != nil {
+		return nil, run.Refuse(cfg, err)
+	}
+	return r, nil
 }
 
 // schedulePattern matches the first part of a schedule's id, whose "+" means

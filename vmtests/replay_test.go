@@ -2,12 +2,14 @@ package vmtests
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/report"
 	"github.com/ringproof/ringproof/internal/host/run"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
@@ -25,43 +27,72 @@ func inGuest(t *testing.T) {
 	if !ok || first.Action != "run" || first.Test != t.Name() {
 		t.Fatalf("the guest's events begin with %+v, not with the start of %s", first, t.Name())
 	}
-	(&replay{run: r, stream: stream}).test(t, t.Name())
+	(&replay{run: r, stream: stream, others: others, seen: make(map[string]bool)}).test(t, t.Name())
 }
 
 // replay turns the events of one top-level test into tests of the host.
 type replay struct {
 	run    *run.Run
 	stream *run.Stream
+	others []string
+	// seen are the subtests so far, of which last is the last. If a guest dies,
+	// the next one does not run them again.
+	seen map[string]bool
+	last string
+	// death is why the guest died, told by the innermost test; "" if it has not.
+	death string
+	// deaths counts the guests that died.
+	deaths int
 }
 
 // test replays the test of that name in the guest until it ends.
 func (r *replay) test(t *testing.T, name string) {
+	check := r.run.Check(name)
 	leaf := true
 	for {
 		e, ok := r.stream.Next()
 		if !ok {
-			r.cutOff(t, name)
-			return
+			if r.death == "" {
+				r.cutOff(t, check, name)
+			}
+			if strings.Contains(name, "/") || !r.resume(t, name) {
+				return
+			}
+			continue
 		}
 		switch e.Action {
 		case "run":
 			leaf = false
-			t.Run(strings.TrimPrefix(e.Test, name+"/"), func(t *testing.T) { r.test(t, e.Test) })
+			if r.seen[e.Test] {
+				r.skim(e.Test)
+				continue
+			}
+			r.seen[e.Test], r.last = true, e.Test
+			if !t.Run(strings.TrimPrefix(e.Test, name+"/"), func(t *testing.T) { r.test(t, e.Test) }) {
+				check.Told()
+			}
 		case "output":
 			if !e.Frame() {
-				io.WriteString(t.Output(), strings.TrimPrefix(e.Output, "    "))
+				line := strings.TrimPrefix(e.Output, "    ")
+				check.Said(line)
+				io.WriteString(t.Output(), line)
 			}
 		case "attr":
-			r.attr(t, e)
+			r.attr(t, check, e)
 		case "pass", "fail", "skip":
-			r.claim(t, name)
+			r.claim(t, check, name)
 			if e.Action == "fail" {
 				t.Fail()
 			}
-			if leaf {
-				r.count(t, e.Action)
+			ended := e.Action
+			if t.Failed() {
+				ended = "fail"
 			}
-			if e.Action == "skip" && !t.Failed() {
+			check.Ended(ended)
+			if leaf {
+				r.run.Count(ended)
+			}
+			if ended == "skip" {
 				t.SkipNow()
 			}
 			return
@@ -69,72 +100,125 @@ func (r *replay) test(t *testing.T, name string) {
 	}
 }
 
-func (r *replay) count(t *testing.T, ended string) {
-	if t.Failed() {
-		ended = "fail"
+// mostDeaths is after how many guests that died in one top-level test the rest of
+// it is given up: a kernel that dies each time would take for ever.
+const mostDeaths = 3
+
+// resume has another guest run the subtests that the dead one has left, and says
+// whether there is one.
+func (r *replay) resume(t *testing.T, name string) bool {
+	t.Helper()
+	why := r.death
+	r.deaths++
+	if r.last != "" && r.deaths < mostDeaths {
+		stream, err := r.run.Resume(name, r.last, r.others)
+		if err == nil {
+			if first, ok := stream.Next(); ok && first.Test == name {
+				r.stream, r.death = stream, ""
+				return true
+			}
+			err = errors.New("the next guest does not run this test")
+		}
+		t.Error(err)
 	}
-	r.run.Count(ended)
+	r.run.Lost(name, why)
+	return false
+}
+
+// skim passes over the events of a subtest that an earlier guest has run.
+func (r *replay) skim(name string) {
+	for {
+		e, ok := r.stream.Next()
+		if !ok || e.Test == name && slices.Contains([]string{"pass", "fail", "skip"}, e.Action) {
+			return
+		}
+	}
 }
 
 // cutOff ends a test that the guest did not. The innermost one is to blame.
-func (r *replay) cutOff(t *testing.T, name string) {
-	if t.Failed() {
-		return // a subtest was
+func (r *replay) cutOff(t *testing.T, check *run.Check, name string) {
+	t.Helper()
+	var whose report.Kind
+	if r.death, whose = r.stream.Guest().Death(); r.death == "" {
+		r.death, whose = "the guest's events end before this test does", report.Harness
 	}
-	why := r.stream.Guest().Died()
-	if why == "" {
-		why = "the guest's events end before this test does"
+	title, _, _ := strings.Cut(r.death, "\n")
+	t.Error(r.death)
+	if !check.Overdue(r.death) {
+		check.Fault(whose, title)
 	}
-	r.run.Lost(name, why)
+	r.claim(t, check, name)
+	check.Ended(title)
 	r.run.Count("fail")
-	t.Error(why)
-	r.claim(t, name)
 }
 
-func (r *replay) attr(t *testing.T, e run.Event) {
+func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
 	switch e.Key {
 	case contract.AttrMarked:
 		r.stream.Guest().Marked(e.Test)
+	case contract.AttrAt:
+	case contract.AttrOwes:
+		var owes contract.Owes
+		if decode(t, e, &owes) {
+			check.Owes(owes)
+		}
+	case contract.AttrOverdue:
+		var overdue contract.Overdue
+		if decode(t, e, &overdue) {
+			check.SetOverdue(overdue)
+			r.stream.Guest().End(overdue.What + " is overdue")
+		}
 	case contract.AttrVerdict:
 		var v contract.Verdict
-		if err := json.Unmarshal([]byte(e.Value), &v); err != nil {
-			t.Errorf("the guest's verdict %q: %v", e.Value, err)
-			return
+		if decode(t, e, &v) {
+			check.Verdict(v)
+			t.Attr(string(v.Promise), string(v.Outcome))
 		}
-		r.run.Verdict(v)
-		t.Attr(string(v.Promise), string(v.Outcome))
 	case contract.AttrUnknown:
 		var paths contract.Paths
-		if err := json.Unmarshal([]byte(e.Value), &paths); err != nil {
-			t.Errorf("the guest's unknown paths %q: %v", e.Value, err)
-			return
+		if decode(t, e, &paths) {
+			r.run.Unknown(paths)
 		}
-		r.run.Unknown(paths)
 	case contract.AttrFinding:
 		var f contract.Finding
-		if err := json.Unmarshal([]byte(e.Value), &f); err != nil {
-			t.Errorf("the guest's finding %q: %v", e.Value, err)
-			return
-		}
-		if where := r.run.Finding(f); where != "" {
-			t.Log(where)
+		if decode(t, e, &f) {
+			if where := r.run.Finding(f); where != "" {
+				t.Log(where)
+			}
 		}
 	default:
 		t.Attr(e.Key, e.Value)
 	}
 }
 
-// claim fails the test for what the kernel reported while it ran.
-func (r *replay) claim(t *testing.T, name string) {
+// decode reads what an attribute carries.
+func decode(t *testing.T, e run.Event, into any) bool {
+	t.Helper()
+	err := json.Unmarshal([]byte(e.Value), into)
+	if err != nil {
+		t.Errorf("the guest's attribute %s, %q: %v", e.Key, e.Value, err)
+	}
+	return err == nil
+}
+
+// claim fails the test for what the kernel reported while it ran, if that may
+// have to do with the device under test.
+func (r *replay) claim(t *testing.T, check *run.Check, name string) {
+	t.Helper()
 	reports, err := r.stream.Guest().Claim(name)
 	if err != nil {
 		t.Error(err)
+		check.Fault(report.Harness, err.Error())
 	}
-	for _, report := range reports {
-		if report.Kind == vm.Panic {
-			continue // the guest's death, of which cutOff tells
+	for _, k := range reports {
+		switch why := r.run.Noise(k); {
+		case k.Kind == vm.Panic:
+			// The guest's death, of which cutOff tells.
+		case why != "":
+			t.Logf("the kernel reported %s: %s (%s: this decides nothing)\n%s", k.Kind, k.Title, why, k.Text)
+		default:
+			t.Errorf("the kernel reported %s: %s\n%s", k.Kind, k.Title, k.Text)
+			check.Reported(k)
 		}
-		t.Errorf("the kernel reported %s: %s\n%s", report.Kind, report.Title, report.Text)
-		r.run.Error(name + ": " + report.Title)
 	}
 }

@@ -128,4 +128,7 @@ type Verdict struct {
 	Why string
 	// Books are the packet counts behind Why; nil if the check counts none.
 	Books *Books `json:",omitempty"`
+	// Evidence is what else there is to see, such as the stacks of all CPUs. The
+	// host adds it: it is too long for an attribute.
+	Evidence string `json:",omitempty"`
 }

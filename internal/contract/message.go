@@ -151,4 +151,48 @@ const (
 	AttrUnknown = "ringproof.unknown"
 	// AttrMarked says that the test writes MarkBegin and MarkEnd.
 	AttrMarked = "ringproof.marked"
+	// AttrOwes carries Owes. It comes before anything that may end the test.
+	AttrOwes = "ringproof.owes"
+	// AttrAt says, in words, what the test is doing. It comes every few seconds
+	// while a test runs.
+	AttrAt = "ringproof.at"
+	// AttrOverdue carries Overdue. The guest waits to be ended.
+	AttrOverdue = "ringproof.overdue"
 )
+
+// NoTime is why a check was not run for which go test's -timeout leaves no time.
+const NoTime = "go test's -timeout leaves no time: -timeout=30m runs all"
+
+// Owes says which promises a test is to decide. Whatever ends the test, the host
+// records each that has no verdict then as undecided.
+type Owes struct {
+	Contract Contract
+	Promises []Promise
+}
+
+// Overdue says that something that a test does has exceeded its deadline.
+type Overdue struct {
+	What  string // for example "schedule tun_net_xmit+0x1cb/zero/ring=2/fq_codel"
+	Again string `json:",omitempty"` // how to do it alone
+	Limit time.Duration
+	// Seen is what keeps the kernel from ending it, a line each: a softirq that
+	// runs for ever, a thread that the kernel does not let go. Without any, it is
+	// not known whose fault this is.
+	Seen []string `json:",omitempty"`
+}
+
+// Outcome is what that makes of NoStall: a txq that spins is as bad as one that
+// sleeps.
+func (o *Overdue) Outcome() (Outcome, string) {
+	why := fmt.Sprintf("%s has not ended within %v", o.What, o.Limit)
+	outcome := Broken
+	if len(o.Seen) > 0 {
+		why += ": " + strings.Join(o.Seen, "; ")
+	} else {
+		outcome, why = Undecided, why+", and nothing was seen in the kernel that keeps it from that"
+	}
+	if o.Again != "" {
+		why += "; again: " + o.Again
+	}
+	return outcome, why
+}

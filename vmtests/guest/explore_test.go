@@ -43,7 +43,6 @@ func (x *exploration) close(t *testing.T) {
 // skips it.
 func (x *exploration) begin(t *testing.T, at inject.Setting) (contract.Contract, []contract.Promise) {
 	t.Helper()
-	begin(t)
 	promises := []contract.Promise{contract.NoTailDrop, contract.NoStall}
 	switch {
 	case at.Trim > 0:
@@ -51,10 +50,16 @@ func (x *exploration) begin(t *testing.T, at inject.Setting) (contract.Contract,
 	case at.Qdisc == tuntap.Noqueue:
 		promises[0] = contract.NoqueueDrops
 	}
+	begin(t, promises...)
 	c := contractOf(t)
+	step("start the runner", "")
 	var err error
 	if x.runner == nil {
-		x.runner, err = inject.NewRunner()
+		if x.runner, err = inject.NewRunner(); err == nil {
+			x.runner.Begins = func(id string) {
+				step("schedule "+id, fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", id))
+			}
+		}
 	}
 	if err == nil {
 		err = x.runner.Pin()
@@ -138,7 +143,12 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	inconclusive := 0
 	var unbalanced []error
 	var requeued, tailDropped uint64
+	left := 0
 	for i, p := range points {
+		if noTime(t) {
+			left = len(points) - i
+			break
+		}
 		s := inject.Schedule{Point: p, Opponent: opponent, Setting: at}
 		result, err := x.decide(s, inject.Suspicion)
 		x.check(t, c, promises, err)
@@ -158,7 +168,7 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	}
 	took := time.Since(began)
 	unbalanced = x.audit(t, unbalanced)
-	coverage := fmt.Sprintf("%d of %d instructions are reached, %d schedules were run", len(points), there.total, len(points)-inconclusive)
+	coverage := fmt.Sprintf("%d of %d instructions are reached, %d schedules were run", len(points), there.total, len(points)-left-inconclusive)
 	t.Logf("%s in %v (%.0f/s; to find those that are reached: %v), %d inconclusive", coverage, took.Round(time.Millisecond), float64(len(points))/took.Seconds(), search.Round(time.Millisecond), inconclusive)
 
 	found := make(findings)
@@ -175,6 +185,8 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 		v := found.verdict(p, c, coverage, unbalanced)
 		switch {
 		case v.Outcome != contract.Kept:
+		case left > 0:
+			v.Outcome, v.Why = contract.NotRun, contract.NoTime
 		case len(points) == 0:
 			v.Outcome, v.Why = contract.Undecided, "no instruction of "+target.Root+" was reached"
 		case p == contract.RequeueIntact && requeued+tailDropped == 0:
@@ -350,6 +362,7 @@ func place(p inject.Point) contract.Place {
 func (x *exploration) replay(t *testing.T, id string) {
 	s, err := inject.Parse(id)
 	if err != nil {
+		begin(t, contract.NoTailDrop, contract.NoStall)
 		t.Fatal(err)
 	}
 	c, promises := x.begin(t, s.Setting)

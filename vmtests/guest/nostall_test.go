@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -114,6 +115,7 @@ func (r *rig) takeQdisc() {
 // detachFull detaches the first of two queues while its ring is full: the last
 // one takes its place, and its txq (drivers/net/tun.c: __tun_detach).
 func (r *rig) detachFull() {
+	step("detach a queue whose ring is full", "")
 	r.ledger.Reconfigured()
 	for range r.cfg.txQueue + 1 {
 		if _, err := r.fresh[0].Send(); err != nil {
@@ -135,6 +137,7 @@ func (r *rig) cycle(length int) {
 	s := r.sender(1, traffic.PacketSocket)
 	for range cycles {
 		for _, n := range []int{length - 1, length, length + 1, length + 3} {
+			step(fmt.Sprintf("send %d packets into a ring of %d, and see whether the queue still moves", n, length), "")
 			r.consumer.Pause()
 			for range n {
 				if _, err := s.Send(); err != nil {
@@ -181,6 +184,9 @@ func (r *rig) probes(source uint8, path traffic.Path) (probes []liveness.Sender)
 	// So many that a queue without a flow is out of the question: the hash
 	// has another key at each boot.
 	byQueue, err := traffic.FlowsByQueue(s, r.consumer, 64)
+	if lost := (*traffic.NotArrivedError)(nil); errors.As(err, &lost) {
+		r.stalledEarly(s, lost)
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -191,6 +197,21 @@ func (r *rig) probes(source uint8, path traffic.Path) (probes []liveness.Sender)
 		probes = append(probes, &probe{s, flows[0]})
 	}
 	return probes
+}
+
+// stalledEarly asks the stall oracle about a device that does not even let the
+// packets through by which its queues are found: s is on the flow of one of those.
+// Nobody else sends, and the consumer reads. It ends the test if that is a stall.
+func (r *rig) stalledEarly(s *traffic.Sender, lost *traffic.NotArrivedError) {
+	r.t.Helper()
+	step("ask the stall oracle", "")
+	r.fresh = []liveness.Sender{s}
+	stall, err := liveness.Check(r.oracle())
+	if stall == nil && err == nil {
+		return
+	}
+	r.liveness(stall, err)
+	r.t.Fatal(lost)
 }
 
 // probe sends on one flow of a sender.

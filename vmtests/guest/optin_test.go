@@ -141,7 +141,7 @@ type flagged struct {
 // unless it says something else.
 func newFlagged(t *testing.T, cfg tuntap.Config, decides ...contract.Promise) *flagged {
 	t.Helper()
-	begin(t)
+	begin(t, decides...)
 	f := &flagged{t: t, contract: contractOf(t), decides: decides, asked: cfg.Flags, set: cfg.Flags != 0, slots: flagSlots}
 	cfg.Mode, cfg.TxQueueLen = tuntap.TAP, &f.slots
 	if cfg.Qdisc.Kind == "" {
@@ -269,6 +269,7 @@ func (f *flagged) look(when string) {
 
 func (f *flagged) reported(when string) {
 	f.t.Helper()
+	step("look at the flag "+when, "")
 	seen := contract.FlagSeen{When: when, Set: f.set, Reported: make(map[string]bool)}
 	for i, fd := range f.dev.Queues() {
 		if fd < 0 {

@@ -84,10 +84,14 @@ func (x *exploration) pairs(t *testing.T, all inject.Pair) {
 	began := time.Now()
 	var breaches []pairBreach
 	run, reached, locked, late := 0, 0, 0, 0
+	left := false
 	var unbalanced []error
 explore:
 	for _, all.First = range points[0] {
 		for _, all.Second = range points[1] {
+			if left = noTime(t); left {
+				break explore
+			}
 			result, err := x.decidePair(all, inject.Suspicion)
 			x.check(t, c, promises, err)
 			run++
@@ -135,6 +139,8 @@ explore:
 		v := found.verdict(p, c, coverage, unbalanced)
 		switch {
 		case v.Outcome != contract.Kept:
+		case left:
+			v.Outcome, v.Why = contract.NotRun, contract.NoTime
 		case reached == 0:
 			v.Outcome, v.Why = contract.Undecided, "no two instructions were held up at once"
 		case late+suspected > run/20:
@@ -199,6 +205,7 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, breaches []
 func (x *exploration) replayPair(t *testing.T, id string) {
 	p, err := inject.ParsePair(id)
 	if err != nil {
+		begin(t, contract.NoTailDrop, contract.NoStall)
 		t.Fatal(err)
 	}
 	c, promises := x.begin(t, p.Setting())

@@ -58,7 +58,7 @@ type rigConfig struct {
 // promises is reported as not run. The test ends with a call of decide.
 func newRig(t *testing.T, cfg rigConfig, decides ...contract.Promise) *rig {
 	t.Helper()
-	begin(t)
+	begin(t, decides...)
 	r := &rig{t: t, contract: contractOf(t), cfg: cfg, decides: decides, overlap: 1}
 	if err := r.open(); err != nil {
 		r.lacking(err)
@@ -72,6 +72,7 @@ func (r *rig) open() (err error) {
 	if r.cfg.readers.Vhost != nil {
 		flags |= unix.IFF_VNET_HDR
 	}
+	step("make the device", "")
 	r.dev, err = tuntap.Open(tuntap.Config{
 		Mode: r.cfg.mode, Queues: r.cfg.queues, TxQueueLen: &r.cfg.txQueue,
 		Qdisc: r.cfg.qdisc, Flags: flags,
@@ -80,6 +81,7 @@ func (r *rig) open() (err error) {
 		return err
 	}
 	r.t.Cleanup(func() { r.closing(r.dev.Close()) })
+	step("open its ledger", "")
 	if r.link, err = traffic.LinkByName(r.dev.Name()); err != nil {
 		return err
 	}
@@ -91,6 +93,7 @@ func (r *rig) open() (err error) {
 		return err
 	}
 	r.t.Cleanup(func() { r.closing(r.log.Close()) })
+	step("start its consumer", "")
 	readers := r.cfg.readers
 	readers.Paused = true
 	if r.consumer, err = traffic.Consume(r.link, r.dev.Queues(), readers); err != nil {
@@ -108,6 +111,7 @@ func (r *rig) open() (err error) {
 			r.t.Cleanup(func() { r.closing(stops.Close()) })
 		}
 	}
+	step("find a flow to each queue", "")
 	r.fresh = r.probes(freshSource, traffic.PacketSocket)
 	r.bypass = r.probes(bypassSource, traffic.PacketBypass)
 	r.consumer.Pause()
@@ -137,20 +141,6 @@ func (r *rig) lacking(err error) {
 	r.t.Skipf("not run: this kernel lacks %s", why)
 }
 
-// begin brackets the test in the kernel's log.
-func begin(t *testing.T) {
-	t.Helper()
-	t.Attr(contract.AttrMarked, "1")
-	if err := kmsg.Write(contract.MarkBegin(t.Name())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := kmsg.Write(contract.MarkEnd(t.Name())); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // contractOf is the contract that the host asks for, with auto replaced.
 func contractOf(t *testing.T) contract.Contract {
 	t.Helper()
@@ -168,6 +158,7 @@ func contractOf(t *testing.T) contract.Contract {
 // produce starts n producers on the path, each with several flows.
 func (r *rig) produce(n int, path traffic.Path) {
 	r.t.Helper()
+	step("start producers", "")
 	r.direct = path == traffic.PacketBypass
 	if r.direct || r.cfg.qdisc.Kind == tuntap.Noqueue {
 		r.overlap = n
@@ -197,6 +188,7 @@ func (r *rig) produce(n int, path traffic.Path) {
 // generate starts pktgen on n CPUs.
 func (r *rig) generate(n int, throughQdisc bool) {
 	r.t.Helper()
+	step("start pktgen", "")
 	r.direct = !throughQdisc
 	if r.direct || r.cfg.qdisc.Kind == tuntap.Noqueue {
 		r.overlap = n
@@ -250,6 +242,7 @@ const (
 // the driver dropped for it, or packets wait and the driver takes no more.
 func (r *rig) press() {
 	r.t.Helper()
+	step("fill the rings", "")
 	var taken uint64 // by the driver, as of since
 	since, patience := time.Now(), still
 	if r.cfg.qdisc.Shaped() {
@@ -317,6 +310,7 @@ func (r *rig) freedQuietly() bool {
 // race lets the consumer read, while the sources go on, until so many packets
 // have arrived or none arrives any more.
 func (r *rig) race(packets uint64) {
+	step("let producers and consumers race", "")
 	r.consumer.Resume()
 	var idle traffic.Idle
 	for r.consumer.Received() < packets && idle.Look(r.consumer) < progress {
@@ -328,6 +322,7 @@ func (r *rig) race(packets uint64) {
 // the stall oracle, and reports a verdict on each promise of the rig.
 func (r *rig) decide() {
 	r.t.Helper()
+	step("stop the producers and close the books", "")
 	for _, s := range r.sources {
 		if err := s.Stop(); err != nil {
 			r.t.Errorf("producer: %v", err)
@@ -339,6 +334,7 @@ func (r *rig) decide() {
 		r.t.Error(err)
 	}
 	seen := r.seen()
+	step("ask the stall oracle", "")
 	stall, err := liveness.Check(r.oracle())
 	for _, p := range r.decides {
 		switch p {
@@ -437,11 +433,18 @@ func unknownPaths(t *testing.T, paths contract.Paths) {
 	}
 }
 
+// longest is how long a line may be that go tool test2json still takes for an
+// attribute (cmd/internal/test2json: inBuffer), less a little.
+const longest = 4000
+
 func attribute(t *testing.T, key string, value any) {
 	t.Helper()
 	data, err := json.Marshal(value)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(t.Name())+len(key)+len(data) > longest {
+		t.Errorf("an attribute that is too long to reach the host: %s %s", key, data)
 	}
 	t.Attr(key, string(data))
 }

@@ -35,7 +35,7 @@ func TestFaults(t *testing.T) {
 
 // faultsOn does so on a device that is opened with IFF_BACKPRESSURE or without.
 func faultsOn(t *testing.T, backpressure bool) {
-	begin(t)
+	begin(t, contract.NoStall)
 	c := contractOf(t)
 	seed, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64)
 	if err != nil {
@@ -54,7 +54,7 @@ func faultsOn(t *testing.T, backpressure bool) {
 	defer s.close(t)
 	began := time.Now()
 	rounds := uint64(0)
-	for ; rounds == 0 || time.Since(began) < duration; rounds++ {
+	for ; rounds == 0 || time.Since(began) < duration && !noTime(t); rounds++ {
 		s.turn(t, seed+rounds)
 		if f := s.round(t, seed+rounds); f != nil {
 			f.Contract = c
@@ -66,6 +66,9 @@ func faultsOn(t *testing.T, backpressure bool) {
 			found.add(t, f)
 			outcome, why := f.Outcome()
 			report(t, contract.Verdict{Promise: f.Promise, Contract: c, Outcome: outcome, Why: why + ", after a sequence of faults", Books: f.Books})
+			if f.Promise != contract.NoStall {
+				report(t, contract.Verdict{Promise: contract.NoStall, Contract: c, Outcome: contract.Undecided, Why: fmt.Sprintf("the sequences end with one that breaks %s", f.Promise)})
+			}
 			return
 		}
 	}
@@ -77,6 +80,7 @@ func faultsOn(t *testing.T, backpressure bool) {
 type sequences struct {
 	backpressure  bool
 	vhost         bool
+	seed          uint64          // that the sequence which runs is made from
 	noFailing     error           // why allocations cannot be made to fail
 	faults        []*inject.Fault // that the device can have
 	device        *inject.Sequence
@@ -102,10 +106,12 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) {
 			t.Fatal(err)
 		}
 		for _, c := range s.chosen {
+			s.step(c)
 			if err := device.Inject(s.faults[c[0]], c[1]); err != nil {
 				t.Fatal(err)
 			}
 		}
+		s.step(settles)
 		result, err := device.Settle(inject.Patience)
 		if err != nil {
 			t.Fatal(err)
@@ -118,6 +124,18 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) {
 			t.Error(err)
 		}
 	}
+}
+
+// settles stands for what ends a sequence.
+var settles = [2]int{-1}
+
+// step says that the next of a sequence of faults is to come.
+func (s *sequences) step(chosen [2]int) {
+	what := "the end of a sequence of faults"
+	if chosen != settles {
+		what = fmt.Sprintf("fault %q with %d", s.faults[chosen[0]].Name, chosen[1])
+	}
+	step(what, fmt.Sprintf("SEED=%d go test ./vmtests -run '^TestFaults$'", s.seed))
 }
 
 // turn makes every second seed one of devices whose consumer is vhost-net, if
@@ -147,6 +165,7 @@ func (s *sequences) round(t *testing.T, seed uint64) *contract.Finding {
 			t.Fatal(err)
 		}
 	}
+	s.seed = seed
 	quiet := &quiet{T: t}
 	done := make(chan struct{})
 	go func() {
@@ -170,6 +189,7 @@ func (s *sequences) round(t *testing.T, seed uint64) *contract.Finding {
 func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	var err error
 	if s.device == nil {
+		step("make a device for sequences of faults", "")
 		if s.device, err = inject.NewSequence(s.backpressure, s.vhost); err != nil {
 			rt.Fatal(err)
 		}
@@ -193,12 +213,14 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	s.chosen = chosen
 	for _, c := range chosen {
 		s.injected++
+		s.step(c)
 		if err := s.device.Inject(s.faults[c[0]], c[1]); err != nil {
 			script := s.device.Script()
 			s.close(t)
 			rt.Fatalf("%v\n%s", err, script)
 		}
 	}
+	s.step(settles)
 	result, err := s.device.Settle(2 * inject.Suspicion)
 	if err != nil {
 		script := s.device.Script()

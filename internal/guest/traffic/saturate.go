@@ -56,11 +56,24 @@ func (l *Link) dropped() (uint64, error) {
 	return link.Attrs().Statistics.TxDropped, nil
 }
 
+// NotArrivedError says that a packet, which the kernel took while none stood in its
+// way, has not arrived.
+type NotArrivedError struct {
+	Packet Packet
+	Flow   uint16
+	Waited time.Duration
+}
+
+func (e *NotArrivedError) Error() string {
+	return fmt.Sprintf("find the queue of flow %d: %v did not arrive within %v", e.Flow, e.Packet, e.Waited)
+}
+
 // FlowsByQueue finds out which of the first flows, so many, arrive on which
 // queue, by sending one packet of s on each: result[queue] lists flows. No
 // backlog may stand in their way. The answer holds for the source of s alone,
 // because its port is part of the hash, and until a queue is attached or
-// detached. It leaves s on the last of the flows: see SetFlow.
+// detached. It leaves s on the last of the flows: see SetFlow. Errors to tell apart
+// with errors.As: *NotArrivedError, after which s is on the flow of that packet.
 func FlowsByQueue(s *Sender, c *Consumer, flows int) ([][]uint16, error) {
 	byQueue := make([][]uint16, len(c.fds))
 	for flow := range uint16(flows) {
@@ -74,9 +87,10 @@ func FlowsByQueue(s *Sender, c *Consumer, flows int) ([][]uint16, error) {
 			arrival.Wait(0)
 			return nil, fmt.Errorf("find the queue of flow %d: %w", flow, err)
 		}
-		queue, ok := arrival.Wait(5 * time.Second)
+		const patience = 5 * time.Second
+		queue, ok := arrival.Wait(patience)
 		if !ok {
-			return nil, fmt.Errorf("find the queue of flow %d: %v did not arrive within 5s", flow, arrival.packet)
+			return nil, &NotArrivedError{arrival.packet, flow, patience}
 		}
 		byQueue[queue] = append(byQueue[queue], flow)
 	}

@@ -247,7 +247,9 @@ func key(kernel, image string, passes [][]string, c contract.Contract) string {
 // add adds what a run found out.
 func (o *Outcome) add(run *report.Run) {
 	o.RunSeconds += run.Seconds
-	o.Errors = append(o.Errors, run.Errors...)
+	for _, f := range run.Errors {
+		o.Errors = append(o.Errors, f.String())
+	}
 	o.Artifacts = append(o.Artifacts, run.Dir)
 	for _, p := range run.Promises() {
 		if worse(p.Outcome, o.Promises[p.Promise]) {

@@ -57,7 +57,10 @@ type Run struct {
 	// Errors are what went wrong other than a broken promise: a guest that
 	// died, a report of the kernel's, an artifact that could not be written.
 	// A run with errors has not passed.
-	Errors []string `json:"errors,omitempty"`
+	Errors []Fault `json:"errors,omitempty"`
+	// Noise are reports of the kernel that decide nothing: they have nothing to
+	// do with the device under test, or KNOWN names them.
+	Noise []Fault `json:"noise,omitempty"`
 }
 
 // Tests counts tests that have no subtests.
@@ -172,7 +175,9 @@ func (r *Run) Text() string {
 		if p.First.Books != nil {
 			fmt.Fprintf(&b, "    %s\n", p.First.Books)
 		}
-		fmt.Fprintf(&b, "    replay: %s\n", r.ReplayTest(p.First.Test))
+		if p.First.Test != "" {
+			fmt.Fprintf(&b, "    replay: %s\n", r.ReplayTest(p.First.Test))
+		}
 	}
 	const few = 5
 	for i, f := range r.Findings {
@@ -191,8 +196,12 @@ func (r *Run) Text() string {
 	for _, path := range r.unknown() {
 		fmt.Fprintf(&b, "\nunknown path: packets were freed by %s\n", path)
 	}
-	for _, e := range r.Errors {
-		fmt.Fprintf(&b, "\nerror: %s\n", e)
+	for _, f := range r.Noise {
+		title, _, _ := strings.Cut(f.What, "\n")
+		fmt.Fprintf(&b, "\nreported by the kernel, decides nothing: %s\n", title)
+	}
+	for _, f := range r.Errors {
+		fmt.Fprintf(&b, "\n%v\n", f)
 	}
 	fmt.Fprintf(&b, "\n%d tests passed, %d failed, %d skipped\nartifacts: %s\n", r.Tests.Passed, r.Tests.Failed, r.Tests.Skipped, r.Dir)
 	return b.String()
@@ -272,17 +281,21 @@ func ExactPattern(test string) string {
 	return strings.Join(parts, "/")
 }
 
-// Write puts verdict.json and verdict.txt into the run's directory.
+// Write puts verdict.json and verdict.txt into the run's directory. Each is as it
+// was, or as it is to be, even if the process is killed meanwhile.
 func (r *Run) Write() error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the verdict: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(r.Dir, "verdict.json"), append(data, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the verdict: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(r.Dir, "verdict.txt"), []byte(r.Text()), 0o644); err != nil {
-		return fmt.Errorf("write the verdict: %w", err)
+	for name, content := range map[string][]byte{"verdict.json": append(data, '\n'), "verdict.txt": []byte(r.Text())} {
+		file := filepath.Join(r.Dir, name)
+		if err := os.WriteFile(file+".new", content, 0o644); err != nil {
+			return fmt.Errorf("write the verdict: %w", err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			return fmt.Errorf("write the verdict: %w", err)
+		}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type Config struct {
 	Faults    time.Duration
 	Schedules string
 	Replays   int
+	Known     string
 
 	// Package is the Go package with the guest's tests, and Module the
 	// directory of the module that it is looked up in.
@@ -51,6 +52,8 @@ type Config struct {
 //	SCHEDULES  "all" to run schedules in all settings, for hours
 //	REPLAYS    how often what breaks a promise is run again before it is
 //	           reported (10)
+//	KNOWN      file with regular expressions, one a line, for reports of the
+//	           kernel that are known and decide nothing; # begins a comment
 //	ARTIFACTS  directory for this run's artifacts; it must be empty or not
 //	           exist (artifacts/DATE-TIME-PID in the module's root)
 //
@@ -65,6 +68,7 @@ func ConfigFromEnv() (Config, error) {
 		Append:  strings.Fields(os.Getenv("APPEND")),
 		Dir:     os.Getenv("ARTIFACTS"),
 		Label:   os.Getenv("RINGPROOF_LABEL"),
+		Known:   os.Getenv("KNOWN"),
 	}
 	var err error
 	if c.Contract, err = contract.Parse(os.Getenv("CONTRACT")); err != nil {

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/report"
 	"github.com/ringproof/ringproof/internal/host/source"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
@@ -26,7 +28,11 @@ type Guest struct {
 	reports []vm.Report          // of the kernel's, not claimed yet
 	marked  map[string]int       // how often each test wrote its marks
 	hello   contract.Hello
-	foreign error // VMLINUX is of another build
+	foreign error     // VMLINUX is of another build
+	mourned bool      // somebody has told of its death
+	testing bool      // a test runs
+	heard   time.Time // when its tests last said something
+	late    bool      // its tests were ended by go test's -timeout
 	ended   bool
 	result  *vm.Result // once ended
 	err     error      // once ended
@@ -73,6 +79,7 @@ func start(ctx context.Context, cfg vm.Config, log io.Writer) (*Guest, error) {
 		_ = convert.Wait()
 		return nil, err
 	}
+	go g.listen()
 	sorted := make(chan error, 1)
 	go func() { sorted <- g.sort(events, log) }()
 	go func() {
@@ -162,10 +169,16 @@ func (g *Guest) await() {
 	}
 }
 
-// Died says why the guest ended before its tests did, with the evidence; ""
-// if its test binary ran to the end. Valid once a Stream has run dry.
-func (g *Guest) Died() string {
+// Death says why the guest ended before its tests did, with the evidence, and
+// whose fault that is; "" if its test binary ran to the end. Valid once a Stream
+// has run dry. Whoever asks tells.
+func (g *Guest) Death() (why string, whose report.Kind) {
 	g.await()
+	g.mourned = true
+	return g.died(), g.whose()
+}
+
+func (g *Guest) died() string {
 	r := g.result
 	if g.err == nil && r.Ending == vm.Exited && r.Exit.Signal == "" && r.Exit.Error == "" && r.Exit.Code < 2 {
 		return ""
@@ -186,6 +199,47 @@ func (g *Guest) Died() string {
 	fmt.Fprintf(&b, "console: %s/console.log", g.dir)
 	return b.String()
 }
+
+// whose says whose fault it is that the guest has died.
+func (g *Guest) whose() report.Kind {
+	switch {
+	case g.err != nil || g.late || g.result.Stale:
+		return report.SetUp
+	case g.result.Ending == vm.Exited:
+		return report.Harness
+	case slices.Contains([]vm.Ending{vm.Panicked, vm.OutOfMemory, vm.Hung, vm.Overdue, vm.NotBooted, vm.Reset}, g.result.Ending):
+		return report.Kernel
+	}
+	return report.SetUp
+}
+
+// silence is for how long the test program may say nothing while a test runs,
+// before it is believed that the kernel does not let it: it says every five seconds
+// what it does (vmtests/guest: watch). The guest's init is heard meanwhile, or the
+// VM would have ended.
+const silence = time.Minute
+
+// listen ends the guest when its tests have been silent for too long.
+func (g *Guest) listen() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for range tick.C {
+		g.mu.Lock()
+		quiet, testing, ended := time.Since(g.heard), g.testing, g.ended
+		g.mu.Unlock()
+		switch {
+		case ended:
+			return
+		case testing && quiet > silence:
+			g.End(fmt.Sprintf("the test program has said nothing for %v, while the guest goes on", quiet.Round(time.Second)))
+			return
+		}
+	}
+}
+
+// End ends the guest, in which something is overdue, after it was asked for the
+// stacks of its CPUs.
+func (g *Guest) End(why string) { g.vm.End(why) }
 
 func indent(text string) string {
 	if text = strings.TrimRight(text, "\n"); text == "" {

@@ -17,12 +17,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/ringproof/ringproof/initramfs"
@@ -43,17 +41,19 @@ type Run struct {
 	log    *artifact // events.jsonl
 	ctx    context.Context
 	stop   context.CancelFunc
+	known  known
 
 	mu      sync.Mutex
 	lines   *source.Lines // of VMLINUX, once they are wanted
 	noLines error         // why there are none
 	report  report.Run
+	saved   time.Time // when the report was last written
 	guests  []*Guest
 }
 
 // Start prepares a run: an error says what is wrong with what it was given.
-// Finish it. Until then ^C ends its VMs, and not the process, which has time
-// to write down what there is; a second ^C ends the process.
+// Finish it. Until then ^C, SIGTERM and the death of the process that started this
+// one end its VMs, and not the process, which has time to write down what there is.
 func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	started := time.Now()
 	if cfg.Kernel == "" {
@@ -73,9 +73,14 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 			return nil, err
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	r := &Run{cfg: cfg, flags: flags, kernel: image, ctx: ctx, stop: stop}
+	var named known
+	if cfg.Known != "" {
+		if named, err = readKnown(cfg.Known); err != nil {
+			return nil, err
+		}
+	}
+	ctx, stop := untilEnded()
+	r := &Run{cfg: cfg, flags: flags, kernel: image, ctx: ctx, stop: stop, known: named}
 	r.image, _, err = initramfs.Build(ctx, initramfs.Options{
 		Package: cfg.Package, Dir: cfg.Module, Modules: cfg.Modules, Release: image.Release, Progress: os.Stderr,
 	})
@@ -95,7 +100,47 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel,
 		Contract: cfg.Contract, Command: cfg.command(), Seed: cfg.Seed, Started: started,
 	}
+	r.save()
 	return r, nil
+}
+
+// Refuse writes down why a run could not start, if a directory for its artifacts was
+// named that holds none of another run, and returns what to tell the user.
+func Refuse(cfg Config, why error) error {
+	said := fmt.Errorf("fault of the set-up: %w", why)
+	if !filepath.IsAbs(cfg.Dir) {
+		return said
+	}
+	if entries, err := os.ReadDir(cfg.Dir); len(entries) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
+		return said
+	}
+	refused := report.Run{
+		Dir: cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel, Contract: cfg.Contract, Command: cfg.command(), Started: time.Now(),
+		Errors: []report.Fault{{Kind: report.SetUp, What: why.Error()}},
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return errors.Join(said, err)
+	}
+	if err := refused.Write(); err != nil {
+		return errors.Join(said, err)
+	}
+	return said
+}
+
+// saveEvery is how much may be lost of what was found out if the run is killed.
+const saveEvery = 2 * time.Second
+
+// save writes what there is so far, for the case that the process is killed. A
+// failure shows again when the run ends.
+func (r *Run) save() {
+	if time.Since(r.saved) < saveEvery {
+		return
+	}
+	r.saved = time.Now()
+	sofar := r.report
+	sofar.Seconds = time.Since(sofar.Started).Seconds()
+	sofar.Errors = append(slices.Clone(sofar.Errors), report.Fault{Kind: report.SetUp, What: "the run has not ended: it is at work, or was killed"})
+	_ = sofar.Write()
 }
 
 // withDefaultKernel fills in the kernel that is used without KERNEL.
@@ -121,6 +166,7 @@ func (c *Config) command() string {
 	}
 	given("MODULES", c.Modules)
 	given("VMLINUX", c.Vmlinux)
+	given("KNOWN", c.Known)
 	for _, name := range []string{"CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS"} {
 		given(name, os.Getenv(name))
 	}
@@ -148,52 +194,102 @@ func (r *Run) openArtifacts() error {
 func (r *Run) Test(name string, others []string) (*Stream, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.guests) > 0 {
-		if s := r.guests[len(r.guests)-1].take(name); s != nil {
-			return s, nil
-		}
+	if len(r.guests) == 0 {
+		return r.first(name)
 	}
-	skip, flags := "", r.flags
-	if len(r.guests) > 0 {
-		if !flags.Deadline.IsZero() && time.Until(flags.Deadline) < guestMargin {
-			return nil, errors.New("go test's -timeout leaves no time for another VM: this test has not run")
-		}
-		flags.Count = 1
-		for _, other := range others {
-			skip = strings.TrimPrefix(skip+"|^"+other+"$", "|")
-		}
+	last := r.guests[len(r.guests)-1]
+	if s := last.take(name); s != nil {
+		return s, nil
 	}
-	g, err := r.boot(&flags, skip)
+	r.gone(last)
+	return r.alone(name, "", others)
+}
+
+// Resume runs a top-level test in another VM, in which its subtests up to after
+// skip themselves.
+func (r *Run) Resume(name, after string, others []string) (*Stream, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.alone(name, after, others)
+}
+
+// first boots the VM that runs all tests.
+func (r *Run) first(name string) (*Stream, error) {
+	return r.in(r.flags, "", "", name)
+}
+
+// alone boots a VM for one top-level test.
+func (r *Run) alone(name, after string, others []string) (*Stream, error) {
+	flags, skip := r.flags, ""
+	if !flags.Deadline.IsZero() && time.Until(flags.Deadline) < guestMargin {
+		err := errors.New("go test's -timeout leaves no time for another VM: this test has not run")
+		r.add(report.Fault{Kind: report.SetUp, Test: name, What: err.Error()})
+		return nil, err
+	}
+	flags.Count = 1
+	for _, other := range others {
+		skip = strings.TrimPrefix(skip+"|^"+other+"$", "|")
+	}
+	return r.in(flags, skip, after, name)
+}
+
+// in boots a VM and returns the first execution of a test in it.
+func (r *Run) in(flags Flags, skip, after, name string) (*Stream, error) {
+	g, err := r.boot(&flags, skip, after)
 	if err != nil {
-		r.report.Errors = append(r.report.Errors, err.Error())
+		r.add(report.Fault{Kind: report.SetUp, Test: name, What: err.Error()})
+		r.lost(name, err.Error())
 		return nil, err
 	}
 	s := g.take(name)
 	if s == nil {
-		why := g.Died()
+		why, whose := g.Death()
 		if why == "" {
-			why = "the guest has no test of that name"
+			why, whose = "the guest has no test of that name", report.Harness
 		}
-		r.report.Errors = append(r.report.Errors, why)
+		r.add(report.Fault{Kind: whose, Test: name, What: why})
+		title, _, _ := strings.Cut(why, "\n")
+		r.lost(name, title)
 		return nil, errors.New(why)
 	}
 	return s, nil
 }
 
-func (r *Run) boot(flags *Flags, skip string) (*Guest, error) {
-	if err := r.ctx.Err(); err != nil {
-		return nil, errors.New("interrupted")
+// gone records that a guest's test program has ended before its time, if no test
+// was there to tell it: one that panics ends its test first.
+func (r *Run) gone(g *Guest) {
+	if r.ctx.Err() != nil || g.mourned {
+		return
+	}
+	if why, whose := g.Death(); why != "" {
+		title, _, _ := strings.Cut(why, "\n")
+		r.add(report.Fault{Kind: whose, What: why})
+		r.lost("", title)
+	}
+}
+
+func (r *Run) boot(flags *Flags, skip, after string) (*Guest, error) {
+	if r.ctx.Err() != nil {
+		return nil, context.Cause(r.ctx)
 	}
 	args, deadline := flags.args(skip)
+	env := []string{
+		"CONTRACT=" + string(r.cfg.Contract),
+		fmt.Sprintf("SEED=%d", r.cfg.Seed), fmt.Sprintf("FAULTS=%v", r.cfg.Faults),
+		"SCHEDULES=" + r.cfg.Schedules, fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
+	}
+	if after != "" {
+		env = append(env, "AFTER="+after)
+	}
+	// How each test shall end early, to see what becomes of its verdicts.
+	if how := os.Getenv("RINGPROOF_END"); how != "" {
+		env = append(env, "RINGPROOF_END="+how)
+	}
 	g, err := start(r.ctx, vm.Config{
 		Kernel: r.cfg.Kernel, Vmlinux: r.cfg.Vmlinux, Initramfs: r.image,
 		Boot: contract.Boot{
 			Argv: append([]string{initramfs.Program}, args...),
-			Env: []string{
-				"CONTRACT=" + string(r.cfg.Contract),
-				fmt.Sprintf("SEED=%d", r.cfg.Seed), fmt.Sprintf("FAULTS=%v", r.cfg.Faults),
-				"SCHEDULES=" + r.cfg.Schedules, fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
-			},
+			Env:  env,
 		},
 		Accel: r.cfg.Accel, CPUs: r.cfg.CPUs, MemoryMiB: r.cfg.MemoryMiB, Append: r.cfg.Append, CommandLine: r.kernel.CommandLine,
 		Deadline: deadline,
@@ -212,6 +308,7 @@ func (r *Run) Verdict(v contract.Verdict) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.report.Verdicts = append(r.report.Verdicts, v)
+	r.save()
 }
 
 // Unknown records ways to free a packet that are not known to the guest's ledger.
@@ -285,21 +382,35 @@ func (r *Run) openLines() (*source.Lines, error) {
 	return r.lines, r.noLines
 }
 
-// Error records what is wrong with the run, other than a broken promise.
-func (r *Run) Error(what string) {
+// Fault records what is wrong with the run, other than a broken promise.
+func (r *Run) Fault(f report.Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.report.Errors = append(r.report.Errors, what)
+	r.add(f)
 }
 
-// Lost records that a guest died while a test ran: the checks that did not
+func (r *Run) add(f report.Fault) {
+	if !slices.Contains(r.report.Errors, f) {
+		r.report.Errors = append(r.report.Errors, f)
+	}
+}
+
+// Lost records that a guest died in a top-level test: the checks that did not
 // run decide nothing, for any promise.
 func (r *Run) Lost(test, why string) {
 	title, _, _ := strings.Cut(why, "\n")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost(test, title)
+}
+
+func (r *Run) lost(test, title string) {
 	for _, p := range contract.Promises() {
-		r.Verdict(contract.Verdict{Test: test, Promise: p, Contract: r.cfg.Contract, Outcome: contract.Undecided, Why: title + "; the checks after it did not run"})
+		r.report.Verdicts = append(r.report.Verdicts, contract.Verdict{
+			Test: test, Promise: p, Contract: r.cfg.Contract, Outcome: contract.Undecided,
+			Why: title + "; the checks after it did not run",
+		})
 	}
-	r.Error(test + ": " + title)
 }
 
 // Count counts a test without subtests by how it ended: "pass", "fail" or
@@ -326,13 +437,17 @@ func (r *Run) Finish() *report.Run {
 	for _, g := range r.guests {
 		g.awaitOrKill(r.stop)
 		for _, left := range g.ClaimRest() {
-			r.report.Errors = append(r.report.Errors, fmt.Sprintf("the kernel reported between tests: %s: %s\n%s", left.Kind, left.Title, left.Text))
+			if r.noise(left) == "" {
+				r.add(report.Fault{Kind: report.Kernel, Title: left.Title, What: fmt.Sprintf("%s, between tests: %s\n%s", left.Kind, left.Title, left.Text)})
+			}
 		}
 		if err := g.notOf(); err != nil {
-			r.report.Errors = append(r.report.Errors, err.Error())
+			r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 		}
 		if g.err != nil {
-			r.report.Errors = append(r.report.Errors, g.err.Error())
+			r.add(report.Fault{Kind: report.SetUp, What: g.err.Error()})
+		} else if g.result.Ending == vm.Exited {
+			r.gone(g)
 		}
 		if g.hello.Release == "" {
 			lacking = true
@@ -345,25 +460,47 @@ func (r *Run) Finish() *report.Run {
 	if r.lines != nil {
 		r.lines.Close()
 	}
+	if what := r.leftOut(); what != "" {
+		r.add(report.Fault{Kind: report.SetUp, What: what})
+	}
 	for _, p := range r.report.Promises() {
-		if p.Outcome == contract.NotRun && p.First != nil {
+		if p.Outcome == contract.NotRun && p.First != nil && p.First.Why != contract.NoTime {
 			lacking = true
-			r.report.Errors = append(r.report.Errors, fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why))
+			r.add(report.Fault{Kind: report.Kernel, What: fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why)})
 		}
 	}
 	if dir := modulesOf(r.cfg.Kernel, r.kernel.Release); lacking && r.cfg.Modules == "" && dir != "" {
-		r.report.Errors = append(r.report.Errors, "what the kernel lacks may be a module, and MODULES is not set: MODULES="+vm.Quote(dir))
+		r.add(report.Fault{Kind: report.SetUp, What: "what the kernel lacks may be a module, and MODULES is not set: MODULES=" + vm.Quote(dir)})
 	}
 	r.report.Seconds = time.Since(r.report.Started).Seconds()
 	if err := r.log.close(); err != nil {
-		r.report.Errors = append(r.report.Errors, err.Error())
+		r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 	}
 	if err := r.report.Write(); err != nil {
-		r.report.Errors = append(r.report.Errors, err.Error())
+		r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 	}
-	slices.Sort(r.report.Errors)
-	r.report.Errors = slices.Compact(r.report.Errors)
 	return &r.report
+}
+
+// leftOut names the tests whose checks did not all run because of go test's
+// -timeout, and the command that runs them; "" if there are none.
+func (r *Run) leftOut() string {
+	var tests []string
+	checks := make(map[string]bool)
+	for _, v := range r.report.Verdicts {
+		if v.Outcome != contract.NotRun || v.Why != contract.NoTime {
+			continue
+		}
+		checks[v.Test] = true
+		if test, _, _ := strings.Cut(v.Test, "/"); !slices.Contains(tests, test) {
+			tests = append(tests, test)
+		}
+	}
+	if len(tests) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("go test's -timeout left no time for %d checks of %s. What was decided stands. -timeout=30m runs all; this runs those tests:\n    %s -timeout=30m -run '^(%s)$'",
+		len(checks), strings.Join(tests, ", "), r.report.Command, strings.Join(tests, "|"))
 }
 
 // exitGrace is how long a guest whose tests have all been replayed may take

@@ -111,6 +111,8 @@ func (g *Guest) deliver(open map[string]*Stream, e Event) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	defer g.changed.Broadcast()
+	g.heard = time.Now()
+	g.late = g.late || strings.HasPrefix(e.Output, "panic: test timed out after ")
 	root := e.root()
 	if e.Action == "run" && e.Test == root {
 		s := &Stream{guest: g}
@@ -118,6 +120,7 @@ func (g *Guest) deliver(open map[string]*Stream, e Event) {
 		g.streams[root] = append(g.streams[root], s)
 	}
 	s := open[root]
+	g.testing = s != nil
 	if s == nil {
 		// Output of no test: a panic outside of one, a usage message.
 		if e.Action == "output" && e.Output != "PASS\n" && e.Output != "FAIL\n" {
@@ -129,6 +132,7 @@ func (g *Guest) deliver(open map[string]*Stream, e Event) {
 	if e.ends() && e.Test == root {
 		s.closed = true
 		delete(open, root)
+		g.testing = false
 	}
 }
 

@@ -64,7 +64,7 @@ func (c *Config) locateAll() error {
 	for _, given := range []struct {
 		variable string
 		path     *string
-	}{{"KERNEL", &c.Kernel}, {"MODULES", &c.Modules}, {"VMLINUX", &c.Vmlinux}} {
+	}{{"KERNEL", &c.Kernel}, {"MODULES", &c.Modules}, {"VMLINUX", &c.Vmlinux}, {"KNOWN", &c.Known}} {
 		at, err := locate(given.variable, *given.path, dirs)
 		if err != nil {
 			return err

@@ -24,6 +24,8 @@ const (
 	Hung Ending = "hang"
 	// PastDeadline: the guest lived, but Config.Deadline had passed.
 	PastDeadline Ending = "deadline"
+	// Overdue: the VM's user has ended it by VM.End.
+	Overdue Ending = "overdue"
 	// NotBooted: init never reported.
 	NotBooted Ending = "did not boot"
 	// WrongClock: the guest booted, but its clock runs too fast for anything
@@ -46,6 +48,9 @@ type Result struct {
 	Why string
 	// Exit is how the program ended; nil if the guest died before it did.
 	Exit *contract.Exit
+	// Stale: it died of a breakpoint that was not there any more, which is a
+	// fault of QEMU's before 8.1.
+	Stale bool
 	// Hello is what booted; nil if nothing did.
 	Hello *contract.Hello
 	// Fatal is the kernel's report that goes with the Ending; nil if none.
@@ -53,7 +58,7 @@ type Result struct {
 	// Reports is everything that the kernel reported, in order, Fatal too.
 	Reports []Report
 	// Stacks is what the guest showed of its CPUs and tasks before it was
-	// killed because of Hung or PastDeadline.
+	// killed because of Hung, Overdue or PastDeadline.
 	Stacks string
 	// Running is the test that had begun last and not ended at that time.
 	Running string

@@ -157,6 +157,8 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 			}
 		case <-deadline:
 			kill(PastDeadline)
+		case r.Why = <-vm.overdue:
+			kill(Overdue)
 		case <-interrupted:
 			killed, interrupted = Interrupted, nil
 			b.kill()
@@ -212,6 +214,8 @@ func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
 		r.Ending, r.Fatal, r.Why = Panicked, panicked, panicked.Title
 	case killed == Interrupted:
 		r.Ending = Interrupted
+	case killed == Overdue:
+		r.Ending = Overdue
 	case killed == PastDeadline:
 		r.Ending = PastDeadline
 		r.Why = fmt.Sprintf("the VM was still at work after %v", vm.cfg.Deadline)
@@ -236,6 +240,7 @@ func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
 		r.Why += "; to see whether KVM is to blame, try ACCEL=tcg"
 	}
 	if vm.stale(r) {
+		r.Stale = true
 		r.Why += "; but no int3 is there any more: QEMU before 8.1 may miss that the kernel has removed one, so this is no fault of the kernel's; should it come back, take a newer QEMU or KVM"
 	}
 }

@@ -127,6 +127,7 @@ type VM struct {
 	accel   Choice
 	console *console
 	command string
+	overdue chan string // why End was called
 	ended   chan struct{}
 	result  *Result
 	err     error
@@ -158,7 +159,7 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	vm := &VM{cfg: cfg, accel: accel, console: console, ended: make(chan struct{})}
+	vm := &VM{cfg: cfg, accel: accel, console: console, overdue: make(chan string, 1), ended: make(chan struct{})}
 	if err := vm.fit(); err != nil {
 		return nil, errors.Join(err, console.close())
 	}
@@ -182,6 +183,15 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 func (vm *VM) Wait() (*Result, error) {
 	<-vm.ended
 	return vm.result, vm.err
+}
+
+// End ends the VM, in which something is overdue, once it has been asked for the
+// stacks of its CPUs. Wait for it.
+func (vm *VM) End(why string) {
+	select {
+	case vm.overdue <- why:
+	default: // it is ending
+	}
 }
 
 // Accel is the accelerator that was chosen, and why.

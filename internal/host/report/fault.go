@@ -1,0 +1,85 @@
+package report
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Kind says whose a Fault is.
+type Kind string
+
+const (
+	// Kernel: the kernel under test died, does not boot, or reported something
+	// about itself. It says nothing of a promise.
+	Kernel Kind = "kernel"
+	// SetUp: what the run was given, or the machine that it ran on: a file that
+	// is not there, a disk that is full, a QEMU that was killed, too little time.
+	SetUp Kind = "set-up"
+	// Harness: ringproof itself.
+	Harness Kind = "harness"
+)
+
+// Fault is something that went wrong, other than a broken promise.
+type Fault struct {
+	Kind Kind `json:"kind"`
+	// Test is the one that ran; "" if none did.
+	Test string `json:"test,omitempty"`
+	// Title is the line of the kernel's log that says so, of what it reported.
+	Title string `json:"title,omitempty"`
+	// What is what happened. Its first line says it, the others are evidence.
+	What string `json:"what"`
+}
+
+// String is the fault for people.
+func (f Fault) String() string {
+	whose := map[Kind]string{Kernel: "the kernel", SetUp: "the set-up", Harness: "ringproof"}[f.Kind]
+	test := ""
+	if f.Test != "" {
+		test = f.Test + ": "
+	}
+	what := f.What
+	if f.Title != "" && f.Test != "" {
+		what = "it reported " + f.Title // the test's output has the rest
+	}
+	return fmt.Sprintf("fault of %s: %s%s", whose, test, strings.TrimRight(what, "\n"))
+}
+
+// Has says whether the run has a fault of that kind.
+func (r *Run) Has(k Kind) bool {
+	for _, f := range r.Errors {
+		if f.Kind == k {
+			return true
+		}
+	}
+	return false
+}
+
+// varies matches what differs in a report's title from one boot to the next.
+var varies = regexp.MustCompile(`CPU: \d+ PID: \d+|CPU#\d+: \S+|\d+`)
+
+// Reported returns patterns for KNOWN, of what the kernel reported in the run.
+func (r *Run) Reported() (patterns []string) {
+	for _, f := range slices.Concat(r.Errors, r.Noise) {
+		if f.Title == "" {
+			continue
+		}
+		var pattern string
+		last := 0
+		for _, at := range varies.FindAllStringIndex(f.Title, -1) {
+			pattern += regexp.QuoteMeta(f.Title[last:at[0]])
+			if what := f.Title[at[0]:at[1]]; strings.Contains(what, "CPU") {
+				pattern += `CPU.*`
+			} else {
+				pattern += `\d+`
+			}
+			last = at[1]
+		}
+		pattern += regexp.QuoteMeta(f.Title[last:])
+		if !slices.Contains(patterns, pattern) {
+			patterns = append(patterns, pattern)
+		}
+	}
+	return patterns
+}

@@ -1,0 +1,114 @@
+package run
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/report"
+	"github.com/ringproof/ringproof/internal/host/vm"
+)
+
+// Check is one execution of one test, as whoever replays it sees it. It holds
+// the test to what it owes: when the test has ended, in whatever way, each of
+// its promises has a verdict, and if it failed, something in the report says why.
+type Check struct {
+	run     *Run
+	test    string
+	owes    contract.Owes
+	decided []contract.Promise
+	said    string // what the test said last
+	told    bool   // a verdict, a fault or a subtest says why it failed
+	overdue *contract.Overdue
+}
+
+// Check begins one for a test.
+func (r *Run) Check(test string) *Check { return &Check{run: r, test: test} }
+
+// Owes notes which promises the test is to decide.
+func (c *Check) Owes(owes contract.Owes) { c.owes = owes }
+
+// Verdict records what the test found out about a promise.
+func (c *Check) Verdict(v contract.Verdict) {
+	c.decided = append(c.decided, v.Promise)
+	c.told = c.told || v.Outcome == contract.Broken || v.Outcome == contract.Undecided
+	c.run.Verdict(v)
+}
+
+// Fault records what went wrong while the test ran, other than a broken promise.
+func (c *Check) Fault(kind report.Kind, what string) {
+	c.told = true
+	c.run.Fault(report.Fault{Kind: kind, Test: c.test, What: what})
+}
+
+// SetOverdue notes that something which the test does has exceeded its deadline:
+// its guest is to be ended.
+func (c *Check) SetOverdue(o contract.Overdue) { c.overdue = &o }
+
+// Overdue records what that makes of no-stall, with the guest's stacks as
+// evidence. It returns false if nothing is overdue.
+func (c *Check) Overdue(evidence string) bool {
+	if c.overdue == nil {
+		return false
+	}
+	outcome, why := c.overdue.Outcome()
+	c.Verdict(contract.Verdict{
+		Test: c.test, Promise: contract.NoStall, Contract: c.owes.Contract, Outcome: outcome,
+		Why: why, Evidence: evidence,
+	})
+	if outcome != contract.Broken {
+		c.Fault(report.Harness, why)
+	}
+	return true
+}
+
+// Reported records what the kernel reported while the test ran.
+func (c *Check) Reported(k vm.Report) {
+	c.told = true
+	c.run.Fault(report.Fault{Kind: report.Kernel, Test: c.test, Title: k.Title, What: k.Title + "\n" + k.Text})
+}
+
+// Told says that a subtest has failed, and tells why.
+func (c *Check) Told() { c.told = true }
+
+// logged matches a line with which testing begins a message, without its file
+// and line.
+var logged = regexp.MustCompile(`^ *\w+_test\.go:\d+: (.*)`)
+
+// Said notes what the test has printed, a line: the last message of a test that
+// ends early is the reason for it.
+func (c *Check) Said(line string) {
+	switch message := logged.FindStringSubmatch(line); {
+	case message != nil:
+		c.said = message[1]
+	case strings.HasPrefix(line, "panic: "):
+		c.said = strings.TrimSpace(line)
+	}
+}
+
+// Ended records what the test has left open: ended is "pass", "fail" or "skip"
+// as test2json has it, or what ended the guest before it ended the test.
+func (c *Check) Ended(ended string) {
+	reason := "it does not say why"
+	if c.said != "" {
+		reason = c.said
+	}
+	cut := !slices.Contains([]string{"pass", "fail", "skip"}, ended)
+	if cut {
+		reason = ended
+	}
+	for _, p := range c.owes.Promises {
+		if slices.Contains(c.decided, p) {
+			continue
+		}
+		c.Verdict(contract.Verdict{
+			Test: c.test, Promise: p, Contract: c.owes.Contract, Outcome: contract.Undecided,
+			Why: "the test ended before it decided this: " + reason,
+		})
+	}
+	if !c.told && (cut || ended == "fail") {
+		c.Fault(report.Harness, fmt.Sprintf("the test failed and no verdict says why: %s", reason))
+	}
+}

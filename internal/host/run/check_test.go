@@ -1,0 +1,113 @@
+package run
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/report"
+)
+
+// TestEveryPromiseIsDecided ends a test after each of its events, in each way
+// there is, and holds the report to a verdict on each promise, and to at least one
+// reason why a test failed that did.
+func TestEveryPromiseIsDecided(t *testing.T) {
+	owes := contract.Owes{Contract: contract.Lossless, Promises: []contract.Promise{contract.NoTailDrop, contract.NoStall}}
+	verdict := func(p contract.Promise, o contract.Outcome) func(*Check) {
+		return func(c *Check) { c.Verdict(contract.Verdict{Test: "TestA/x", Promise: p, Outcome: o}) }
+	}
+	events := []struct {
+		what string
+		do   func(*Check)
+	}{
+		{"owes", func(c *Check) { c.Owes(owes) }},
+		{"says", func(c *Check) { c.Said("rig_test.go:70: find the queue of flow 4: it did not arrive within 5s\n") }},
+		{"keeps one", verdict(contract.NoTailDrop, contract.Kept)},
+		{"says more", func(c *Check) { c.Said("        more of it\n") }},
+		{"keeps the other", verdict(contract.NoStall, contract.Kept)},
+	}
+	for _, ended := range []string{"pass", "fail", "skip", "the guest ended early: kernel panic"} {
+		for n := range len(events) + 1 {
+			name := fmt.Sprintf("%s after %d events", ended, n)
+			r := &Run{}
+			c := r.Check("TestA/x")
+			for _, e := range events[:n] {
+				e.do(c)
+			}
+			c.Ended(ended)
+			for _, p := range owes.Promises {
+				if n > 0 && !slices.ContainsFunc(r.report.Verdicts, func(v contract.Verdict) bool { return v.Promise == p }) {
+					t.Errorf("%s: no verdict on %s", name, p)
+				}
+			}
+			open := slices.ContainsFunc(r.report.Verdicts, func(v contract.Verdict) bool { return v.Outcome != contract.Kept })
+			all := n == len(events)
+			if n > 0 && open == all {
+				t.Errorf("%s: open %v, want %v: %+v", name, open, !all, r.report.Verdicts)
+			}
+			failed := ended != "pass" && ended != "skip"
+			if failed && !open && !r.report.Has(report.Harness) {
+				t.Errorf("%s: nothing says why it failed", name)
+			}
+			if (open || !failed) && len(r.report.Errors) > 0 {
+				t.Errorf("%s: %v", name, r.report.Errors)
+			}
+			if open && n > 1 && ended == "fail" && !strings.Contains(r.report.Verdicts[len(r.report.Verdicts)-1].Why, "it did not arrive within 5s") {
+				t.Errorf("%s: the verdict does not give the test's reason: %+v", name, r.report.Verdicts)
+			}
+		}
+	}
+}
+
+// TestAFailureIsExplainedOnce: what a broken promise, a report of the kernel or a
+// subtest explains is no fault of ours.
+func TestAFailureIsExplainedOnce(t *testing.T) {
+	for name, explain := range map[string]func(*Check){
+		"a broken promise": func(c *Check) { c.Verdict(contract.Verdict{Promise: contract.NoStall, Outcome: contract.Broken}) },
+		"a report":         func(c *Check) { c.Fault(report.Kernel, "WARNING") },
+		"a subtest":        (*Check).Told,
+	} {
+		r := &Run{}
+		c := r.Check("TestA")
+		explain(c)
+		c.Ended("fail")
+		if r.report.Has(report.Harness) {
+			t.Errorf("%s: %v", name, r.report.Errors)
+		}
+	}
+}
+
+// TestOverdue: what spins or hangs in the kernel breaks no-stall, with the stacks;
+// what hangs and nobody knows why does not, and is ours.
+func TestOverdue(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		seen []string
+		want contract.Outcome
+		ours bool
+	}{
+		{"spins", []string{"a txq spins"}, contract.Broken, false},
+		{"unknown", nil, contract.Undecided, true},
+	} {
+		r := &Run{}
+		c := r.Check("TestSchedules/x")
+		c.Owes(contract.Owes{Contract: contract.Lossless, Promises: []contract.Promise{contract.NoTailDrop, contract.NoStall}})
+		c.SetOverdue(contract.Overdue{What: "schedule tun_net_xmit+0x1/zero/ring=2/fq_codel", Again: "go test again", Seen: tt.seen})
+		if !c.Overdue("stacks") {
+			t.Errorf("%s: not overdue", tt.name)
+		}
+		c.Ended("the guest ended early: overdue")
+		v := r.report.Verdicts
+		if len(v) != 2 || v[0].Promise != contract.NoStall || v[0].Outcome != tt.want || v[0].Evidence != "stacks" || v[1].Outcome != contract.Undecided {
+			t.Errorf("%s: %+v", tt.name, v)
+		}
+		if !strings.Contains(v[0].Why, "tun_net_xmit+0x1/zero") || !strings.Contains(v[0].Why, "go test again") {
+			t.Errorf("%s: %s", tt.name, v[0].Why)
+		}
+		if r.report.Has(report.Harness) != tt.ours {
+			t.Errorf("%s: %v", tt.name, r.report.Errors)
+		}
+	}
+}
