@@ -20,7 +20,7 @@ func TestBisect(t *testing.T) {
 	}
 	tmp := t.TempDir()
 	repo, program := filepath.Join(tmp, "history"), filepath.Join(tmp, "ringproof")
-	if out, err := exec.Command("go", "build", "-o", program, "../cmd/ringproof").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "../cmd/ringproof").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	git := func(args ...string) string {
@@ -77,16 +77,30 @@ func TestBisect(t *testing.T) {
 	worst := commit("nothing more")
 
 	judge := filepath.Join(tmp, "judge")
-	script := fmt.Sprintf("cd '%s' && exec '%s' bisect -series '%s/series' -contract lossless -run '^TestNoStall$/^fq_codel$/^len16$'\n", root, program, repo)
-	if err := os.WriteFile(judge, []byte(script), 0o755); err != nil {
-		t.Fatal(err)
+	script := fmt.Sprintf("cd '%s' && [ -x '%s' ] || exit 128\nexec '%[2]s' bisect -series '%[3]s/series' -contract lossless -run '^TestNoStall$/^fq_codel$/^len16$'\n", root, program, repo)
+	judges := func(script string, want int, says string) {
+		t.Helper()
+		if err := os.WriteFile(judge, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("sh", judge).CombinedOutput()
+		var status *exec.ExitError
+		if !errors.As(err, &status) || status.ExitCode() != want || !strings.Contains(string(out), says) {
+			t.Errorf("%s\n%v, want exit status %d and %q\n%s", script, err, want, says, out)
+		}
 	}
 	git("checkout", "-q", inapplicable)
-	out, err := exec.Command("sh", judge).CombinedOutput()
-	var status *exec.ExitError
-	if !errors.As(err, &status) || status.ExitCode() != 125 || !strings.Contains(string(out), "does not apply") {
-		t.Errorf("of a series that does not apply: %v, want exit status 125 and why\n%s", err, out)
+	for typo, says := range map[string]string{
+		strings.Replace(script, "cd '", "cd '/absent", 1):                     "/absent",
+		strings.ReplaceAll(script, program, program+"x"):                      "",
+		strings.Replace(script, "bisect -series", "bisct -series", 1):         "usage",
+		strings.Replace(script, "-contract lossless", "-contract losless", 1): "losless",
+		strings.Replace(script, "/series'", "/serious'", 1):                   "serious",
+		strings.Replace(script, "-run ", "-tests ", 1):                        "-tests",
+	} {
+		judges(typo, 128, says)
 	}
+	judges(script, 125, "does not apply")
 	git("bisect", "start", worst, good)
 	said := git("bisect", "run", "sh", judge)
 	for _, dir := range regexp.MustCompile(`(?m)^artifacts: (.*)$`).FindAllStringSubmatch(said, -1) {

@@ -9,22 +9,11 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/kernel"
-	"github.com/ringproof/ringproof/internal/host/report"
 	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
-// exitStatus is an error that says with what status to end.
-type exitStatus int
-
-func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
-
-// What git bisect run makes of a status.
-const (
-	bad        exitStatus = 1
-	cannotTell exitStatus = 125
-)
-
-// bisect judges a tree, or a series, as it stands, for git bisect run.
+// bisect judges a tree, or a series, as it stands, for git bisect run. An error
+// that is no exitStatus is one of the set-up.
 func bisect(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof bisect", flag.ContinueOnError)
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree")
@@ -34,6 +23,9 @@ func bisect(ctx context.Context, args []string) error {
 	tests := flags.String("run", "", "tests to run, as go test's `-run`; without it, -short")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("bisect: unexpected argument %q", flags.Arg(0))
 	}
 	c, err := contract.Parse(*want)
 	if err != nil {
@@ -49,7 +41,7 @@ func bisect(ctx context.Context, args []string) error {
 	k, err := kernel.Build(ctx, spec, os.Stderr)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cannot be built: %v\n", err)
-		return cannotTell
+		return unbuilt(ctx, err)
 	}
 	args = []string{"-short"}
 	if *tests != "" {
@@ -57,24 +49,11 @@ func bisect(ctx context.Context, args []string) error {
 	}
 	run, err := suite.Run(ctx, suite.Config{Label: "bisect", Name: "bisect", Kernel: k, Contract: c, Args: args, Progress: os.Stderr})
 	if run == nil {
-		fmt.Fprintf(os.Stderr, "cannot be run: %v\n", err)
-		return cannotTell
+		return fmt.Errorf("cannot be run: %w", err)
 	}
 	fmt.Print(run.Text())
-	return verdict(run)
-}
-
-// verdict is good (nil) only if some check ran and nothing was left open.
-func verdict(run *report.Run) error {
-	seen := make(map[contract.Outcome]bool)
-	for _, p := range run.Promises() {
-		seen[p.Outcome] = true
+	if len(run.Verdicts) == 0 && len(run.Errors) == 0 {
+		return fmt.Errorf("bisect: -run=%s matches no check", *tests)
 	}
-	switch {
-	case seen[contract.Broken]:
-		return bad
-	case seen[contract.Undecided], !seen[contract.Kept], len(run.Errors) > 0:
-		return cannotTell
-	}
-	return nil
+	return judged(ctx, run, err)
 }

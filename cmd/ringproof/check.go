@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -75,29 +74,53 @@ func check(ctx context.Context, args []string) error {
 		}
 		kernels[i], err = kernel.Build(ctx, spec, os.Stdout)
 		if err != nil {
-			return err
+			fmt.Fprintf(os.Stderr, "cannot be built: %v\n", err)
+			return unbuilt(ctx, err)
 		}
 		fmt.Printf("%s\n", kernels[i].Image)
 	}
 	runs := make([]*report.Run, len(columns))
-	failed := false
+	statuses := make([]error, len(columns))
+	var known []string
 	for i, c := range columns {
 		fmt.Printf("\n%s kernel, contract %s:\n", c.label, c.contract)
 		run, err := suite.Run(ctx, suite.Config{
-			Label: c.label, Name: "check-" + c.label, Kernel: kernels[i], Contract: c.contract, Args: tests, Progress: os.Stdout,
+			Label: c.label, Name: "check-" + c.label, Kernel: kernels[i], Contract: c.contract, Args: tests, Env: known, Progress: os.Stdout,
 		})
 		if run == nil {
 			return err
 		}
 		fmt.Print(run.Text())
-		runs[i] = run
-		failed = failed || err != nil
+		runs[i], statuses[i] = run, judged(ctx, run, err)
+		if i+1 < len(columns) {
+			if known, err = alsoKnown(run); err != nil {
+				return err
+			}
+		}
 	}
 	fmt.Printf("\nside by side:\n\n%s", report.SideBySide(runs...))
-	if failed {
-		return errors.New("not every run kept its contract")
+	return worst(statuses...)
+}
+
+// alsoKnown makes what the stock kernel reported known for the next one, beside what
+// KNOWN names.
+func alsoKnown(stock *report.Run) (env []string, err error) {
+	patterns := stock.Reported()
+	if len(patterns) == 0 {
+		return nil, nil
 	}
-	return nil
+	var text []byte
+	if own := os.Getenv("KNOWN"); own != "" {
+		if text, err = os.ReadFile(own); err != nil {
+			return nil, fmt.Errorf("KNOWN: %w", err)
+		}
+	}
+	file := filepath.Join(stock.Dir, "known")
+	text = fmt.Appendf(text, "\n# What the stock kernel reports.\n%s\n", strings.Join(patterns, "\n"))
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return nil, fmt.Errorf("keep what the stock kernel reports: %w", err)
+	}
+	return []string{"KNOWN=" + file}, nil
 }
 
 func compare(dirs []string) error {

@@ -21,9 +21,12 @@ const usage = `usage: ringproof COMMAND [ARGUMENT ...]
                            contract on both, show them side by side
   proof [-h]               judge the designs and the planted bugs in patches/
   soak [-h]                judge the sound designs N times
-  bisect [-h]              judge a tree for git bisect run: exit status 0 is good,
-                           1 bad, 125 cannot be built, booted or decided
+  bisect [-h]              judge a tree for git bisect run
   compare DIR [DIR ...]    show the artifacts of several runs side by side
+
+exit status of check and bisect: 0 all promises kept, 1 one broken, 125 the
+kernel cannot be built, booted or decided, 128 a fault of the set-up, 129 one of
+ringproof, 130 interrupted. Other commands: 0 or, if something is wrong, 128.
 `
 
 // errUsage means that usage has been printed already.
@@ -31,19 +34,30 @@ var errUsage = errors.New("usage")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := command(ctx, os.Args[1:])
+	context.AfterFunc(ctx, stop) // a second ^C ends the process
+	os.Exit(int(status(ctx, os.Args[1:])))
+}
+
+// status runs a command, and returns the status to end with. Whatever is no
+// verdict of a command that gives one is a fault of the set-up, so that none is
+// taken for a verdict by git bisect.
+func status(ctx context.Context, args []string) exitStatus {
+	err := command(ctx, args)
 	var status exitStatus
 	switch {
 	case err == nil:
-	case errors.Is(err, flag.ErrHelp), errors.Is(err, errUsage):
-		os.Exit(2)
+		return 0
 	case errors.As(err, &status):
-		os.Exit(int(status))
+		return status
+	case ctx.Err() != nil:
+		status = interrupted
 	default:
-		fmt.Fprintf(os.Stderr, "ringproof: %v\n", err)
-		os.Exit(1)
+		status = setUp
 	}
+	if !errors.Is(err, flag.ErrHelp) && !errors.Is(err, errUsage) {
+		fmt.Fprintf(os.Stderr, "ringproof: %v\n", err)
+	}
+	return status
 }
 
 func command(ctx context.Context, args []string) error {

@@ -26,6 +26,18 @@ func (e *ConfigError) Error() string {
 		"\nto build without an option, name it in a fragment of your own, below a comment \"# Optional: what that costs\""
 }
 
+// KconfigError says that a source's own Kconfig fails.
+type KconfigError struct {
+	Target string // of make
+	Err    error  // what it said
+}
+
+func (e *KconfigError) Error() string {
+	return fmt.Sprintf("configure the kernel: make %s: %v", e.Target, e.Err)
+}
+
+func (e *KconfigError) Unwrap() error { return e.Err }
+
 // configure makes the build directory of these fragments, and its .config.
 func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writer) (*objects, error) {
 	o := &objects{tree: t, about: configName(frags)}
@@ -250,7 +262,7 @@ func (o *objects) quiet(ctx context.Context, target string) error {
 	_, err := c.output()
 	var ce *commandError
 	if errors.As(err, &ce) && ctx.Err() == nil {
-		return diskFull(fmt.Errorf("configure the kernel: make %s: %w", target, err), o.dir)
+		return diskFull(&KconfigError{Target: target, Err: err}, o.dir)
 	}
 	return err
 }

@@ -76,7 +76,7 @@ type Result struct {
 //
 // Errors to tell apart with errors.As: *MissingError (programs to install),
 // *PatchError (which patch does not apply, and where), *ConfigError (options
-// that did not come out as asked), *MakeError (what the compiler said, and
+// that did not come out as asked), *KconfigError (its own Kconfig fails), *MakeError (what the compiler said, and
 // where the whole log is), *DiskFullError. When ctx ends, make and all that it
 // started are gone before Build returns, and the next Build carries on from
 // there.

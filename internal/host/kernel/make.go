@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
@@ -32,6 +33,13 @@ func (e *MakeError) Error() string {
 		s += "\nthis source is older than the compiler: choose an older one, as in CC=gcc-13 HOSTCC=gcc-13"
 	}
 	return s + "\nthe whole log is in " + e.Log
+}
+
+// Killed says whether the compiler did not end by itself: memory ran out, mostly.
+func (e *MakeError) Killed() bool {
+	return slices.ContainsFunc(e.Lines, func(line string) bool {
+		return strings.Contains(line, "Killed") || strings.Contains(line, "Cannot allocate memory") || strings.Contains(line, "out of memory")
+	})
 }
 
 func (e *MakeError) Unwrap() error { return e.Err }
