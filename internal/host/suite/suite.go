@@ -99,6 +99,7 @@ func follow(events io.Reader, m *meter.Meter) string {
 			continue
 		case "run":
 			running = append(running, e.Test)
+			booted = booted || strings.Contains(e.Test, "/") // the guest's word
 		case "pass", "fail", "skip":
 			running = slices.DeleteFunc(running, func(test string) bool { return test == e.Test })
 			booted = true
