@@ -469,6 +469,11 @@ func (r *Run) Finish() *report.Run {
 			r.add(report.Fault{Kind: report.Kernel, What: fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why)})
 		}
 	}
+	for _, m := range r.report.Modules {
+		if lacking && strings.HasPrefix(m, "tun: ") {
+			r.add(report.Fault{Kind: report.SetUp, What: "of MODULES, the one that all checks need did not load: " + m})
+		}
+	}
 	if dir := modulesOf(r.cfg.Kernel, r.kernel.Release); lacking && r.cfg.Modules == "" && dir != "" {
 		r.add(report.Fault{Kind: report.SetUp, What: "what the kernel lacks may be a module, and MODULES is not set: MODULES=" + vm.Quote(dir)})
 	}
