@@ -99,7 +99,7 @@ func Critical(functions []*Function, points []Point) []Point {
 	var called []string
 	for _, f := range functions {
 		for _, p := range f.Points {
-			if strings.Contains(p.Text, "_raw_spin_lock") {
+			if p.takesSpinlock() {
 				if at, ok := after[p.Symbol]; !ok || p.Offset < at {
 					after[p.Symbol] = p.Offset
 				}
@@ -116,4 +116,10 @@ func Critical(functions []*Function, points []Point) []Point {
 		at, takes := after[p.Symbol]
 		return takes && p.Offset < at || !takes && !slices.Contains(called, p.Symbol)
 	})
+}
+
+// takesSpinlock says whether the instruction calls what spin_lock() is
+// (include/linux/spinlock_api_smp.h, and spinlock_rt.h with CONFIG_PREEMPT_RT).
+func (p Point) takesSpinlock() bool {
+	return strings.Contains(p.Text, "_raw_spin_lock") || strings.Contains(p.Text, "rt_spin_lock")
 }

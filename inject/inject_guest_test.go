@@ -200,7 +200,7 @@ func TestWhoWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	locked := Critical([]*Function{f}, f.Points)[1] // it has the lock of the ring
-	if !strings.Contains(f.Points[slices.Index(f.Points, locked)-1].Text, "_raw_spin_lock") {
+	if !f.Points[slices.Index(f.Points, locked)-1].takesSpinlock() {
 		t.Fatalf("%v is not behind a lock", locked)
 	}
 	quickest := hold

@@ -29,7 +29,8 @@ struct control {
 	__u64 limit; /* ns for which a CPU is held up at most */
 	__u32 waits; /* it needs a spinlock before it gets where it is held up */
 	__u32 rounds; /* times SPINS looks at state that a CPU takes at most */
-	__u32 padding[10];
+	__u32 owner; /* offset of the owner in a spinlock that sleeps */
+	__u32 padding[9];
 };
 
 #define CPUS 64
@@ -47,6 +48,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct control);
 } controls SEC(".maps");
+
+static __always_inline struct control *this_cpu(void)
+{
+	__u32 key = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&controls, &key);
+}
 
 struct wait {
 	volatile struct control *control;
@@ -81,8 +89,7 @@ static __always_inline int release(__u32 cpu)
 
 static __always_inline int hold(void)
 {
-	__u32 key = bpf_get_smp_processor_id();
-	struct control *c = bpf_map_lookup_elem(&controls, &key);
+	struct control *c = this_cpu();
 	struct wait w;
 
 	if (!c)
@@ -120,42 +127,64 @@ int pause_at_kprobe(void *ctx)
 
 struct contention {
 	const void *lock;
+	__u64 taken; /* bits at lock; none is set if it is free */
 	__u64 since;
 	__u32 freed;
 };
 
 static long watch(__u32 i, struct contention *w)
 {
-	__u8 locked; /* the first byte of struct qspinlock (asm-generic/qspinlock_types.h) */
+	__u64 bits;
 
-	if (bpf_probe_read_kernel(&locked, sizeof(locked), w->lock) || !locked) {
+	if (bpf_probe_read_kernel(&bits, sizeof(bits), w->lock) || !(bits & w->taken)) {
 		w->freed = 1;
 		return 1;
 	}
 	return bpf_ktime_get_ns() - w->since > LOCKED_FOR_LONG;
 }
 
-/* Where a CPU begins to spin for a lock: if it is armed, and the lock is not
+/* Where a CPU begins to wait for a lock: if it is armed, and the lock is not
  * some third one's for a moment, then the one that it would let go on when it
  * is held up has it, and must go on before. So it is not held up any more.
  */
-SEC("perf_event")
-int wait_at_breakpoint(struct bpf_perf_event_data *ctx)
+static __always_inline int wait(volatile struct control *c, struct contention *w)
 {
-	__u32 key = bpf_get_smp_processor_id();
-	struct control *c = bpf_map_lookup_elem(&controls, &key);
-	struct contention w = {};
-
-	if (!c || c->state != ARMED || !c->next)
+	if (c->state != ARMED || !c->next)
 		return 0;
-	w.lock = (const void *)ctx->regs.rdi;
-	w.since = bpf_ktime_get_ns();
-	bpf_loop(1 << 20, watch, &w, 0);
-	if (!w.freed && release(c->next - 1)) {
+	w->since = bpf_ktime_get_ns();
+	bpf_loop(1 << 20, watch, w, 0);
+	if (!w->freed && release(c->next - 1)) {
 		c->waits = 1;
 		c->state = IDLE;
 	}
 	return 0;
+}
+
+/* queued_spin_lock_slowpath(): the first byte of struct qspinlock says whether
+ * it is taken (asm-generic/qspinlock_types.h).
+ */
+SEC("perf_event")
+int wait_at_breakpoint(struct bpf_perf_event_data *ctx)
+{
+	struct contention w = { .lock = (const void *)ctx->regs.rdi, .taken = 0xff };
+	struct control *c = this_cpu();
+
+	return c ? wait(c, &w) : 0;
+}
+
+/* rtlock_slowlock_locked(): with CONFIG_PREEMPT_RT. The owner's lowest bit says
+ * that others wait (kernel/locking/rtmutex.c).
+ */
+SEC("perf_event")
+int sleep_at_breakpoint(struct bpf_perf_event_data *ctx)
+{
+	struct contention w = { .taken = ~1ULL };
+	struct control *c = this_cpu();
+
+	if (!c)
+		return 0;
+	w.lock = (const void *)ctx->regs.rdi + c->owner;
+	return wait(c, &w);
 }
 
 char __license[] SEC("license") = "GPL";

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -119,7 +121,7 @@ type Trap struct {
 	control *pauseControl
 	event   int // of perf_event_open(2), -1 while there is none
 	attr    unix.PerfEventAttr
-	locks   int // as event, see WatchLocks
+	locks   []int // as event, see WatchLocks
 	// probe is a kprobe, where there are no breakpoints to be had.
 	probe link.Link
 	at    Point
@@ -144,7 +146,7 @@ func (p *Pauser) Trap(cpu int) (*Trap, error) {
 	if cpu < 0 || cpu >= int(controls.MaxEntries()) {
 		return nil, fmt.Errorf("hold up CPU %d: only the first %d can be", cpu, controls.MaxEntries())
 	}
-	t := &Trap{pauser: p, cpu: cpu, event: -1, locks: -1}
+	t := &Trap{pauser: p, cpu: cpu, event: -1}
 	t.control = (*pauseControl)(unsafe.Pointer(&p.memory[cpu*int(controls.ValueSize())]))
 	return t, nil
 }
@@ -218,25 +220,70 @@ func refused(err error) error {
 }
 
 // WatchLocks makes the trap notice, while it is armed with another trap next to
-// let go on, that its CPU has to spin for a lock. That one may hold it, and is
-// let go on at once; see Waits.
+// let go on, that its CPU has to wait for a spinlock. That one may hold it, and is
+// let go on at once; see Waits. Where there is no breakpoint to be had for that,
+// the one next goes on when its time is over.
 func (t *Trap) WatchLocks() error {
+	programs := &t.pauser.objects
 	// kernel/locking/qspinlock.c
-	f, err := Disassemble("queued_spin_lock_slowpath")
-	if none := (*NoFunctionError)(nil); errors.As(err, &none) {
-		f, err = Disassemble("native_queued_spin_lock_slowpath")
+	err := t.watch(programs.WaitAtBreakpoint, "queued_spin_lock_slowpath", "native_queued_spin_lock_slowpath")
+	if err != nil {
+		return err
 	}
+	// kernel/locking/spinlock_rt.c: with CONFIG_PREEMPT_RT spinlocks sleep, and
+	// only raw ones spin.
+	lock, err := Disassemble("rt_spin_lock")
 	if none := (*NoFunctionError)(nil); errors.As(err, &none) {
-		return nil // then the one next goes on when its time is over
+		return nil
 	}
 	if err != nil {
 		return err
 	}
-	attr := breakpoint(f.Points[0])
-	if t.locks, err = t.openBreakpoint(&attr, t.pauser.objects.WaitAtBreakpoint); noBreakpoint(err) {
+	owner, ok := lock.owner()
+	if !ok {
+		return nil // CONFIG_DEBUG_RT_MUTEXES: every lock comes by there, free or not
+	}
+	t.control.Owner = owner
+	return t.watch(programs.SleepAtBreakpoint, "rtlock_slowlock_locked")
+}
+
+// watch has a program run where the function begins, the first of those that the
+// kernel has.
+func (t *Trap) watch(program *ebpf.Program, names ...string) error {
+	for _, name := range names {
+		f, err := Disassemble(name)
+		if none := (*NoFunctionError)(nil); errors.As(err, &none) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		attr := breakpoint(f.Points[0])
+		event, err := t.openBreakpoint(&attr, program)
+		if noBreakpoint(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		t.locks = append(t.locks, event)
 		return nil
 	}
-	return err
+	return nil
+}
+
+var takesLock = regexp.MustCompile(`cmpxchg %\w+,0x([0-9a-f]+)\(%\w+\)`)
+
+// owner is the offset of the owner in a lock, from the instruction by which the
+// function that takes it exchanges nobody for the current task.
+func (f *Function) owner() (offset uint32, ok bool) {
+	for _, p := range f.Points {
+		if m := takesLock.FindStringSubmatch(p.Text); m != nil {
+			n, err := strconv.ParseUint(m[1], 16, 32)
+			return uint32(n), err == nil
+		}
+	}
+	return 0, false
 }
 
 // noBreakpoint says whether the kernel or the CPU has none for us, or not there.
@@ -295,7 +342,7 @@ func (t *Trap) Expired() bool { return t.state() == expired }
 // over: it had looked for its release as often as it may.
 func (t *Trap) Exhausted() bool { return t.state() == exhausted }
 
-// Waits says whether, since the trap was armed, its CPU had to spin for a lock
+// Waits says whether, since the trap was armed, its CPU had to wait for a spinlock
 // before it could be held up, and the next one was let go on for that.
 func (t *Trap) Waits() bool { return atomic.LoadUint32(&t.control.Waits) != 0 }
 
@@ -322,9 +369,9 @@ func (t *Trap) Disarm() bool {
 func (t *Trap) Close() error {
 	t.Disarm()
 	err := t.remove()
-	if t.locks >= 0 {
-		err = errors.Join(err, unix.Close(t.locks))
-		t.locks = -1
+	for _, event := range t.locks {
+		err = errors.Join(err, unix.Close(event))
 	}
+	t.locks = nil
 	return err
 }

@@ -20,7 +20,8 @@ type pauseControl struct {
 	Limit   uint64
 	Waits   uint32
 	Rounds  uint32
-	Padding [10]uint32
+	Owner   uint32
+	Padding [9]uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -30,6 +31,7 @@ const (
 	pauseMapControls           = "controls"
 	pauseProgPauseAtBreakpoint = "pause_at_breakpoint"
 	pauseProgPauseAtKprobe     = "pause_at_kprobe"
+	pauseProgSleepAtBreakpoint = "sleep_at_breakpoint"
 	pauseProgWaitAtBreakpoint  = "wait_at_breakpoint"
 )
 
@@ -77,6 +79,7 @@ type pauseSpecs struct {
 type pauseProgramSpecs struct {
 	PauseAtBreakpoint *ebpf.ProgramSpec `ebpf:"pause_at_breakpoint"`
 	PauseAtKprobe     *ebpf.ProgramSpec `ebpf:"pause_at_kprobe"`
+	SleepAtBreakpoint *ebpf.ProgramSpec `ebpf:"sleep_at_breakpoint"`
 	WaitAtBreakpoint  *ebpf.ProgramSpec `ebpf:"wait_at_breakpoint"`
 }
 
@@ -134,6 +137,7 @@ type pauseVariables struct {
 type pausePrograms struct {
 	PauseAtBreakpoint *ebpf.Program `ebpf:"pause_at_breakpoint"`
 	PauseAtKprobe     *ebpf.Program `ebpf:"pause_at_kprobe"`
+	SleepAtBreakpoint *ebpf.Program `ebpf:"sleep_at_breakpoint"`
 	WaitAtBreakpoint  *ebpf.Program `ebpf:"wait_at_breakpoint"`
 }
 
@@ -141,6 +145,7 @@ func (p *pausePrograms) Close() error {
 	return _PauseClose(
 		p.PauseAtBreakpoint,
 		p.PauseAtKprobe,
+		p.SleepAtBreakpoint,
 		p.WaitAtBreakpoint,
 	)
 }
