@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -42,7 +43,9 @@ type Ledger struct {
 // other. The first notes each skb that it counts in seen; the second counts
 // those that are not there, and takes out the others. A note that stays, because
 // the second was interrupted before it came to it, is known for what it is by
-// the first being at work: then it cannot have counted what interrupted it.
+// the first being at work in the same task: then it cannot have counted what
+// interrupted it. What preempted the second leaves such notes too; of those, one
+// that would hide an skb is told by the number of misses, and the books stay open.
 //
 // Deliveries are counted by one program, for they are many, and that some may be
 // missed matters little: see quiet.
@@ -203,9 +206,9 @@ func (c *counter) since() (map[freeKey]uint64, error) {
 		return nil, err
 	}
 	now, err := c.read()
-	if err == nil && c.seen != nil && now[caughtKey]-c.base[caughtKey] < misses {
-		// The second program may be at work still: it runs with preemption
-		// disabled.
+	// The second program may be at work still, or not have begun: a task can be
+	// preempted between the two.
+	for began := time.Now(); err == nil && c.seen != nil && now[caughtKey]-c.base[caughtKey] < misses && time.Since(began) < time.Second; {
 		rcu.Synchronize()
 		now, err = c.read()
 	}

@@ -52,11 +52,11 @@ func newCounts() (*ebpf.Map, error) {
 // newTurns makes the maps by which the two programs know whose turn it is: the
 // skbs that the first has counted and the second has not come to yet, as many
 // as CPUs free skbs at once and some more for those that it missed; and, for
-// each CPU, whether the first is at work.
+// each CPU, the task in which the first is at work, 0 if it is not.
 func newTurns() (seen, busy *ebpf.Map, err error) {
 	seen, err = ebpf.NewMap(&ebpf.MapSpec{Name: "seen", Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: maxKeys})
 	if err == nil {
-		busy, err = ebpf.NewMap(&ebpf.MapSpec{Name: "busy", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+		busy, err = ebpf.NewMap(&ebpf.MapSpec{Name: "busy", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: 1})
 	}
 	if err != nil {
 		return seen, nil, bpfError(err)
@@ -118,6 +118,8 @@ func (k freeKey) store() asm.Instructions {
 // leaves what is noted alone, unless the first cannot have noted it just now.
 func (c *counter) turn(second bool) asm.Instructions {
 	ins := asm.Instructions{
+		asm.FnGetCurrentTask.Call(),
+		asm.Mov.Reg(asm.R9, asm.R0),
 		asm.Mov.Imm(asm.R1, 0),
 		asm.StoreMem(asm.RFP, fpZero, asm.R1, asm.DWord),
 		asm.LoadMapPtr(asm.R1, c.busy.FD()),
@@ -127,11 +129,17 @@ func (c *counter) turn(second bool) asm.Instructions {
 		asm.JEq.Imm(asm.R0, 0, "end"),
 	}
 	if second {
-		ins = append(ins, asm.LoadMem(asm.R9, asm.R0, 0, asm.Word))
+		// At work in another task, the first was preempted there, and says
+		// nothing about this one: tracepoints no longer disable preemption
+		// (include/linux/tracepoint.h in 7.2: srcu_fast_notrace).
+		ins = append(ins,
+			asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
+			asm.Xor.Reg(asm.R9, asm.R1),
+		)
 	} else {
 		ins = append(ins,
 			asm.StoreMem(asm.RFP, fpBusy, asm.R0, asm.DWord),
-			asm.StoreImm(asm.R0, 0, 1, asm.Word),
+			asm.StoreMem(asm.R0, 0, asm.R9, asm.DWord),
 		)
 	}
 	ins = append(ins,
@@ -151,7 +159,7 @@ func (c *counter) turn(second bool) asm.Instructions {
 	}
 	ins = append(ins,
 		asm.FnMapDeleteElem.Call(),
-		asm.JNE.Imm(asm.R9, 0, "mine"),
+		asm.JEq.Imm(asm.R9, 0, "mine"),
 		asm.JEq.Imm(asm.R0, 0, "end"),
 	)
 	mine := caughtKey.store()
@@ -233,7 +241,8 @@ func countProgram(tp tracepoint, dev *netDevice, c *counter, second bool) (*ebpf
 	} else {
 		ins = append(ins,
 			asm.LoadMem(asm.R1, asm.RFP, fpBusy, asm.DWord).WithSymbol("out"),
-			asm.StoreImm(asm.R1, 0, 0, asm.Word),
+			asm.Mov.Imm(asm.R2, 0),
+			asm.StoreMem(asm.R1, 0, asm.R2, asm.DWord),
 		)
 	}
 	ins = append(ins,
