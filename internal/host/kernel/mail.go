@@ -253,7 +253,10 @@ func numberByName(items []item) {
 	for i := range items {
 		it := &items[i]
 		if !trusted || !numbered {
-			it.total, it.number, it.version = 0, 0, 1
+			if it.number != 0 { // or it is a cover letter
+				it.total, it.number = 0, 0
+			}
+			it.version = 1
 			continue
 		}
 		it.number, it.version = numbers[i], versions[i]
@@ -299,18 +302,18 @@ func (r *reader) arrange(items []item) (series, error) {
 			return nil, err
 		}
 		// What answers and is not numbered is no part of the series.
-		kept := others[:0:0]
+		var before, after []item
 		for i, it := range others {
-			if it.answer || it.damage == noDiff {
+			switch {
+			case it.answer || it.damage == noDiff:
 				r.leaveOut(it)
-				if i < first {
-					first--
-				}
-				continue
+			case i < first:
+				before = append(before, it)
+			default:
+				after = append(after, it)
 			}
-			kept = append(kept, it)
 		}
-		others = slices.Concat(kept[:first], numbered, kept[first:])
+		others = slices.Concat(before, numbered, after)
 	} else if others, err = r.newestOfEach(others); err != nil {
 		return nil, err
 	}

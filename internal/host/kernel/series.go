@@ -84,8 +84,11 @@ func (r *reader) path(path string) (series, error) {
 		}
 		return r.arrange(items)
 	}
-	if list := filepath.Join(path, "series"); exists(list) {
-		return r.quilt(path, list)
+	for _, dir := range []string{path, filepath.Join(path, "patches")} {
+		list := filepath.Join(dir, "series")
+		if fi, err := os.Stat(list); err == nil && fi.Mode().IsRegular() {
+			return r.quilt(dir, list)
+		}
 	}
 	files, err := patchFiles(path)
 	if err != nil {
@@ -301,6 +304,9 @@ const noDiff = "no diff"
 // judge returns "" if git apply understands the diff in text, noDiff, or what
 // git says is wrong with it.
 func (r *reader) judge(text []byte) (damage string, err error) {
+	if !diffStart.Match(text) { // as of most mails of a thread
+		return noDiff, nil
+	}
 	for _, strip := range []string{"-p1", "-p0"} {
 		_, err := r.none.git(r.ctx, "apply", "--numstat", strip, "-").in(r.scratch).input(bytes.NewReader(text)).output()
 		var ce *commandError

@@ -127,6 +127,11 @@ var forms = map[string]struct {
 			letter("Re: [PATCH 1/1] tun: first", "> "+strings.ReplaceAll(first, "\n", "\n> ")+"\nWhy?") + letter("答复：[PATCH 1/1] tun: first", "好") + letter("tun build is broken", "See there.", answers("1"))},
 		want: wanted("first"), says: "build is broken",
 	},
+	"words before the series, and other patches around it": {
+		is: files{"m": letter("tun is slow", "Words.") + letter("tun is fast", "Words.", answers("1")) + post("tap: before", change(tap, 8, "tap line 8", "before")) +
+			letter("[PATCH 0/1] tun: stop", "W.") + post("[PATCH 1/1] tun: first", first) + post("tap: after", change(tap, 8, "before", "after"))},
+		want: files{tun: edit(tun, 8, "first"), tap: edit(tap, 8, "after")}, says: "tun is fast",
+	},
 	"a reply with a diff": {
 		is:   files{"m": post("[PATCH 1/1] tun: first", first) + letter("Re: [PATCH 1/1] tun: first", "Rather:\n\n"+then)},
 		want: wanted("first"), says: "carries a diff",
@@ -193,7 +198,12 @@ var forms = map[string]struct {
 		is:   files{"0010-x.patch": post("[PATCH v3 4/8] tun: a", first), "0020-y.patch": post("[PATCH 2/3] tun: b", then)},
 		want: wanted("second"),
 	},
-	"directory of diffs": {is: files{"1.diff": first, "2.diff": then}, want: wanted("second")},
+	"directory of what was collected, with its cover letter": {
+		is:   files{"0.patch": letter("[PATCH 0/2] t", "Words."), "1.patch": post("[PATCH 1/2] tun: a", first), "2.patch": post("[PATCH 2/2] tun: b", then)},
+		want: wanted("second"), says: "[PATCH 0/2]",
+	},
+	"quilt in the tree it is for": {is: files{"patches/series": "first.patch\n", "patches/first.patch": prefixed(first, "linux.orig/", "linux/"), "README": "x\n"}, want: wanted("first")},
+	"directory of diffs":          {is: files{"1.diff": first, "2.diff": then}, want: wanted("second")},
 	"quilt": {
 		is: files{"series": "# the series\n\nb/first.patch -p0 # a comment\nsecond -p1\nthird\n", "b/first.patch": prefixed(first, "", ""),
 			"second": "Words.\n\n" + prefixed(then, "linux.orig/", "linux/"), "third": post("tap: third", change(tap, 8, "tap line 8", "third")), "x.patch": "not listed"},
