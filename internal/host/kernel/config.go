@@ -46,10 +46,10 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 		return nil, err
 	}
 	o.log = o.dir + ".log"
-	if err := o.discardForeign(ctx, progress); err != nil {
+	if err := o.open(); err != nil {
 		return nil, err
 	}
-	if err := o.open(); err != nil {
+	if err := o.discardForeign(ctx, progress); err != nil {
 		return nil, err
 	}
 	key, err := t.configKey(ctx, frags)

@@ -31,7 +31,11 @@ func MissingPackages(spec Spec) []Package {
 	program("make", "make", "builds the kernel")
 	// What the user has chosen and is not there is another matter: versionOf.
 	if chosen("CC") == "gcc" || chosen("HOSTCC") == "gcc" {
-		program("gcc", "gcc", "compiles the kernel")
+		why := "compiles the kernel"
+		if _, err := exec.LookPath("clang"); err == nil {
+			why += "; clang does not (CC= names another gcc)"
+		}
+		program("gcc", "gcc", why)
 	}
 	if chosen("LD") == "ld" {
 		program("ld", "binutils", "links the kernel")

@@ -93,10 +93,8 @@ func FuzzSeries(f *testing.F) {
 		return strings.Join(names, "\n")
 	}
 	var src openedTree
+	src.open(f, source)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if src.tree == nil {
-			src.open(t, source)
-		}
 		dir := t.TempDir()
 		file := filepath.Join(dir, "series")
 		if err := os.WriteFile(file, text, 0o644); err != nil {
@@ -158,21 +156,21 @@ type openedTree struct {
 	source source
 }
 
-func (s *openedTree) open(t *testing.T, dir string) {
-	t.Helper()
-	ctx := t.Context()
+func (s *openedTree) open(f *testing.F, dir string) {
+	f.Helper()
+	ctx := f.Context()
 	var err error
 	if s.source, err = openSource(ctx, dir, true, os.Stderr); err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
 	if _, err := s.source.identity(ctx); err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
 	lock, err := cache.Acquire(ctx, s.source.name(), os.Stderr)
 	if err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
 	if s.tree, err = openTree(ctx, s.source, lock, os.Stderr); err != nil {
-		t.Fatal(err)
+		f.Fatal(err)
 	}
 }

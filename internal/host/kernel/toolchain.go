@@ -2,11 +2,13 @@ package kernel
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -116,19 +118,65 @@ func (t *tree) objectsDir(ctx context.Context, name string) (string, error) {
 // discardForeign removes the build directory if its programs do not run here,
 // for they want a newer libc, say.
 func (o *objects) discardForeign(ctx context.Context, progress io.Writer) error {
-	fixdep := filepath.Join(o.dir, "scripts/basic/fixdep")
+	fixdep := filepath.Join(o.dir, "scripts/basic/fixdep") // the first that a build makes
 	if !exists(fixdep) {
 		return nil
 	}
-	_, err := command(ctx, fixdep).output() // exit status 1, and how to use it
-	var ce *commandError
-	if ctx.Err() != nil || err == nil || errors.As(err, &ce) && strings.Contains(ce.stderr, "Usage") {
-		return ctx.Err()
+	wants, err := lacking(ctx, fixdep)
+	if err != nil || wants == "" {
+		return err
 	}
-	fmt.Fprintf(progress, "the programs in %s do not run here: it is made anew (%v)\n", o.dir, err)
-	os.Remove(o.unfinished())
+	fmt.Fprintf(progress, "the programs in %s do not run here (%s): it is made anew\n", o.dir, wants)
 	if err := os.RemoveAll(o.dir); err != nil {
 		return fmt.Errorf("make a build directory anew: %w", err)
 	}
-	return nil
+	return o.open()
+}
+
+// lacking says what a program wants and does not have here. It is not run to
+// find out: what it is made of may be a stranger's.
+func lacking(ctx context.Context, program string) (string, error) {
+	f, err := elf.Open(program)
+	if err != nil {
+		return "not a program: " + err.Error(), nil
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		name, err := io.ReadAll(p.Open())
+		if err != nil {
+			return "not a program: " + err.Error(), nil
+		}
+		if loader := strings.TrimRight(string(name), "\x00"); !exists(loader) {
+			return loader, nil
+		}
+	}
+	needs, err := f.DynamicVersionNeeds()
+	if err != nil { // it has none, being static
+		return "", nil
+	}
+	compiler := strings.Fields(chosen("HOSTCC"))
+	for _, library := range needs {
+		path, err := command(ctx, compiler[0], append(compiler[1:], "-print-file-name="+library.Name)...).output()
+		if err != nil {
+			return "", err
+		}
+		lib, err := elf.Open(strings.TrimSpace(path))
+		if err != nil {
+			return library.Name, nil
+		}
+		has, err := lib.DynamicVersions()
+		lib.Close()
+		if err != nil {
+			return library.Name, nil
+		}
+		for _, need := range library.Needs {
+			if !slices.ContainsFunc(has, func(v elf.DynamicVersion) bool { return v.Name == need.Dep }) {
+				return need.Dep + " of " + library.Name, nil
+			}
+		}
+	}
+	return "", nil
 }
