@@ -2,6 +2,7 @@ package selftest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ func TestBadInput(t *testing.T) {
 		{"artifacts of another run", on(k, "ARTIFACTS="+occupied), []string{"not empty", "ARTIFACTS="}},
 		{"VMLINUX of another build", on(k, "VMLINUX="+kernelOf(t, kernel.Spec{}).Vmlinux), []string{"another build", "build id"}},
 		{"no modules there", on(k, "MODULES="+dir), []string{"odules"}},
-		{"QEMU absent", on(k, "PATH="+pathWithout(t, dir, "go", "setpriv")), []string{"qemu-system-x86"}},
+		{"QEMU absent", on(k, "PATH="+pathWithout(t, dir, "go")), []string{"qemu-system-x86"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, code := run(t, tt.env, "-run=TestKernel")
@@ -214,4 +215,14 @@ func TestLackingKernels(t *testing.T) {
 		}
 		h.says("Kernel panic - not syncing")
 	})
+}
+
+// TestOtherMachines: what says that a machine is not the right one compiles there.
+func TestOtherMachines(t *testing.T) {
+	vet := exec.Command("go", "vet", "./cmd/ringproof", "./vmtests")
+	vet.Dir = ".."
+	vet.Env = append(os.Environ(), "GOARCH=arm64", "CGO_ENABLED=0")
+	if out, err := vet.CombinedOutput(); err != nil {
+		t.Errorf("go vet: %v\n%s", err, out)
+	}
 }

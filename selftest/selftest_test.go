@@ -62,7 +62,7 @@ func start(t testing.TB, env []string, flags ...string) *harness {
 			h.dir = dir
 		}
 	}
-	own := []string{"KERNEL", "MODULES", "VMLINUX", "CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "ARTIFACTS", "SEED", "FAULTS", "SCHEDULES", "REPLAYS"}
+	own := []string{"KERNEL", "MODULES", "VMLINUX", "CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "ARTIFACTS", "SEED", "FAULTS", "SCHEDULES", "REPLAYS"}
 	h.cmd = exec.Command("go", append(append([]string{"test"}, flags...), "./vmtests")...)
 	h.cmd.Dir = ".."
 	h.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {

@@ -115,3 +115,12 @@ func TestInspectReadsTheHeader(t *testing.T) {
 		}
 	}
 }
+
+func TestOtherMachinesAreToldInOneSentence(t *testing.T) {
+	if err := checkHost("amd64"); err != nil {
+		t.Error(err)
+	}
+	if err := checkHost("arm64"); err == nil || !strings.Contains(err.Error(), "this one is arm64") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v; want one sentence", err)
+	}
+}

@@ -114,6 +114,9 @@ type plan struct {
 }
 
 func read(ctx context.Context, spec Spec, fetch bool, progress io.Writer) (*plan, error) {
+	if err := CheckHost(); err != nil {
+		return nil, err
+	}
 	if missing := MissingPackages(spec); missing != nil {
 		return nil, &MissingError{missing}
 	}

@@ -44,6 +44,8 @@ type Config struct {
 //	VMLINUX    the vmlinux of that bzImage, to name functions
 //	CONTRACT   what to expect: auto (default), stock, lossless, rare-drop, opt-in
 //	ACCEL      auto (default), kvm, tcg
+//	QEMU       the QEMU to use, an absolute path or a name in PATH; VMTEST_QEMU,
+//	           which may have arguments, is heeded, too
 //	CPUS       virtual CPUs (4)
 //	MEM        the guest's memory in MiB (1024)
 //	APPEND     further kernel arguments, separated by spaces

@@ -55,6 +55,9 @@ type Run struct {
 // Finish it. Until then ^C, SIGTERM and the death of the process that started this
 // one end its VMs, and not the process, which has time to write down what there is.
 func Start(cfg Config, flags Flags) (_ *Run, err error) {
+	if err := kernel.CheckHost(); err != nil {
+		return nil, err
+	}
 	started := time.Now()
 	if cfg.Kernel == "" {
 		if cfg, err = withDefaultKernel(cfg); err != nil {
@@ -167,7 +170,7 @@ func (c *Config) command() string {
 	given("MODULES", c.Modules)
 	given("VMLINUX", c.Vmlinux)
 	given("KNOWN", c.Known)
-	for _, name := range []string{"CONTRACT", "ACCEL", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS"} {
+	for _, name := range []string{"CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS"} {
 		given(name, os.Getenv(name))
 	}
 	return strings.Join(append(words, "go test ./vmtests"), " ")

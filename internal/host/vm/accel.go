@@ -40,14 +40,17 @@ type Choice struct {
 // the end: a host may emulate some instructions very slowly and never get to
 // others. So KVM has to boot the kernel until that prints. The outcome is
 // remembered until the machine is rebooted.
-func Choose(ctx context.Context, want Accel, kernel string) (Choice, error) {
-	return kvmDevice{path: "/dev/kvm", cpu: "max"}.choose(ctx, want, kernel)
+func Choose(ctx context.Context, want Accel, kernel string, memoryMiB int) (Choice, error) {
+	return kvmDevice{path: "/dev/kvm", cpu: "max", memoryMiB: memoryMiB}.choose(ctx, want, kernel)
 }
 
 // kvmDevice is KVM as it is on this machine. Tests use other values.
 type kvmDevice struct {
 	path string
 	cpu  string // QEMU's CPU model
+	// memoryMiB is what the guest will have: a kernel with KASAN does not
+	// print before it has found room for its shadow.
+	memoryMiB int
 }
 
 func (k kvmDevice) choose(ctx context.Context, want Accel, kernel string) (Choice, error) {
@@ -90,11 +93,15 @@ func (k kvmDevice) prove(ctx context.Context, kernel string) error {
 		return fmt.Errorf("stat %s: %w", k.path, err)
 	}
 
+	q, err := openQEMU(ctx)
+	if err != nil {
+		return err
+	}
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return fmt.Errorf("identify this boot: %w", err)
 	}
-	where, err := newMemory("accel", "kernel prints", string(bootID), fmt.Sprint(stat.Rdev), k.cpu, qemuIdentity())
+	where, err := newMemory("accel", "kernel prints", string(bootID), fmt.Sprint(stat.Rdev), k.cpu, q.identity())
 	if err != nil {
 		return err
 	}
@@ -102,9 +109,25 @@ func (k kvmDevice) prove(ctx context.Context, kernel string) error {
 	verdict, known := where.recall()
 	if !known {
 		verdict = works
-		if err := k.boots(ctx, kernel); err != nil {
-			if errors.Is(err, errUnknown) || ctx.Err() != nil {
+		// A kernel that prints nothing at all says nothing about KVM, and
+		// would be waited for again by each VM.
+		content, err := contentOf(kernel)
+		if err != nil {
+			return err
+		}
+		mute, err := newMemory("accel", "mute", string(bootID), content, fmt.Sprint(k.memoryMiB), k.cpu, q.identity())
+		if err != nil {
+			return err
+		}
+		if why, known := mute.recall(); known {
+			return fmt.Errorf("%s (found earlier with this kernel; remove %s to try again)", why, mute)
+		}
+		if err := k.boots(ctx, q, kernel); err != nil {
+			if ctx.Err() != nil {
 				return err
+			}
+			if errors.Is(err, errUnknown) {
+				return errors.Join(err, mute.remember(err.Error()))
 			}
 			verdict = err.Error()
 		}
@@ -134,26 +157,29 @@ const (
 
 // boots returns nil if the kernel boots with KVM. If it does not, it has to
 // boot without, to show that it is KVM that is to blame.
-func (k kvmDevice) boots(ctx context.Context, kernel string) error {
-	err := prints(ctx, kernel, KVM, k.cpu, kvmTime)
+func (k kvmDevice) boots(ctx context.Context, q program, kernel string) error {
+	err := k.prints(ctx, q, kernel, KVM, kvmTime)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if tcg := prints(ctx, kernel, TCG, k.cpu, tcgTime); tcg != nil {
+	if tcg := k.prints(ctx, q, kernel, TCG, tcgTime); tcg != nil {
 		return fmt.Errorf("%w: %v, and without KVM either: %w; is %s a kernel for this machine, with CONFIG_SERIAL_8250_CONSOLE?", errUnknown, err, tcg, kernel)
 	}
 	return fmt.Errorf("%s can be opened, but no guest boots with it: %w", k.path, err)
 }
 
 // prints boots a kernel until it prints its first line.
-func prints(ctx context.Context, kernel string, accel Accel, cpu string, patience time.Duration) error {
+func (k kvmDevice) prints(ctx context.Context, q program, kernel string, accel Accel, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	machine := Q35
+	if q.microvm {
+		machine = Microvm
+	}
 	o, err := qemu.OptionsFor(guestArch,
-		qemu.WithQEMUCommand(qemuCommand),
 		qemu.WithKernel(kernel), qemu.WithAppendKernel(earlyConsole),
-		Microvm.options(accel, 1, 128),
-		qemu.WithQEMUArgs("-cpu", cpu, "-serial", "stdio"))
+		machine.options(accel, 1, k.memoryMiB),
+		qemu.WithQEMUArgs("-cpu", k.cpu, "-serial", "stdio"))
 	if err != nil {
 		return fmt.Errorf("configure QEMU: %w", err)
 	}
@@ -161,7 +187,7 @@ func prints(ctx context.Context, kernel string, accel Accel, cpu string, patienc
 	linux := &finder{text: "Linux version ", found: make(chan struct{})}
 	o.VMTimeout = 0
 	o.SerialOutput = []io.WriteCloser{said, linux}
-	vm, err := launch(ctx, o)
+	vm, err := launch(ctx, q, o)
 	if err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
 	}

@@ -72,17 +72,21 @@ func TestChoiceBoots(t *testing.T) {
 	for _, cpu := range []string{"max", "qemu64"} {
 		t.Run(cpu, func(t *testing.T) {
 			t.Setenv(cache.Env, t.TempDir())
-			k := kvmDevice{path: "/dev/kvm", cpu: cpu}
+			k := kvmDevice{path: "/dev/kvm", cpu: cpu, memoryMiB: 128}
 			first, err := k.choose(t.Context(), Auto, kernel)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%+v", first)
-			if err := prints(t.Context(), kernel, first.Accel, cpu, tcgTime); err != nil {
+			q, err := openQEMU(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := k.prints(t.Context(), q, kernel, first.Accel, tcgTime); err != nil {
 				t.Errorf("%s was chosen, but %v", first.Accel, err)
 			}
 			if first.Accel == TCG {
-				if err := prints(t.Context(), kernel, KVM, cpu, kvmTime); err == nil {
+				if err := k.prints(t.Context(), q, kernel, KVM, kvmTime); err == nil {
 					t.Errorf("KVM was refused, but a kernel boots with it: %s", first.Reason)
 				}
 			}
@@ -110,21 +114,28 @@ func TestKernelThatPrintsNothingIsNotBlamedOnKVM(t *testing.T) {
 	if err := os.WriteFile(kernel, make([]byte, 9000), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	choice, err := Choose(t.Context(), Auto, kernel)
+	choice, err := Choose(t.Context(), Auto, kernel, 128)
 	if err != nil || choice.Accel != TCG || !strings.Contains(choice.Reason, "not known") {
 		t.Errorf("%+v, %v", choice, err)
 	}
-	dir, err := cache.Dir("accel")
-	if err != nil {
+	// Of this kernel it is remembered, and of no other.
+	began := time.Now()
+	choice, err = Choose(t.Context(), Auto, kernel, 128)
+	if took := time.Since(began); err != nil || choice.Accel != TCG || !strings.Contains(choice.Reason, "found earlier with this kernel") || took > kvmTime/2 {
+		t.Errorf("the second time, after %v: %+v, %v", took, choice, err)
+	}
+	another := filepath.Join(t.TempDir(), "kernel")
+	if err := os.WriteFile(another, make([]byte, 9001), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if remembered, _ := os.ReadDir(dir); len(remembered) != 0 {
-		t.Errorf("remembered %v", remembered)
+	choice, err = Choose(t.Context(), Auto, another, 128)
+	if err != nil || strings.Contains(choice.Reason, "earlier") {
+		t.Errorf("of another kernel: %+v, %v", choice, err)
 	}
 }
 
 func TestUnknownAccelerator(t *testing.T) {
-	if _, err := Choose(t.Context(), "xen", ""); err == nil || !strings.Contains(err.Error(), "auto, kvm, tcg") {
+	if _, err := Choose(t.Context(), "xen", "", 128); err == nil || !strings.Contains(err.Error(), "auto, kvm, tcg") {
 		t.Errorf("error %v does not say what is known", err)
 	}
 }

@@ -60,6 +60,12 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 		return nil, err
 	}
 	b.console, b.monitor = console, monitor
+	closeAll := func() {
+		console.Close()
+		theirConsole.Close()
+		monitor.Close()
+		theirMonitor.Close()
+	}
 	o, err := qemu.OptionsFor(guestArch,
 		vm.options(machine),
 		machine.device(qevent.EventChannel(contract.PortName, b.events)),
@@ -68,6 +74,7 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 		qemu.WithSerialOutput(b.said),
 	)
 	if err != nil {
+		closeAll()
 		return nil, fmt.Errorf("configure QEMU: %w", err)
 	}
 	o.VMTimeout = 0
@@ -76,7 +83,7 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 	b.kill = kill
 	b.noPort = vm.console.begin(fmt.Sprintf("%s, %s, %s", machine, vm.accel.Accel, vm.cfg.Kernel))
 	b.began = time.Now()
-	b.qemu, err = launch(running, o)
+	b.qemu, err = launch(running, vm.program, o)
 	if err != nil {
 		kill()
 		console.Close()
@@ -102,7 +109,6 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 // options are those that the VM and the command that reproduces it share.
 func (vm *VM) options(machine Machine) qemu.Fn {
 	return qemu.All(
-		qemu.WithQEMUCommand(qemuCommand),
 		qemu.WithKernel(vm.cfg.Kernel),
 		qemu.WithInitramfs(vm.cfg.Initramfs),
 		qemu.WithAppendKernel(vm.commandLine(machine, vm.bootArg)),

@@ -21,10 +21,12 @@ func (vm *VM) reproduce(machine Machine) error {
 	if err != nil {
 		return fmt.Errorf("configure QEMU: %w", err)
 	}
+	o.QEMUCommand = "" // which would be split at spaces
 	args, err := o.Cmdline()
 	if err != nil {
 		return fmt.Errorf("configure QEMU: %w", err)
 	}
+	args = append(vm.program.command(), args...)
 	for i, arg := range args {
 		args[i] = Quote(arg)
 	}

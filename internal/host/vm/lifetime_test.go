@@ -7,11 +7,14 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ringproof/ringproof/internal/host/cache"
 )
 
 // qemuOf returns the pid of the QEMU that runs vm.
@@ -33,7 +36,7 @@ func qemusBelow(t *testing.T, parent int, mark string) (pids []int) {
 		for _, child := range strings.Fields(string(children)) {
 			cmdline, _ := os.ReadFile("/proc/" + child + "/cmdline")
 			if pid, err := strconv.Atoi(child); err == nil &&
-				strings.HasPrefix(string(cmdline), qemuCommand+"\x00") && strings.Contains(string(cmdline), mark) {
+				!strings.Contains(string(cmdline), become) && strings.Contains(string(cmdline), "\x00-nodefaults\x00") && strings.Contains(string(cmdline), mark) {
 				pids = append(pids, pid)
 			}
 		}
@@ -82,7 +85,7 @@ func TestQEMUNeverOutlivesUs(t *testing.T) {
 			}
 			defer child.Process.Kill()
 			out.await(t, "the guest runs")
-			pids := qemusBelow(t, child.Process.Pid, qemuCommand)
+			pids := qemusBelow(t, child.Process.Pid, "")
 			if len(pids) != 1 {
 				t.Fatalf("QEMUs below the child: %v\n%s", pids, &out)
 			}
@@ -128,6 +131,95 @@ func TestQEMUAbsent(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q: %v", want, err)
 		}
+	}
+}
+
+func TestQEMUElsewhere(t *testing.T) {
+	found, err := findQEMU()
+	if err != nil {
+		t.Skip("needs QEMU: ", err)
+	}
+	dir := filepath.Join(t.TempDir(), "with spaces")
+	elsewhere := filepath.Join(dir, "qemu-kvm")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(found.path, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name               string
+		path, qemu, vmtest string
+		want               []string // of the command line
+		says               string   // of an error
+	}{
+		{"QEMU", "/absent", elsewhere, "", []string{elsewhere}, ""},
+		{"QEMU before VMTEST_QEMU", "/absent", elsewhere, "/absent/qemu", []string{elsewhere}, ""},
+		{"VMTEST_QEMU with arguments", "/absent", "", found.path + " -L /firmware", []string{found.path, "-L", "/firmware"}, ""},
+		{"qemu-kvm in PATH", dir, "", "", []string{elsewhere}, ""},
+		{"a name that is not there", dir, "qemu-system-mips", "", nil, "QEMU=qemu-system-mips: "},
+		{"a relative path", dir, "./qemu-kvm", "", nil, "absolute"},
+		{"VMTEST_QEMU that is not there", dir, "", "/absent/qemu -L x", nil, "VMTEST_QEMU=/absent/qemu: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("PATH", c.path)
+			t.Setenv("QEMU", c.qemu)
+			t.Setenv("VMTEST_QEMU", c.vmtest)
+			q, err := findQEMU()
+			if c.says != "" {
+				if err == nil || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("%v; want %q", err, c.says)
+				}
+				return
+			}
+			if err != nil || !slices.Equal(q.command(), c.want) {
+				t.Errorf("%q, %v; want %q", q.command(), err, c.want)
+			}
+		})
+	}
+	// It works by that name, and its build can do what this one can.
+	t.Setenv(cache.Env, t.TempDir())
+	here, err := openQEMU(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("QEMU", elsewhere)
+	there, err := openQEMU(t.Context())
+	if err != nil || there.microvm != here.microvm || there.sandboxed != here.sandboxed {
+		t.Errorf("%+v, %v; want as %+v", there, err, here)
+	}
+}
+
+// A QEMU that is not as Debian's: without microvm, without a seccomp filter.
+func TestQEMUThatCanDoLess(t *testing.T) {
+	t.Setenv(cache.Env, t.TempDir())
+	script := filepath.Join(t.TempDir(), "qemu")
+	text := "#!/bin/sh\n[ \"$2\" = help ] || { echo 'There is no option group sandbox'; exit 1; }\necho Supported machines are:\necho 'q35   Standard PC'\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("QEMU", script)
+	q, err := openQEMU(t.Context())
+	if err != nil || q.microvm || q.sandboxed {
+		t.Errorf("%+v, %v; want neither microvm nor a sandbox", q, err)
+	}
+	if m, err := machineFor(&Config{Kernel: script}, q); err != nil || m != Q35 {
+		t.Errorf("machine %s, %v; want %s", m, err, Q35)
+	}
+}
+
+// The guest is kept from more than QEMU does: see sandbox.
+func TestQEMUIsSandboxed(t *testing.T) {
+	t.Parallel()
+	q, err := openQEMU(t.Context())
+	if err != nil || !q.sandboxed {
+		t.Skip("needs a QEMU with a seccomp filter: ", err)
+	}
+	g := startGuest(t.Context(), t, "TestSleep", nil)
+	g.out.await(t, "sleeping")
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", qemuOf(t, g.VM)))
+	if err != nil || !strings.Contains(string(status), "Seccomp:\t2\n") {
+		t.Errorf("%v\n%s", err, status)
 	}
 }
 

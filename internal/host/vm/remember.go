@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -37,23 +36,9 @@ func (m memory) remember(value string) error {
 	})
 }
 
-// qemuIdentity changes when another QEMU is installed.
-func qemuIdentity() string {
-	path, err := exec.LookPath(qemuCommand)
-	if err != nil {
-		return ""
-	}
-	fi, err := os.Stat(path)
-	if err != nil {
-		return path
-	}
-	return fmt.Sprint(path, fi.Size(), fi.ModTime().UnixNano())
-}
-
-// machineMemory is about the machine that a kernel needs: by its content, for
-// the path may hold another one tomorrow.
-func machineMemory(cfg *Config) (memory, error) {
-	f, err := os.Open(cfg.Kernel)
+// contentOf names a kernel: the path may hold another one tomorrow.
+func contentOf(kernel string) (string, error) {
+	f, err := os.Open(kernel)
 	if err != nil {
 		return "", fmt.Errorf("read the kernel: %w", err)
 	}
@@ -62,12 +47,24 @@ func machineMemory(cfg *Config) (memory, error) {
 	if _, err := io.Copy(h, f); err != nil {
 		return "", fmt.Errorf("read the kernel: %w", err)
 	}
-	return newMemory("machine", string(h.Sum(nil)), strings.Join(cfg.Append, " "), qemuIdentity())
+	return string(h.Sum(nil)), nil
+}
+
+// machineMemory is about the machine that a kernel needs.
+func machineMemory(cfg *Config, q program) (memory, error) {
+	content, err := contentOf(cfg.Kernel)
+	if err != nil {
+		return "", err
+	}
+	return newMemory("machine", content, strings.Join(cfg.Append, " "), q.identity())
 }
 
 // machineFor is the first machine to try.
-func machineFor(cfg *Config) (Machine, error) {
-	m, err := machineMemory(cfg)
+func machineFor(cfg *Config, q program) (Machine, error) {
+	if !q.microvm {
+		return Q35, nil
+	}
+	m, err := machineMemory(cfg, q)
 	if err != nil {
 		return "", err
 	}
@@ -78,8 +75,8 @@ func machineFor(cfg *Config) (Machine, error) {
 }
 
 // rememberMachine makes it the first one to try from now on.
-func rememberMachine(cfg *Config, machine Machine) error {
-	m, err := machineMemory(cfg)
+func rememberMachine(cfg *Config, q program, machine Machine) error {
+	m, err := machineMemory(cfg, q)
 	if err != nil {
 		return err
 	}

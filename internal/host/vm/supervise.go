@@ -37,7 +37,7 @@ func (vm *VM) supervise(ctx context.Context, b *boot) (*Result, error) {
 	case r.Hello != nil && first.Total < vm.cfg.BootTime && !vm.stale(first):
 		// Neither did it just take too long nor was it QEMU's fault, which
 		// another time may be otherwise.
-		return r, rememberMachine(&vm.cfg, Q35)
+		return r, rememberMachine(&vm.cfg, vm.program, Q35)
 	}
 	return r, nil
 }

@@ -124,6 +124,7 @@ func (c *Config) setDefaults() error {
 type VM struct {
 	cfg     Config
 	bootArg string // what tells the guest's init of cfg.Boot
+	program program
 	accel   Choice
 	console *console
 	command string
@@ -144,14 +145,15 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	if _, err := findQEMU(); err != nil {
-		return nil, err
-	}
-	accel, err := Choose(ctx, cfg.Accel, cfg.Kernel)
+	program, err := openQEMU(ctx)
 	if err != nil {
 		return nil, err
 	}
-	machine, err := machineFor(&cfg)
+	accel, err := Choose(ctx, cfg.Accel, cfg.Kernel, cfg.MemoryMiB)
+	if err != nil {
+		return nil, err
+	}
+	machine, err := machineFor(&cfg, program)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +161,7 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	vm := &VM{cfg: cfg, accel: accel, console: console, overdue: make(chan string, 1), ended: make(chan struct{})}
+	vm := &VM{cfg: cfg, program: program, accel: accel, console: console, overdue: make(chan string, 1), ended: make(chan struct{})}
 	if err := vm.fit(); err != nil {
 		return nil, errors.Join(err, console.close())
 	}
