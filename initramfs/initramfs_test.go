@@ -94,7 +94,7 @@ func TestErrorsOfTheCompilerAreShown(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "nothing") {
 		t.Errorf("package that is not there: %v", err)
 	}
-	_, _, err = Build(t.Context(), Options{Package: "./init"})
+	_, _, err = Build(t.Context(), Options{Package: "../kconfigs"})
 	if err == nil || !strings.Contains(err.Error(), "no tests") {
 		t.Errorf("package without tests: %v", err)
 	}
