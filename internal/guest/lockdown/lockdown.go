@@ -38,7 +38,7 @@ func reading(text string) error {
 		return nil
 	}
 	return &tuntap.MissingError{
-		Option: "lockdown=none", What: "eBPF programs, tracepoints and breakpoints that look into the kernel",
-		Err: fmt.Errorf("the kernel is locked down (lockdown=%s)", mode),
+		Option: "lockdown=none", What: "eBPF programs, tracepoints and breakpoints that look into the kernel, which lockdown=confidentiality refuses",
+		Err: fmt.Errorf("%s is %s", path, strings.TrimSpace(text)),
 	}
 }
