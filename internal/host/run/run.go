@@ -8,7 +8,8 @@
 //	               writes them
 //	verdict.json   report.Run
 //	verdict.txt    the same for people
-//	vm-N/          of each VM: console.log, and command.sh that boots it again
+//	vm-N/          of each VM: console.log, and command.sh that boots it again;
+//	               initramfs.cpio if what it runs is too long for the command line
 package run
 
 import (
