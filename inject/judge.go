@@ -97,11 +97,24 @@ func (s *Stage) judge(before account, result *Result, patience time.Duration) er
 	return nil
 }
 
+// asksToQueue is how the core frees what finds its queue without a qdisc stopped
+// (net/core/dev.c: __dev_queue_xmit, "asks to queue packet").
+var asksToQueue = []string{
+	"NOT_SPECIFIED@__dev_queue_xmit",
+	// As of 6.1, where the function that frees names itself.
+	"NOT_SPECIFIED@kfree_skb_list_reason",
+	// As of 7.2.
+	"RECURSION_LIMIT@__dev_queue_xmit",
+}
+
 // close closes the books.
 func (r *Result) close(sum account, lost *losses, left int) {
 	r.Books, r.Wrong = sum.books(lost, left), sum.wrong
 	r.Unbalanced = r.Books.Balance()
-	r.AsksToQueue = lost.drops["NOT_SPECIFIED@__dev_queue_xmit"]
+	r.AsksToQueue = 0
+	for _, path := range asksToQueue {
+		r.AsksToQueue += lost.drops[path]
+	}
 }
 
 // settle reads until every packet since then is received, freed, or held by a

@@ -1,0 +1,45 @@
+package inject
+
+import (
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/tuntap"
+)
+
+func TestAStoppedQueueWithoutQdiscIsSeenOnAnyKernel(t *testing.T) {
+	for _, test := range []struct {
+		path string
+		want contract.Promise
+	}{
+		{"NOT_SPECIFIED@__dev_queue_xmit", contract.NoqueueDrops},
+		{"NOT_SPECIFIED@kfree_skb_list_reason", contract.NoqueueDrops},
+		{"RECURSION_LIMIT@__dev_queue_xmit", contract.NoqueueDrops},
+		{"FULL_RING@tun_net_xmit", ""},
+		{"DEV_READY@__dev_queue_xmit", ""},
+	} {
+		lost := newLosses()
+		lost.add(lost.drops, map[string]uint64{test.path: 1})
+		r := new(Result)
+		r.close(account{offered: 3, received: 2}, lost, 0)
+		s := Schedule{Opponent: Nothing, Setting: Setting{Ring: 2, Qdisc: tuntap.Noqueue}}
+		if have, why := r.Breach(contract.Lossless, s); have != test.want || r.Unbalanced != nil {
+			t.Errorf("%s: have %q (%s), %v, want %q", test.path, have, why, r.Unbalanced, test.want)
+		}
+	}
+}
+
+func TestAQuietFreeBreaksEveryContract(t *testing.T) {
+	for qdisc, want := range map[tuntap.Kind]contract.Promise{tuntap.Noqueue: contract.NoqueueDrops, tuntap.FQCodel: contract.NoTailDrop} {
+		lost := newLosses()
+		lost.add(lost.quiet, map[string]uint64{"consume_skb@tun_net_xmit": 1})
+		r := new(Result)
+		r.close(account{offered: 3, received: 2}, lost, 0)
+		for _, c := range []contract.Contract{contract.Stock, contract.Lossless, contract.RareDrop} {
+			have, why := r.Breach(c, Schedule{Opponent: Nothing, Setting: Setting{Ring: 2, Qdisc: qdisc}})
+			if have != want || r.Unbalanced != nil {
+				t.Errorf("%s, %s: have %q (%s), %v, want %q", qdisc, c, have, why, r.Unbalanced, want)
+			}
+		}
+	}
+}
