@@ -280,6 +280,8 @@ func foreignText(text []byte) string {
 		return ", but a web page: save what its links raw, mbox.gz or patch lead to"
 	case strings.HasPrefix(head, "\xfd7zXZ"), strings.HasPrefix(head, "BZh"), strings.HasPrefix(head, "\x28\xb5\x2f\xfd"):
 		return ", but compressed: only gzip is known here, so decompress it first"
+	case strings.Contains(head, "\x1b["):
+		return ", as far as that can be told in colours: write it with --no-color"
 	case strings.HasPrefix(head, "# v2 git bundle"), strings.HasPrefix(head, "# v3 git bundle"):
 		return ", but a git bundle: fetch from it, and give the tree with KSRC"
 	}

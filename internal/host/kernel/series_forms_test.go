@@ -179,7 +179,22 @@ var forms = map[string]struct {
 	"a header of Debian's with a sender": {is: files{"m": "Description: stop\nFrom: Nemo <nemo@localhost>\n\n" + first}, want: wanted("first")},
 	"words and a colon above":            {is: files{"m": "Subject: stop\nOrigin: here\n\n" + first}, want: wanted("first")},
 	"a commit as git show has it":        {is: files{"m": "commit 0123456789\nAuthor: Nemo <nemo@localhost>\n\n    tun: first\n\n" + first}, want: wanted("first")},
-	"a mail without a name":              {is: files{"m": "From: <>\nSubject: [PATCH] first\n\n" + first}, want: wanted("first")},
+	"a thread as lore has it": {
+		is: files{"m": strings.ReplaceAll(letter("[PATCH 0/1] tun: stop", ">From here on it stops.")+post("[PATCH 1/1] tun: first", first)+letter("Re: [PATCH 1/1] tun: first", ">From what I see.\n> "+first),
+			"From 1 Mon Sep 17 00:00:00 2001", "From mboxrd@z Thu Jan  1 00:00:00 1970")},
+		want: wanted("first"),
+	},
+	"an mbox of Thunderbird's":   {is: files{"m": strings.ReplaceAll(post("[PATCH] tun: first", first), "From 1 Mon Sep 17 00:00:00 2001", "From - Tue Nov  4 09:00:00 2025\nX-Mozilla-Status: 0001")}, want: wanted("first")},
+	"a mail below empty lines":   {is: files{"m": "\n\n" + strings.TrimPrefix(post("[PATCH] tun: first", first), "From 1 Mon Sep 17 00:00:00 2001\n")}, want: wanted("first")},
+	"a folded subject":           {is: files{"m": letter("[PATCH\n 0/1] tun:\n\tstop", "W.") + post("[PATCH\n 1/1] tun:\n first", first)}, want: wanted("first")},
+	"a subject in several words": {is: files{"m": letter("=?utf-8?q?Re=3A_=5BPATCH?=\n =?utf-8?q?_1/1=5D_tun?=", "W.\n\n"+then) + post("=?utf-8?q?=5BPATCH?=\n =?utf-8?q?_1/1=5D_tun?=", first)}, want: wanted("first")},
+	"a cover letter with a diff": {is: files{"m": letter("[PATCH v2 0/1] tun: stop", "Interdiff:\n\n"+then) + post("[PATCH v2 1/1] tun: first", first)}, want: wanted("first"), says: "[PATCH v2 0/1]"},
+	"a signed mail": {
+		is: files{"m": letter("[PATCH] tun: first", "--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n"+encoded("Why.\n---\n"+first)+"\n--b\nContent-Type: application/pgp-signature\n\n-----BEGIN PGP SIGNATURE-----\n\nabc=\n-----END PGP SIGNATURE-----\n--b--\n",
+			"MIME-Version: 1.0", `Content-Type: multipart/signed; micalg=pgp-sha256; boundary="b"`)},
+		want: wanted("first"),
+	},
+	"a mail without a name": {is: files{"m": "From: <>\nSubject: [PATCH] first\n\n" + first}, want: wanted("first")},
 	"directory with versions": {
 		is: files{
 			"v2-0000-cover-letter.patch": letter("[PATCH v2 0/2] tun: stop", "W."),
@@ -334,6 +349,7 @@ func TestSeriesThatCannotBeTakenIsExplained(t *testing.T) {
 		"only replies":             {is: files{"m": letter("Re: [PATCH] a", "No.\n\n"+first)}, says: []string{"Re: [PATCH] a", "only you know"}},
 		"UTF-16":                   {is: files{"m": "\xff\xfed\x00i\x00f\x00f\x00"}, says: []string{"UTF-16"}},
 		"a web page":               {is: files{"m": "<html><body>" + first}, says: []string{"web page"}},
+		"coloured":                 {is: files{"m": "\x1b[1mdiff --git a/x b/x\x1b[m\n\x1b[1m--- a/x\x1b[m\n"}, says: []string{"--no-color"}},
 		"compressed by xz":         {is: files{"m": "\xfd7zXZ\x00\x00\x04"}, says: []string{"gzip"}},
 		"quilt, a missing file":    {is: files{"series": "a.patch\n", "b.patch": first}, says: []string{"a.patch", "no such file"}},
 		"quilt, reversed":          {is: files{"series": "a.patch -R\n", "a.patch": first}, says: []string{"-R"}},
@@ -407,5 +423,43 @@ func TestHomeDirectoryInASeriesPath(t *testing.T) {
 	files{"s.patch": first}.write(t, os.Getenv("HOME"))
 	if _, _, err := preparedVersion(t, formsTree(t), 0, "~/s.patch"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSeriesAsGitWritesIt: each way in which git itself writes two commits.
+func TestSeriesAsGitWritesIt(t *testing.T) {
+	isolate(t)
+	from := sources["git"](t)
+	userGit(t, from, "branch", "--quiet", "base")
+	files{tun: edit(tun, 8, "first")}.write(t, from)
+	userGit(t, from, "commit", "--quiet", "--all", "--message=tun: stop — not drop", "--author=Jürgen <j@localhost>")
+	files{tun: edit(tun, 8, "second"), "include/new.h": "new\n"}.write(t, from)
+	userGit(t, from, "mv", "include/ring.h", "include/ring2.h")
+	userGit(t, from, "add", "--all")
+	userGit(t, from, "commit", "--quiet", "--message=ring: rename\n\nFrom here on all is new.\n\nFrom there, too.")
+	want := files{tun: edit(tun, 8, "second"), "include/new.h": "new\n", "include/ring2.h": tinyKernel["include/ring.h"]}
+	source := sources["unpacked"](t)
+	for _, args := range []string{
+		"format-patch --stdout", "format-patch --stdout --attach", "format-patch --stdout --inline", "format-patch --stdout --no-numbered",
+		"format-patch --stdout --keep-subject", "format-patch --stdout --cover-letter --thread --reroll-count=3 --rfc", "format-patch --stdout --no-prefix",
+		"format-patch --stdout --full-index --binary --no-renames", "format-patch --stdout --encode-email-headers --base=base --zero-commit",
+		"format-patch --stdout --cover-letter --interdiff=base", "format-patch --stdout --cover-letter --range-diff=base", "format-patch --stdout --minimal --function-context",
+		"-c diff.mnemonicPrefix=true diff", "diff --no-prefix", "diff --src-prefix=linux.orig/ --dst-prefix=linux/", "log -p --reverse --format=email", "log -p --reverse", "diff --stat -p",
+	} {
+		t.Run(args, func(t *testing.T) {
+			text := userGit(t, from, append(strings.Fields(args), "base..HEAD")...)
+			if strings.Contains(args, "format-patch") {
+				text = userGit(t, from, append(strings.Fields(args), "base")...)
+			}
+			dir := mustPrepare(t, source, place(t, files{"s": text}))
+			for path, content := range want {
+				if got := contentOf(t, filepath.Join(dir, path)); got != content {
+					t.Errorf("%s is\n%s", path, got)
+				}
+			}
+			if exists(filepath.Join(dir, "include/ring.h")) {
+				t.Error("include/ring.h is still there")
+			}
+		})
 	}
 }
