@@ -67,6 +67,21 @@ var trees = map[string]func(t *testing.T) (path string, also files){
 		userGit(t, dir, "update-index", "--split-index")
 		return dir, nil
 	},
+	"SHA-256": func(t *testing.T) (string, files) {
+		dir := sources["unpacked"](t)
+		userGit(t, dir, "init", "--quiet", "--object-format=sha256")
+		userGit(t, dir, "add", "--all")
+		userGit(t, dir, "commit", "--quiet", "--message=base")
+		return dir, nil
+	},
+	"overlooked changes": func(t *testing.T) (string, files) {
+		dir := sources["git"](t)
+		also := files{tap: edit(tap, 3, "changed"), "include/added.h": "added\n"}
+		userGit(t, dir, "update-index", "--assume-unchanged", tap)
+		also.write(t, dir)
+		userGit(t, dir, "add", "--intent-to-add", "include/added.h")
+		return dir, also
+	},
 	"repository in it":            func(t *testing.T) (string, files) { return withRepository(t, "unpacked") },
 	"repository in it, untracked": func(t *testing.T) (string, files) { return withRepository(t, "git") },
 	"the user's ignore rules, unpacked": func(t *testing.T) (string, files) {
@@ -159,6 +174,18 @@ func TestTreeOfEveryHomeIsBuiltWhole(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWorktreeWithoutItsRepository(t *testing.T) {
+	isolate(t)
+	from, dir := sources["git"](t), filepath.Join(t.TempDir(), "linked")
+	userGit(t, from, "worktree", "add", "--quiet", "--detach", dir)
+	if err := os.RemoveAll(filepath.Join(from, ".git")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := prepared(t, dir); err == nil || !strings.Contains(err.Error(), from) || !strings.Contains(err.Error(), "container") {
+		t.Errorf("%v does not name %s", err, from)
 	}
 }
 

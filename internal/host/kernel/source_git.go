@@ -26,6 +26,9 @@ type gitTree struct {
 func openGitTree(ctx context.Context, dir string, progress io.Writer) (source, error) {
 	g := &gitTree{dir: dir, progress: progress}
 	if _, err := g.git(ctx, "rev-parse", "--git-dir").output(); err != nil {
+		if fi, statErr := os.Lstat(filepath.Join(dir, ".git")); statErr == nil && !fi.IsDir() {
+			err = fmt.Errorf("%w: its .git is a file that leads there; a container needs that directory, too", err)
+		}
 		return nil, fmt.Errorf("kernel source %s: %w", dir, err)
 	}
 	return g, nil
@@ -107,13 +110,30 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 	}
 	// Where our objects are, those of the user's are known, too (openRepo).
 	elsewhere := []string{"GIT_INDEX_FILE=" + index, "GIT_OBJECT_DIRECTORY=" + filepath.Join(r.dir, "objects")}
+	// Changes that the user has told git to overlook are compiled all the same.
+	list, err := g.git(ctx, "ls-files", "-v", "-z").env(elsewhere...).output()
+	if err != nil {
+		return "", fail(err)
+	}
+	var overlooked strings.Builder
+	for file := range strings.SplitSeq(list, "\x00") {
+		if path, ok := strings.CutPrefix(file, "h "); ok {
+			overlooked.WriteString(path + "\x00")
+		}
+	}
+	if overlooked.Len() != 0 {
+		_, err := g.git(ctx, "update-index", "--no-assume-unchanged", "-z", "--stdin").env(elsewhere...).input(strings.NewReader(overlooked.String())).output()
+		if err != nil {
+			return "", fail(err)
+		}
+	}
 	if _, err := g.git(ctx, "add", "--update", "--", ":/").env(elsewhere...).output(); err != nil {
 		return "", fail(err)
 	}
 	// What make takes from a tree goes by these names; a notes.txt or a core
 	// file must not change the key. What the user's own rules exclude, make
 	// takes all the same.
-	list, err := g.git(ctx, untracked...).env(elsewhere...).output()
+	list, err = g.git(ctx, untracked...).env(elsewhere...).output()
 	if err != nil {
 		return "", fail(err)
 	}
