@@ -22,6 +22,7 @@ type item struct {
 	damage string // what git says of a diff that is none, or is broken
 	id     string // Message-ID
 	answer bool   // it refers to another mail
+	from   string // who sent it
 	tag
 }
 
@@ -93,6 +94,14 @@ func field(head, name string) string {
 	return strings.Join(strings.Fields(m[1]), " ")
 }
 
+// sender returns the address in a From field.
+func sender(from string) string {
+	if _, address, ok := strings.Cut(from, "<"); ok {
+		from, _, _ = strings.Cut(address, ">")
+	}
+	return strings.ToLower(from)
+}
+
 // mails takes an mbox apart.
 func (r *reader) mails(file string, text []byte) ([]item, error) {
 	dir, err := os.MkdirTemp(r.scratch, "mbox")
@@ -160,6 +169,7 @@ func (r *reader) mail(text []byte) (item, error) {
 		header: decodeHeader(field(head, "Subject")), // mailinfo strips "Re:" and the brackets
 		id:     field(head, "Message-ID"),
 		answer: field(head, "In-Reply-To") != "" || field(head, "References") != "",
+		from:   sender(field(head, "From")),
 	}
 	it.tag = readTag(it.header)
 	if it.damage, err = r.judge(it.diff); err != nil {
@@ -266,6 +276,45 @@ func numberByName(items []item) {
 	}
 }
 
+// subjectsOf returns the subjects of each version of a numbered series, that of
+// its cover letter among them.
+func subjectsOf(items []item) map[int]map[string]bool {
+	subjects := make(map[int]map[string]bool)
+	for _, it := range items {
+		if it.total == 0 || it.reply {
+			continue
+		}
+		if subjects[it.version] == nil {
+			subjects[it.version] = make(map[string]bool)
+		}
+		subjects[it.version][patchName.ReplaceAllString(it.Subject, "")] = true
+	}
+	return subjects
+}
+
+// numberRevisions numbers the patches of versions that have no numbers, as a
+// version does that is one patch, where another version of the same patch has
+// one.
+func numberRevisions(items []item) {
+	subjects := subjectsOf(items)
+	plain := func(it *item) bool {
+		return it.total == 0 && it.tagged && !it.reply && it.diff != nil && subjects[it.version] == nil
+	}
+	revisions := make(map[int]bool)
+	for i := range items {
+		for _, known := range subjects {
+			if it := &items[i]; plain(it) && known[it.Subject] {
+				revisions[it.version] = true
+			}
+		}
+	}
+	for i := range items {
+		if it := &items[i]; plain(it) && revisions[it.version] {
+			it.number, it.total = 1, 1
+		}
+	}
+}
+
 // arrange picks the patches of one series from what was found, and puts them
 // in order.
 func (r *reader) arrange(items []item) (series, error) {
@@ -273,16 +322,10 @@ func (r *reader) arrange(items []item) (series, error) {
 	if err != nil {
 		return nil, err
 	}
+	numberRevisions(items)
 	var numbered, others, replies []item
-	subjects := make(map[int]map[string]bool) // of each version, with its cover letter
-	first := 0                                // how many others come before the numbered
+	first := 0 // how many others come before the numbered
 	for _, it := range items {
-		if it.total != 0 && !it.reply {
-			if subjects[it.version] == nil {
-				subjects[it.version] = make(map[string]bool)
-			}
-			subjects[it.version][patchName.ReplaceAllString(it.Subject, "")] = true
-		}
 		switch {
 		case it.reply:
 			replies = append(replies, it)
@@ -298,7 +341,7 @@ func (r *reader) arrange(items []item) (series, error) {
 		}
 	}
 	if len(numbered) != 0 {
-		if numbered, err = r.newest(numbered, subjects); err != nil {
+		if numbered, err = r.newest(numbered, subjectsOf(items)); err != nil {
 			return nil, err
 		}
 		// What answers and is not numbered is no part of the series.
@@ -481,7 +524,8 @@ func (r *reader) newestOfEach(items []item) ([]item, error) {
 	}
 	var kept []item
 	for _, it := range items {
-		if !it.tagged && it.answer && len(versions) != 0 {
+		// As what a robot finds in the patch, or would change in it.
+		if it.answer && len(versions) != 0 && (!it.tagged || len(kept) != 0 && it.from != kept[0].from) {
 			r.leaveOut(it)
 			continue
 		}

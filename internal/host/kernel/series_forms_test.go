@@ -140,6 +140,23 @@ var forms = map[string]struct {
 		is:   files{"m": post("[PATCH] tun: first", first) + letter("Patch \"tun: first\" has been added to the tree", "As here:\n\n"+first, answers("1"))},
 		want: wanted("first"), says: "carries a diff",
 	},
+	"a robot with a patch": {
+		is:   files{"m": post("[PATCH] tun: first", first) + strings.ReplaceAll(post("[PATCH] tun: fix semicolon", then, answers("1")), "Nemo <nemo@", "Robot <robot@")},
+		want: wanted("first"), says: "fix semicolon",
+	},
+	"a patch that became two": {
+		is:   files{"m": post("[PATCH v3] tun: first", change(tun, 8, "tun line 8", "old")) + post("[PATCH v4 1/2] tun: first", first, answers("1")) + post("[PATCH v4 2/2] tun: second", then, answers("1"))},
+		want: wanted("second"), says: "version 4 is taken",
+	},
+	"patches without numbers that got some": {
+		is: files{"m": post("[PATCH] tun: first", change(tun, 8, "tun line 8", "old")) + post("[PATCH] tap: dropped", change(tap, 8, "tap line 8", "x")) +
+			post("[PATCH v2 1/2] tun: first", first) + post("[PATCH v2 2/2] tun: second", then)},
+		want: files{tun: edit(tun, 8, "second"), tap: tinyKernel[tap]}, says: "version 2 is taken",
+	},
+	"two patches that became one": {
+		is:   files{"m": post("[PATCH 1/2] tun: first", change(tun, 8, "tun line 8", "old")) + post("[PATCH 2/2] tun: second", change(tun, 8, "old", "older")) + post("[PATCH v2] tun: first", first, answers("1"))},
+		want: wanted("first"), says: "version 2 is taken",
+	},
 	"quoted-printable": {is: files{"m": letter("[PATCH] tun: first", encoded("Größe = 1\n---\n"+first), qp...)}, want: wanted("first")},
 	"base64 with CRLF": {
 		is:   files{"m": letter("[PATCH] tun: first", inBase64(crlf("Why.\n---\n"+first)), "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: base64")},
