@@ -24,6 +24,7 @@ type PatchError struct {
 	There   bool   // the source has the patch already
 	Hunks   []Hunk // that were refused; the first of each file
 	Output  string // what git said
+	Base    string // the commit that the series was made for; "" if it does not say
 }
 
 // Hunk is one that does not apply.
@@ -63,9 +64,12 @@ func (e *PatchError) Error() string {
 		}
 	}
 	if len(e.Hunks) == 0 {
-		b.WriteString(":\n" + indent(e.Output, 10))
+		b.WriteString(":\n" + strings.TrimRight(indent(e.Output, 10), "\n"))
 	}
-	return strings.TrimRight(b.String(), "\n")
+	if e.Base != "" {
+		fmt.Fprintf(&b, "\nthe series says that it was made for commit %s", e.Base)
+	}
+	return b.String()
 }
 
 // apply applies a series to the base of the tree and returns the tree that
@@ -155,7 +159,7 @@ func (a *applier) apply(p *patch) error {
 			}
 		}
 	}
-	pe := &PatchError{File: p.File, Subject: p.Subject, Output: refusal.stderr}
+	pe := &PatchError{File: p.File, Subject: p.Subject, Output: refusal.stderr, Base: p.base}
 	if a.git(p, "--cached", "--check", "--reverse", level) == nil {
 		pe.There = true
 		return pe

@@ -276,6 +276,10 @@ func numberByName(items []item) {
 	}
 }
 
+// baseCommit matches the line that git format-patch --base writes, below the
+// cover letter or the first patch.
+var baseCommit = regexp.MustCompile(`(?m)^base-commit: ([0-9a-f]{40,64})\s*$`)
+
 // subjectsOf returns the subjects of each version of a numbered series, that of
 // its cover letter among them.
 func subjectsOf(items []item) map[int]map[string]bool {
@@ -366,8 +370,15 @@ func (r *reader) arrange(items []item) (series, error) {
 		}
 		r.leaveOut(it)
 	}
+	bases := make(map[int]string) // of each version
+	for _, it := range items {
+		if m := baseCommit.FindSubmatch(it.text); m != nil && !it.reply {
+			bases[it.version] = string(m[1])
+		}
+	}
 	var patches series
 	for _, it := range others {
+		it.base = bases[it.version]
 		if it.damage != "" && !(it.damage == noDiff && len(others) > 1 && !it.tagged) {
 			return nil, it.lost()
 		}

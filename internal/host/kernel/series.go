@@ -24,6 +24,7 @@ type patch struct {
 	text    []byte // as read: a mail, or a diff
 	diff    []byte // for git apply: decoded, with LF at the ends of its lines
 	strip   string // -pN of git apply, if a quilt series says so
+	base    string // the commit that its series was made for, if it says so
 }
 
 // series are the patches in the order in which they are applied.

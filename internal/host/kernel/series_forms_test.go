@@ -376,6 +376,11 @@ func TestSeriesThatCannotBeTakenIsExplained(t *testing.T) {
 			is:   files{"m": change(tun, 20, "tun line twenty", "x")},
 			says: []string{"drivers/net/tun.c:19", "@@ -19,3 +19,3 @@", "expects  tun line twenty", "line 20 is tun line 20"},
 		},
+		"another base, which the cover letter names": {
+			is: files{"m": letter("[PATCH v2 0/1] tun: stop", "Words.\n\nbase-commit: 0123456789abcdef0123456789abcdef01234567\n-- \n2.47.0") +
+				post("[PATCH v2 1/1] tun: first", change(tun, 20, "tun line twenty", "x"))},
+			says: []string{"line 20 is tun line 20\n", "commit 0123456789abcdef0123456789abcdef01234567"},
+		},
 		"another base, shifted": {
 			is:   files{"m": strings.Replace(change(tun, 20, "tun line twenty", "x"), "@@ -19,3 +19,3", "@@ -9,3 +9,3", 1)},
 			says: []string{"drivers/net/tun.c:9", "line 20 is tun line 20"},
