@@ -52,6 +52,9 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 	if err := o.discardForeign(ctx, progress); err != nil {
 		return nil, err
 	}
+	if err := o.confine(ctx, progress); err != nil {
+		return nil, err
+	}
 	key, err := t.configKey(ctx, frags)
 	if err != nil {
 		return nil, err
@@ -258,8 +261,11 @@ func verify(asked []option, got map[string]string, src string) (lacks []string, 
 
 // quiet runs a make target whose output is of interest only when it fails.
 func (o *objects) quiet(ctx context.Context, target string) error {
-	c := o.command(ctx, target)
-	_, err := c.output()
+	c, err := o.command(ctx, nil, target)
+	if err != nil {
+		return err
+	}
+	_, err = c.output()
 	var ce *commandError
 	if errors.As(err, &ce) && ctx.Err() == nil {
 		return diskFull(&KconfigError{Target: target, Err: err}, o.dir)

@@ -69,7 +69,11 @@ func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Wr
 			targets = append(targets, "CFLAGS_"+name+".o="+lineFlags)
 		}
 	}
-	c := o.command(ctx, append(targets, fmt.Sprintf("-j%d", jobs))...).env("KBUILD_BUILD_VERSION=" + key[:12])
+	c, err := o.command(ctx, nil, append(targets, fmt.Sprintf("-j%d", jobs))...)
+	if err != nil {
+		return fmt.Errorf("build the kernel: %w", err)
+	}
+	c.env("KBUILD_BUILD_VERSION=" + key[:12])
 	log, err := os.Create(o.log)
 	if err != nil {
 		return fmt.Errorf("build the kernel: %w", diskFull(err, o.tree.dir))

@@ -6,18 +6,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
 // objects is a build directory (O=) of a tree, for one configuration.
 type objects struct {
-	tree   *tree
-	dir    string
-	log    string // of the last build
-	about  string // the names of its fragments
-	values map[string]string
-	lacks  []string
+	tree *tree
+	dir  string
+	log  string // of the last build
+	// confinement of each make; nil if the host does not allow any.
+	confinement   *confinement
+	userNamespace bool
+	about         string // the names of its fragments
+	values        map[string]string
+	lacks         []string
 }
 
 func (o *objects) config() string { return filepath.Join(o.dir, ".config") }
@@ -89,8 +93,9 @@ func (o *objects) repair(start time.Time) error {
 	return nil
 }
 
-// command prepares a make in the tree.
-func (o *objects) command(ctx context.Context, args ...string) *cmd {
+// command prepares a make in the tree, which writes to the build directory and
+// to the directories in also.
+func (o *objects) command(ctx context.Context, also []string, args ...string) (*cmd, error) {
 	args = append(append(args, chosenArgs()...), "--no-print-directory", "-C", o.tree.src, "O="+o.dir, "ARCH="+arch)
 	c := command(ctx, "make", args...).env(
 		// What the compile-time strings of a kernel show; fixed, so that
@@ -102,7 +107,12 @@ func (o *objects) command(ctx context.Context, args ...string) *cmd {
 	// Whoever of make's children outlives us holds the tree's lock: the next
 	// run waits for it.
 	c.ExtraFiles = []*os.File{o.tree.lock.File()}
-	return c
+	if o.confinement == nil {
+		return c, nil
+	}
+	box := *o.confinement
+	box.Write = append(slices.Clone(box.Write), also...)
+	return c, box.apply(c, o.userNamespace)
 }
 
 // modular says whether anything is built as a module.

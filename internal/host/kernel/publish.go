@@ -49,7 +49,14 @@ func (o *objects) publish(ctx context.Context, dir string, what *Description) er
 
 func (o *objects) installModules(ctx context.Context, dir string) error {
 	// Strip: their debug info is ten times what a guest needs to load.
-	if _, err := o.command(ctx, "modules_install", "INSTALL_MOD_PATH="+dir, "INSTALL_MOD_STRIP=1").output(); err != nil {
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return fmt.Errorf("install the modules: %w", err)
+	}
+	c, err := o.command(ctx, []string{dir}, "modules_install", "INSTALL_MOD_PATH="+dir, "INSTALL_MOD_STRIP=1")
+	if err != nil {
+		return fmt.Errorf("install the modules: %w", err)
+	}
+	if _, err := c.output(); err != nil {
 		return fmt.Errorf("install the modules: %w", err)
 	}
 	links, err := filepath.Glob(filepath.Join(dir, "lib/modules/*/build"))

@@ -31,7 +31,11 @@ func TestChosenCompilerIsUsedOrRefused(t *testing.T) {
 	if err != nil || lines[0] != "gcc (Other) 99.1.0" {
 		t.Errorf("CC is not asked: %q, %v", lines, err)
 	}
-	args := (&objects{tree: &tree{lock: new(cache.Lock)}}).command(t.Context(), "all").Args
+	c, err := (&objects{tree: &tree{lock: new(cache.Lock)}}).command(t.Context(), nil, "all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := c.Args
 	for _, want := range []string{"CC=env " + other, "HOSTCC=" + other} {
 		if !slices.Contains(args, want) {
 			t.Errorf("make is not given %s: %q", want, args)
