@@ -2,8 +2,8 @@
 #              KSRC=source SERIES=series.mbox for your own, V=2 for its
 #              version 2 where there are more, SHORT=1 for seconds;
 #              a source is a tree, a tar file, debian:7.3 or debian:sid
-# make test    everything: static checks, unit tests, the contract in VMs, and
-#              that the harness itself behaves
+# make test    static checks, unit tests, the contract in VMs, and that the harness
+#              itself behaves; not proof and soak
 # make fuzz    read mutations of series for TIME=60s, and compare with git
 # make bench   the time to the first test in a VM, beside vmtest's own runner,
 #              and the guest's readers, beside a loop in C

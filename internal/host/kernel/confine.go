@@ -22,8 +22,7 @@ import (
 // its own, without a network, with all files read-only but those in Write, and
 // without the directories in Hide but for what is in Show.
 //
-// Programs that it starts can be told apart from nothing and end with it: it is
-// the first process of a PID namespace.
+// All that it starts ends with it: it is the first process of a PID namespace.
 type confinement struct {
 	Write []string
 	Show  []string
