@@ -18,11 +18,11 @@ func TestNoqueueDrops(t *testing.T)     { inGuest(t) }
 func TestNoStall(t *testing.T)          { inGuest(t) }
 func TestNoTailDrop(t *testing.T)       { inGuest(t) }
 func TestBackpressureFlag(t *testing.T) { inGuest(t) }
+func TestRequeueSchedules(t *testing.T) { inGuest(t) }
+func TestFaults(t *testing.T)           { inGuest(t) }
 func TestPairSchedules(t *testing.T)    { inGuest(t) }
 func TestSchedules(t *testing.T)        { inGuest(t) }
 func TestControlSchedules(t *testing.T) { inGuest(t) }
-func TestRequeueSchedules(t *testing.T) { inGuest(t) }
-func TestFaults(t *testing.T)           { inGuest(t) }
 
 // TestNothingIsLeftOut holds the list above to what the guest has. A test that
 // is not in it would never run, and one that is out of order would seem to

@@ -8,46 +8,7 @@ import (
 
 	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
-
-// TestPairSchedules holds up both sides, the producer at each of its
-// instructions and the consumer at each of its own, either of them first: from
-// where they take the ring's lock on or, with SCHEDULES=all, everywhere.
-func TestPairSchedules(t *testing.T) {
-	leaveOut(t)
-	x := &exploration{reached: make(map[string]reached)}
-	defer x.close(t)
-	for _, vhost := range []bool{reads, vhosts} {
-		for _, backpressure := range optIn(t) {
-			for _, all := range []inject.Pair{
-				// In a ring of one slot the packet that fills it is also the
-				// last one to be read, after which nothing wakes the queue any
-				// more, and without it the consumer, first, has nothing to read.
-				{Ring: 1},
-				{Ring: 2},
-				{Ring: 2, ConsumerFirst: true},
-			} {
-				if all.Ring == 1 && stockLike(t, backpressure) {
-					continue
-				}
-				all.Qdisc, all.Backpressure, all.Vhost = tuntap.FQCodel, backpressure, vhost
-				name := "producer-first"
-				if all.ConsumerFirst {
-					name = "consumer-first"
-				}
-				name += fmt.Sprintf("/ring=%d", all.Ring)
-				if backpressure {
-					name += "/backpressure"
-				}
-				if vhost {
-					name += "/vhost"
-				}
-				t.Run(name, func(t *testing.T) { x.pairs(t, all) })
-			}
-		}
-	}
-}
 
 // breachOf says which promise the result of a pair breaks. Its consumer makes
 // room and takes none.

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -12,6 +13,71 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
+
+// The tests that take long, the longest last: what go test's -timeout leaves no time
+// for is then what others decide, too.
+
+// TestRequeueSchedules lets a second producer fill the ring while the first is
+// held up on its way there, on a device whose filter trims each packet: one
+// that is refused, and queued again, must not be trimmed again.
+func TestRequeueSchedules(t *testing.T) {
+	leaveOut(t)
+	x := &exploration{reached: make(map[string]reached)}
+	defer x.close(t)
+	x.transmit(t, "second-fills", inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4})
+}
+
+// TestFaults lets random faults happen to a device, one after the other, and
+// then sees whether it still moves. A sequence that breaks a promise is shrunk
+// to the shortest that does. FAULTS says for how long there are new ones, and
+// SEED repeats those that were made from it.
+func TestFaults(t *testing.T) {
+	leaveOut(t)
+	if contractOf(t) != contract.OptIn {
+		faultsOn(t, false)
+		return
+	}
+	t.Run("off", func(t *testing.T) { faultsOn(t, false) })
+	t.Run("on", func(t *testing.T) { faultsOn(t, true) })
+}
+
+// TestPairSchedules holds up both sides, the producer at each of its
+// instructions and the consumer at each of its own, either of them first: from
+// where they take the ring's lock on or, with SCHEDULES=all, everywhere.
+func TestPairSchedules(t *testing.T) {
+	leaveOut(t)
+	x := &exploration{reached: make(map[string]reached)}
+	defer x.close(t)
+	for _, vhost := range []bool{reads, vhosts} {
+		for _, backpressure := range optIn(t) {
+			for _, all := range []inject.Pair{
+				// In a ring of one slot the packet that fills it is also the
+				// last one to be read, after which nothing wakes the queue any
+				// more, and without it the consumer, first, has nothing to read.
+				{Ring: 1},
+				{Ring: 2},
+				{Ring: 2, ConsumerFirst: true},
+			} {
+				if all.Ring == 1 && stockLike(t, backpressure) {
+					continue
+				}
+				all.Qdisc, all.Backpressure, all.Vhost = tuntap.FQCodel, backpressure, vhost
+				name := "producer-first"
+				if all.ConsumerFirst {
+					name = "consumer-first"
+				}
+				name += fmt.Sprintf("/ring=%d", all.Ring)
+				if backpressure {
+					name += "/backpressure"
+				}
+				if vhost {
+					name += "/vhost"
+				}
+				t.Run(name, func(t *testing.T) { x.pairs(t, all) })
+			}
+		}
+	}
+}
 
 // TestSchedules holds the driver's functions up at each of their instructions,
 // lets the other side read or send, and sees whether the promises still hold.
@@ -79,16 +145,6 @@ func TestControlSchedules(t *testing.T) {
 
 // everything says whether all schedules are to be run, however long it takes.
 func everything() bool { return os.Getenv("SCHEDULES") == "all" }
-
-// TestRequeueSchedules lets a second producer fill the ring while the first is
-// held up on its way there, on a device whose filter trims each packet: one
-// that is refused, and queued again, must not be trimmed again.
-func TestRequeueSchedules(t *testing.T) {
-	leaveOut(t)
-	x := &exploration{reached: make(map[string]reached)}
-	defer x.close(t)
-	x.transmit(t, "second-fills", inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4})
-}
 
 // leaveOut skips what takes long with -short, and everything but TestSchedules
 // if -run names schedules, all of which that one replays.

@@ -19,20 +19,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestFaults lets random faults happen to a device, one after the other, and
-// then sees whether it still moves. A sequence that breaks a promise is shrunk
-// to the shortest that does. FAULTS says for how long there are new ones, and
-// SEED repeats those that were made from it.
-func TestFaults(t *testing.T) {
-	leaveOut(t)
-	if contractOf(t) != contract.OptIn {
-		faultsOn(t, false)
-		return
-	}
-	t.Run("off", func(t *testing.T) { faultsOn(t, false) })
-	t.Run("on", func(t *testing.T) { faultsOn(t, true) })
-}
-
 // faultsOn does so on a device that is opened with IFF_BACKPRESSURE or without.
 func faultsOn(t *testing.T, backpressure bool) {
 	begin(t, contract.NoStall)
