@@ -198,6 +198,9 @@ func TestKilled(t *testing.T) {
 	if events, err := os.ReadFile(filepath.Join(h.dir, "events.jsonl")); err != nil || !strings.Contains(string(events), contract.AttrVerdict) {
 		t.Errorf("what was found out before is lost: %v", err)
 	}
+	if r := h.verdict(); len(r.Verdicts) == 0 || !r.Has(report.SetUp) {
+		t.Errorf("%d verdicts, and does not say that it was killed: %v", len(r.Verdicts), r.Errors)
+	}
 }
 
 // TestTimeout: what does not fit into go test's -timeout is not run, and said to be;

@@ -68,6 +68,9 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 	err = cmd.Wait()
 	m.End(err == nil)
 	run, readErr := report.Read(dir)
+	if err == nil && readErr != nil && strings.Contains(said, "no tests to run") {
+		return nil, fmt.Errorf("no test is called that: go %s", strings.Join(args, " "))
+	}
 	if readErr != nil {
 		return nil, fmt.Errorf("go %s: %w\n%s%s", strings.Join(args, " "), errors.Join(err, readErr), said, complaints.String())
 	}
