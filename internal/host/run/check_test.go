@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/report"
+	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
 // TestEveryPromiseIsDecided ends a test after each of its events, in each way
@@ -108,6 +109,75 @@ func TestOverdue(t *testing.T) {
 		}
 		if r.report.Has(report.Harness) != tt.ours {
 			t.Errorf("%s: %v", tt.name, r.report.Errors)
+		}
+	}
+}
+
+// TestWhoseDeath: a guest's end is the kernel's fault, the set-up's or ours, and what
+// did not run because of it is undecided, once.
+func TestWhoseDeath(t *testing.T) {
+	panicked := &contract.Exit{Code: 2}
+	for _, tt := range []struct {
+		name   string
+		result vm.Result
+		late   bool
+		want   report.Kind // "" is none
+	}{
+		{"ran to its end", vm.Result{Ending: vm.Exited, Exit: &contract.Exit{Code: 1}}, false, ""},
+		{"the test program panicked", vm.Result{Ending: vm.Exited, Exit: panicked}, false, report.Harness},
+		{"the test program was killed", vm.Result{Ending: vm.Exited, Exit: &contract.Exit{Signal: "SIGSEGV"}}, false, report.Harness},
+		{"go test's -timeout", vm.Result{Ending: vm.Exited, Exit: panicked}, true, report.SetUp},
+		{"the VM's deadline", vm.Result{Ending: vm.PastDeadline}, false, report.SetUp},
+		{"^C", vm.Result{Ending: vm.Interrupted}, false, report.SetUp},
+		{"QEMU was killed", vm.Result{Ending: vm.QEMUDied}, false, report.SetUp},
+		{"a wrong clock", vm.Result{Ending: vm.WrongClock}, false, report.SetUp},
+		{"a stale breakpoint", vm.Result{Ending: vm.Panicked, Stale: true}, false, report.SetUp},
+		{"a panic", vm.Result{Ending: vm.Panicked}, false, report.Kernel},
+		{"a hang", vm.Result{Ending: vm.Hung}, false, report.Kernel},
+		{"a silent test program", vm.Result{Ending: vm.Overdue}, false, report.Kernel},
+		{"no boot", vm.Result{Ending: vm.NotBooted}, false, report.Kernel},
+		{"a reset", vm.Result{Ending: vm.Reset}, false, report.Kernel},
+	} {
+		r := &Run{ctx: t.Context()}
+		g := newGuest()
+		g.ended, g.result, g.late = true, &tt.result, tt.late
+		r.gone(g)
+		r.gone(g) // is told once
+		if tt.want == "" {
+			if len(r.report.Errors)+len(r.report.Verdicts) > 0 {
+				t.Errorf("%s: %v, %v", tt.name, r.report.Errors, r.report.Verdicts)
+			}
+			continue
+		}
+		if len(r.report.Errors) != 1 || r.report.Errors[0].Kind != tt.want {
+			t.Errorf("%s: %v, want one fault of %s", tt.name, r.report.Errors, tt.want)
+		}
+		for _, p := range r.report.Promises() {
+			if p.Outcome != contract.Undecided || p.Undecided != 1 {
+				t.Errorf("%s: %s: %s, %d undecided", tt.name, p.Promise, p.Outcome, p.Undecided)
+			}
+		}
+	}
+}
+
+// TestLeftOut names what go test's -timeout left no time for, and the command.
+func TestLeftOut(t *testing.T) {
+	r := &Run{}
+	r.report.Command = "KERNEL=k go test ./vmtests"
+	if what := r.leftOut(); what != "" {
+		t.Error(what)
+	}
+	for _, test := range []string{"TestNoStall/x", "TestPairSchedules/a", "TestPairSchedules/a", "TestSchedules/b"} {
+		v := contract.Verdict{Test: test, Promise: contract.NoStall, Outcome: contract.NotRun, Why: contract.NoTime}
+		if test == "TestNoStall/x" {
+			v.Why = "this kernel lacks CONFIG_X"
+		}
+		r.report.Verdicts = append(r.report.Verdicts, v)
+	}
+	what := r.leftOut()
+	for _, says := range []string{"no time for 2 checks of TestPairSchedules, TestSchedules", "KERNEL=k go test ./vmtests -timeout=30m -run '^(TestPairSchedules|TestSchedules)$'"} {
+		if !strings.Contains(what, says) {
+			t.Errorf("%q does not say %q", what, says)
 		}
 	}
 }

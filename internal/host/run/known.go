@@ -64,7 +64,8 @@ func (r *Run) noise(k vm.Report) (why string) {
 	default:
 		why = k.Unrelated()
 	}
-	if why != "" {
+	told := slices.ContainsFunc(r.report.Noise, func(f report.Fault) bool { return f.Title == k.Title })
+	if why != "" && !told {
 		r.report.Noise = append(r.report.Noise, report.Fault{
 			Kind: report.Kernel, Test: k.Test, Title: k.Title, What: fmt.Sprintf("%s: %s (%s)\n%s", k.Kind, k.Title, why, k.Text),
 		})

@@ -137,8 +137,8 @@ const saveEvery = 2 * time.Second
 // save writes what there is so far, for the case that the process is killed. A
 // failure shows again when the run ends.
 func (r *Run) save() {
-	if time.Since(r.saved) < saveEvery {
-		return
+	if r.log == nil || time.Since(r.saved) < saveEvery {
+		return // there are no artifacts, or nothing much is new
 	}
 	r.saved = time.Now()
 	sofar := r.report
@@ -224,6 +224,8 @@ func (r *Run) first(name string) (*Stream, error) {
 
 // alone boots a VM for one top-level test.
 func (r *Run) alone(name, after string, others []string) (*Stream, error) {
+	r.saved = time.Time{} // booting takes its time
+	r.save()
 	flags, skip := r.flags, ""
 	if !flags.Deadline.IsZero() && time.Until(flags.Deadline) < guestMargin {
 		err := errors.New("go test's -timeout leaves no time for another VM: this test has not run")
@@ -393,8 +395,13 @@ func (r *Run) Fault(f report.Fault) {
 	r.add(f)
 }
 
+// add records a fault, once: what the kernel reports again in the same test is in
+// the test's output.
 func (r *Run) add(f report.Fault) {
-	if !slices.Contains(r.report.Errors, f) {
+	same := func(other report.Fault) bool {
+		return other == f || f.Title != "" && other.Title == f.Title && other.Test == f.Test
+	}
+	if !slices.ContainsFunc(r.report.Errors, same) {
 		r.report.Errors = append(r.report.Errors, f)
 	}
 }
