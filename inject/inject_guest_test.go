@@ -232,7 +232,7 @@ func TestHeldUpBeforeSleep(t *testing.T) {
 	var before Point
 	for _, f := range functions {
 		for _, p := range f.Points {
-			if strings.Contains(p.Text, "schedule") {
+			if strings.HasSuffix(p.Text, " schedule") { // and not preempt_schedule
 				before = p
 			}
 		}

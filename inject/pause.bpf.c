@@ -30,7 +30,8 @@ struct control {
 	__u32 waits; /* it needs a spinlock before it gets where it is held up */
 	__u32 rounds; /* times SPINS looks at state that a CPU takes at most */
 	__u32 owner; /* offset of the owner in a spinlock that sleeps */
-	__u32 padding[9];
+	__u64 task; /* the one that is held up */
+	__u32 padding[6];
 };
 
 #define CPUS 64
@@ -48,13 +49,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct control);
 } controls SEC(".maps");
-
-static __always_inline struct control *this_cpu(void)
-{
-	__u32 key = bpf_get_smp_processor_id();
-
-	return bpf_map_lookup_elem(&controls, &key);
-}
 
 struct wait {
 	volatile struct control *control;
@@ -89,11 +83,13 @@ static __always_inline int release(__u32 cpu)
 
 static __always_inline int hold(void)
 {
-	struct control *c = this_cpu();
+	__u32 key = bpf_get_smp_processor_id();
+	struct control *c = bpf_map_lookup_elem(&controls, &key);
 	struct wait w;
 
 	if (!c)
 		return 0;
+	c->task = bpf_get_current_task();
 	/* Others that come by while it is idle, and it itself the second time,
 	 * pass: only the first to find it armed is held up.
 	 */
@@ -127,64 +123,66 @@ int pause_at_kprobe(void *ctx)
 
 struct contention {
 	const void *lock;
-	__u64 taken; /* bits at lock; none is set if it is free */
 	__u64 since;
 	__u32 freed;
 };
 
 static long watch(__u32 i, struct contention *w)
 {
-	__u64 bits;
+	__u8 locked; /* the first byte of struct qspinlock (asm-generic/qspinlock_types.h) */
 
-	if (bpf_probe_read_kernel(&bits, sizeof(bits), w->lock) || !(bits & w->taken)) {
+	if (bpf_probe_read_kernel(&locked, sizeof(locked), w->lock) || !locked) {
 		w->freed = 1;
 		return 1;
 	}
 	return bpf_ktime_get_ns() - w->since > LOCKED_FOR_LONG;
 }
 
-/* Where a CPU begins to wait for a lock: if it is armed, and the lock is not
+/* Where a CPU begins to spin for a lock: if it is armed, and the lock is not
  * some third one's for a moment, then the one that it would let go on when it
  * is held up has it, and must go on before. So it is not held up any more.
  */
-static __always_inline int wait(volatile struct control *c, struct contention *w)
+SEC("perf_event")
+int wait_at_breakpoint(struct bpf_perf_event_data *ctx)
 {
-	if (c->state != ARMED || !c->next)
+	__u32 key = bpf_get_smp_processor_id();
+	struct control *c = bpf_map_lookup_elem(&controls, &key);
+	struct contention w = {};
+
+	if (!c || c->state != ARMED || !c->next)
 		return 0;
-	w->since = bpf_ktime_get_ns();
-	bpf_loop(1 << 20, watch, w, 0);
-	if (!w->freed && release(c->next - 1)) {
+	w.lock = (const void *)ctx->regs.rdi;
+	w.since = bpf_ktime_get_ns();
+	bpf_loop(1 << 20, watch, &w, 0);
+	if (!w.freed && release(c->next - 1)) {
 		c->waits = 1;
 		c->state = IDLE;
 	}
 	return 0;
 }
 
-/* queued_spin_lock_slowpath(): the first byte of struct qspinlock says whether
- * it is taken (asm-generic/qspinlock_types.h).
- */
-SEC("perf_event")
-int wait_at_breakpoint(struct bpf_perf_event_data *ctx)
-{
-	struct contention w = { .lock = (const void *)ctx->regs.rdi, .taken = 0xff };
-	struct control *c = this_cpu();
-
-	return c ? wait(c, &w) : 0;
-}
-
-/* rtlock_slowlock_locked(): with CONFIG_PREEMPT_RT. The owner's lowest bit says
- * that others wait (kernel/locking/rtmutex.c).
+/* The same for a lock that sleeps: it knows who has it (rtlock_slowlock_locked()
+ * in kernel/locking/rtmutex.c; the owner's lowest bit says that others wait).
  */
 SEC("perf_event")
 int sleep_at_breakpoint(struct bpf_perf_event_data *ctx)
 {
-	struct contention w = { .taken = ~1ULL };
-	struct control *c = this_cpu();
+	__u32 key = bpf_get_smp_processor_id();
+	struct control *c = bpf_map_lookup_elem(&controls, &key);
+	struct control *next;
+	__u64 owner;
 
-	if (!c)
+	if (!c || c->state != ARMED || !c->next)
 		return 0;
-	w.lock = (const void *)ctx->regs.rdi + c->owner;
-	return wait(c, &w);
+	key = c->next - 1;
+	next = bpf_map_lookup_elem(&controls, &key);
+	if (!next || bpf_probe_read_kernel(&owner, sizeof(owner), (const void *)ctx->regs.rdi + c->owner))
+		return 0;
+	if ((owner & ~1ULL) == next->task && release(key)) {
+		c->waits = 1;
+		c->state = IDLE;
+	}
+	return 0;
 }
 
 char __license[] SEC("license") = "GPL";

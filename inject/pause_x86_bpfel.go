@@ -21,7 +21,9 @@ type pauseControl struct {
 	Waits   uint32
 	Rounds  uint32
 	Owner   uint32
-	Padding [9]uint32
+	_       [4]byte
+	Task    uint64
+	Padding [6]uint32
 }
 
 // Names of all BPF objects in the ELF.
