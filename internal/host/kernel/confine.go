@@ -84,7 +84,8 @@ func newConfinement(tree string, write ...string) confinement {
 		if above := filepath.Dir(dir); filepath.Base(dir) == "bin" && above != home && filepath.Base(above) != ".local" {
 			dir = above
 		}
-		if slices.ContainsFunc(c.Hide, func(h hidden) bool { return strings.HasPrefix(dir, h.Dir+"/") }) {
+		below := func(h hidden) bool { return strings.HasPrefix(dir, h.Dir+"/") }
+		if slices.ContainsFunc(c.Hide, below) && !slices.Contains(c.Show, dir) {
 			c.Show = append(c.Show, dir)
 		}
 	}
@@ -212,8 +213,9 @@ func (c confinement) mount() error {
 		kept[dir] = fd
 	}
 	for _, h := range c.Hide {
-		if _, err := os.Stat(h.Dir); errors.Is(err, os.ErrNotExist) {
-			continue // below another
+		// One below another, which is hidden already, is made anew.
+		if err := os.MkdirAll(h.Dir, 0o755); err != nil {
+			return err
 		}
 		if err := unix.Mount("ringproof", h.Dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 			return fmt.Errorf("hide %s: %w", h.Dir, err)

@@ -25,6 +25,7 @@ tinyconfig:
 	$(call try,test -S $(HOME)/agent,saw-socket)
 	$(call try,kill -0 PID,saw-process)
 	$(call try,mount -o remount$(comma)rw /,remounted)
+	$(call try,tool && gcc-99 && test -f $(HOME)/cross/lib/specs,found-tools)
 	$(call try,echo x >/tmp/ringproof-scratch && rm /tmp/ringproof-scratch,wrote-tmp)
 	@echo end >>$(DID)
 comma := ,
@@ -35,7 +36,16 @@ comma := ,
 func TestHostileMakefileIsConfined(t *testing.T) {
 	isolate(t)
 	home := os.Getenv("HOME")
-	files{".ssh/id": "secret\n"}.write(t, home)
+	files{".ssh/id": "secret\n", "bin/tool": "#!/bin/sh\n", "cross/bin/gcc-99": "#!/bin/sh\n", "cross/lib/specs": "x\n"}.write(t, home)
+	for _, tool := range []string{"bin/tool", "cross/bin/gcc-99"} {
+		if err := os.Chmod(filepath.Join(home, tool), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// As shells have it that read their profile twice.
+	for range 2 {
+		t.Setenv("PATH", os.Getenv("PATH")+":"+filepath.Join(home, "bin")+":"+filepath.Join(home, "cross/bin"))
+	}
 	agent, err := net.Listen("unix", filepath.Join(home, "agent"))
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +98,7 @@ func TestHostileMakefileIsConfined(t *testing.T) {
 		if out, err := c.output(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		if got := contentOf(t, did); got != "wrote-tmp\nend\n" {
+		if got := contentOf(t, did); got != "found-tools\nwrote-tmp\nend\n" {
 			t.Errorf("with a user namespace: %v; confined, it did\n%s", user, got)
 		}
 		if err := os.Remove(did); err != nil {
