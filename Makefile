@@ -38,7 +38,7 @@ test: deps
 	KERNEL="$$($(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash)" $(GO) test -count=1 -timeout=40m -p=1 -skip='^TestNoStall$$/^detach$$|^Test(ControlSchedules|RequeueSchedules|Faults)$$' ./...
 
 # The planted bugs that selftest boots; make proof has them all.
-BUGS = alters leaks never-wakes no-recheck stops-noqueue vhost-never-wakes trims-twice
+BUGS = alters leaks never-wakes no-recheck stops-noqueue vhost-never-wakes trims-twice flag-outlives-reopen
 
 # All kernels that the tests boot, with progress that go test would hide. modular
 # comes with pc: going there and back compiles a hundred files, and the tests

@@ -40,6 +40,8 @@ func TestVerdicts(t *testing.T) {
 			map[contract.Promise]contract.Outcome{contract.NoTailDrop: broken, contract.NoStall: kept}},
 		{"an skb that is lost without a trace", []string{"patches/designs/lossless", "patches/bugs/leaks.patch"}, "TestNoTailDrop/sender", contract.Lossless,
 			map[contract.Promise]contract.Outcome{contract.NoTailDrop: contract.Undecided}},
+		{"a flag that outlives who has asked for it", []string{"patches/designs/opt-in-2", "patches/bugs/flag-outlives-reopen.patch"}, "TestBackpressureFlag/reopen", contract.Auto,
+			map[contract.Promise]contract.Outcome{contract.OptInFlag: broken, contract.NoStall: kept}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := kernelOf(t, kernel.Spec{Series: tt.series})
