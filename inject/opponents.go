@@ -8,8 +8,9 @@ import (
 type Opponent struct {
 	// Name is its part of a schedule's id, Does what it does, in words.
 	Name, Does string
-	// Producer: it sends, against a consumer that is held up. Else it reads
-	// or changes the device, against a producer.
+	// Producer: it acts against a consumer that is held up: it sends, or
+	// changes the device. Else it reads, or changes the device, against a
+	// producer.
 	Producer bool
 	// Control: it changes the device, and what is queued may be lost by it.
 	Control bool
@@ -22,7 +23,10 @@ type Opponent struct {
 	// Reads: it needs a consumer that reads the queue itself.
 	Reads bool
 
-	act func(*Stage) error
+	// prepare is done before the ring is filled, and follow when both sides
+	// are done, whether the opponent has acted or not.
+	prepare, follow func(*Stage) error
+	act             func(*Stage) error
 	// undo brings the stage back to what it was.
 	undo func(*Stage) error
 	// fills: it can take the room that a transmit which is held up was let
@@ -89,6 +93,8 @@ func Opponents() []*Opponent {
 		{Name: "send-three", Does: "a producer sends three packets", Producer: true, act: func(s *Stage) error { return s.fill(3) }},
 		{Name: "fill", Does: "a producer fills the ring, and more", Producer: true, act: func(s *Stage) error { return s.fill(s.Ring + 2) }},
 		{Name: "overrun", Does: "a producer past the qdisc sends until it is refused or dropped", Producer: true, fills: true, act: (*Stage).overrun},
+		{Name: "supplant", Does: "the queue is detached, and another one, whose ring is full, takes its place and its txq", Producer: true, Control: true, Waits: true, Reads: true,
+			prepare: (*Stage).standBy, act: (*Stage).giveWay, follow: (*Stage).takeOver},
 	}
 }
 

@@ -204,6 +204,11 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 			return nil, err
 		}
 	}
+	if s.Opponent.prepare != nil {
+		if err := s.Opponent.prepare(stage); err != nil {
+			return nil, err
+		}
+	}
 	var victim func() error
 	if s.Opponent.Producer {
 		room := stage.ring.room()
@@ -238,6 +243,11 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 	result := newResult()
 	if err := r.hold(s, victim, result); err != nil {
 		return nil, err
+	}
+	if s.Opponent.follow != nil {
+		if err := s.Opponent.follow(stage); err != nil {
+			return nil, err
+		}
 	}
 	if s.Qdisc == tuntap.Noqueue {
 		// Nothing but one packet more, before anything is read, tells that the

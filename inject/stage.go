@@ -42,6 +42,10 @@ type Stage struct {
 	// queue is the index of the device's queue, which changes when it is
 	// closed and opened again.
 	queue int
+	// next is a queue that is to take its place, and gone whether it was
+	// detached for that.
+	next int
+	gone bool
 	// truncated packets were read into a buffer that was too short.
 	truncated uint64
 	// victim is the producer that is held up; filler, second and fresh are

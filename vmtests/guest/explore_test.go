@@ -133,6 +133,13 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 	there, err := x.points(t, target, at)
 	x.check(t, c, promises, err)
 	points := there.points
+	if opponent.Control && target.Consumer {
+		// What comes before the consumer has the ring's lock is the same as
+		// reading later.
+		functions, err := target.Functions()
+		x.check(t, c, promises, err)
+		points = inject.Critical(functions, points)
+	}
 	search := time.Since(began)
 	if at.Woken && len(points) == 0 {
 		x.notRun(t, c, promises, "a driver that wakes a txq whose ring is full: a change of tx_queue_len leaves it stopped")

@@ -121,6 +121,22 @@ func (d *Device) SetFilter(program int) error {
 	return fmt.Errorf("attach a filter to %s: all its queues are closed", d.name)
 }
 
+// SetSteering gives each packet that is sent through the device to an eBPF
+// socket filter, which returns its txq (drivers/net/tun.c:
+// tun_ebpf_select_queue). The device keeps the program.
+func (d *Device) SetSteering(program int) error {
+	for _, fd := range d.fds {
+		if fd < 0 {
+			continue
+		}
+		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETSTEERINGEBPF, program); err != nil {
+			return fmt.Errorf("steer the packets of %s: TUNSETSTEERINGEBPF: %w", d.name, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("steer the packets of %s: all its queues are closed", d.name)
+}
+
 // SetPersist says whether the device outlives its queues. Close removes it in
 // any case.
 func (d *Device) SetPersist(on bool) error {
