@@ -37,6 +37,10 @@ func TestNoStall(t *testing.T) {
 		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, contract.NoStall)
 		r.takeQdisc()
 	})
+	variants(t, "read-while-down", func(t *testing.T, flags uint16) {
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, contract.NoStall)
+		r.readWhileDown()
+	})
 	variants(t, "dead-reader", func(t *testing.T, flags uint16) {
 		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, contract.NoStall)
 		r.senderMeetsDeadReader()
@@ -109,6 +113,30 @@ func (r *rig) takeQdisc() {
 		r.t.Fatal(err)
 	}
 	r.consumer.Resume()
+	r.decide()
+}
+
+// readWhileDown takes the link down while the queue is stopped, and up when
+// everything was read: a consumer must not wake the queue of a device that is
+// down, and there is nothing to consume when it is up.
+func (r *rig) readWhileDown() {
+	r.t.Helper()
+	r.ledger.Reconfigured()
+	for range r.cfg.txQueue + 2 {
+		if _, err := r.fresh[0].Send(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if err := r.dev.SetUp(false); err != nil {
+		r.t.Fatal(err)
+	}
+	r.consumer.Resume()
+	if err := liveness.Settle(r.oracle()); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.dev.SetUp(true); err != nil {
+		r.t.Fatal(err)
+	}
 	r.decide()
 }
 

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -40,7 +41,11 @@ func TestNoTailDrop(t *testing.T) {
 	}
 	variants(t, "shrink", func(t *testing.T, flags uint16) {
 		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 100, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, promises...)
-		r.shrinkFull(10)
+		r.changeFull(func() error { return r.dev.SetTxQueueLen(10) })
+	})
+	variants(t, "link-cycle", func(t *testing.T, flags uint16) {
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 4, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, promises...)
+		r.changeFull(func() error { return errors.Join(r.dev.SetUp(false), r.dev.SetUp(true)) })
 	})
 }
 
@@ -101,21 +106,26 @@ func (r *rig) framesFill(path traffic.Path) {
 	}
 }
 
-// shrinkFull makes a full ring smaller: what no longer fits is freed, and that
-// is neither a tail drop nor lost without an account.
-func (r *rig) shrinkFull(length int) {
+// changeFull changes a device whose ring is full, and stays full. What no longer
+// fits is freed, which is neither a tail drop nor lost without an account; what
+// comes next has to wait.
+func (r *rig) changeFull(change func() error) {
 	r.t.Helper()
 	r.ledger.Reconfigured()
-	packets := r.sender(1, traffic.PacketSocket)
-	for range r.cfg.txQueue + 20 {
-		if _, err := packets.Send(); err != nil {
-			r.t.Fatal(err)
+	s := r.sender(1, traffic.PacketSocket)
+	send := func(packets int) {
+		for range packets {
+			if _, err := s.Send(); err != nil {
+				r.t.Fatal(err)
+			}
 		}
 	}
+	send(r.cfg.txQueue + 20)
 	r.press()
-	if err := r.dev.SetTxQueueLen(length); err != nil {
+	if err := change(); err != nil {
 		r.t.Fatal(err)
 	}
+	send(3)
 	r.consumer.Resume()
 	r.decide()
 }
