@@ -141,6 +141,7 @@ func (r *replay) cutOff(t *testing.T, check *run.Check, name string) {
 		r.death, whose = "the guest's events end before this test does", report.Harness
 	}
 	title, _, _ := strings.Cut(r.death, "\n")
+	title += check.Panic()
 	t.Error(r.death)
 	if !check.Overdue(r.death) {
 		check.Fault(whose, title)

@@ -88,6 +88,15 @@ func (c *Check) Said(line string) {
 	}
 }
 
+// Panic is what the test program says if it panics, after the test which did so has
+// failed: ": panic: ..."; "" if it has not.
+func (c *Check) Panic() string {
+	if strings.HasPrefix(c.said, "panic: ") {
+		return ": " + c.said
+	}
+	return ""
+}
+
 // Ended records what the test has left open: ended is "pass", "fail" or "skip"
 // as test2json has it, or what ended the guest before it ended the test.
 func (c *Check) Ended(ended string) {
