@@ -25,16 +25,14 @@ func (s *Stage) standBy() (err error) {
 	return s.steer(0)
 }
 
-// giveWay detaches the first queue. A packet waits for its txq.
+// giveWay detaches the first queue.
 func (s *Stage) giveWay() error {
 	s.gone = true
-	if err := s.fill(1); err != nil {
-		return err
-	}
 	return s.dev.Detach(s.queue)
 }
 
-// takeOver closes the first queue, and reads from the second from now on.
+// takeOver closes the first queue, and reads from the second from now on. Its
+// ring is still full, so a packet that is sent now has to wait.
 func (s *Stage) takeOver() error {
 	if !s.gone {
 		if err := s.giveWay(); err != nil {
@@ -46,7 +44,7 @@ func (s *Stage) takeOver() error {
 	}
 	s.queue, s.gone, s.ring = s.next, false, newRing(s.Ring)
 	s.receiver.Reopen(s.dev.Queues()[s.queue])
-	return nil
+	return s.fill(1)
 }
 
 // steer sends all packets to one txq.
