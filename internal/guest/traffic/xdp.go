@@ -75,6 +75,9 @@ func (x *xdp) redirect(frame []byte) error {
 // (drivers/net/tun.c: tun_can_build_skb).
 func transmit(queue int, frame []byte) error {
 	_, err := unix.Pwritev2(queue, [][]byte{frame}, -1, unix.RWF_NOWAIT)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return &tuntap.MissingError{Option: "Linux 6.4", What: "write to a tap device with RWF_NOWAIT", Err: err}
+	}
 	return err
 }
 
