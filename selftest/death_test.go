@@ -211,7 +211,7 @@ func TestTimeout(t *testing.T) {
 	if code == 0 {
 		t.Error("exit status 0")
 	}
-	h.says("go test's -timeout left no time for", "-timeout=30m -run '^(TestNoqueueDrops|TestNoTailDrop)$'")
+	h.says("go test's -timeout left no time for", "-timeout=30m -run '^(TestNoTailDrop|TestNoqueueDrops)$'")
 	h.gone()
 	r := h.verdict()
 	if len(r.Errors) != 1 || r.Errors[0].Kind != report.SetUp {

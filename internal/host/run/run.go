@@ -515,6 +515,7 @@ func (r *Run) leftOut() string {
 	if len(tests) == 0 {
 		return ""
 	}
+	slices.Sort(tests)
 	return fmt.Sprintf("go test's -timeout left no time for %d checks of %s. What was decided stands. -timeout=30m runs all; this runs those tests:\n    %s -timeout=30m -run '^(%s)$'",
 		len(checks), strings.Join(tests, ", "), r.report.Command, strings.Join(tests, "|"))
 }
