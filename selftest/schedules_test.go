@@ -74,7 +74,8 @@ func TestFindings(t *testing.T) {
 			}
 			k := kernelOf(t, kernel.Spec{Series: series})
 			env := on(k, "CONTRACT="+string(tt.contract), "FAULTS=5m", "SEED=101")
-			h, code := run(t, env, "-run="+tt.run)
+			// Pairs with vhost-net take minutes, and make proof has them.
+			h, code := run(t, env, "-run="+tt.run, "-skip=^TestPairSchedules$/./^ring/^vhost$")
 			if broken := tt.says != nil; broken != (code != 0) {
 				t.Fatalf("exit status %d, want a finding: %v\n%s", code, broken, h.out)
 			}
