@@ -49,7 +49,7 @@ func TestFindings(t *testing.T) {
 		},
 		{
 			"a vhost-net that never wakes", "vhost-never-wakes", "Schedules/handle_rx/send-three/ring=2/fq_codel/left=2", contract.Lossless,
-			[]string{"no-stall broken", "held up   at any of", "/vhost'"},
+			[]string{"no-stall broken", "held up   at any of", "/left=2/vhost\n"},
 		},
 		{
 			"a tail drop between two producers", stock, "Schedules/tun_net_xmit/second-fills/ring=2/fq_codel", contract.Lossless,
