@@ -36,7 +36,7 @@ func TestFindings(t *testing.T) {
 			[]string{"2. detach the queue", "3. attach the queue"},
 		},
 		{
-			"a lost wakeup, with both sides held up", "no-recheck", "PairSchedules", contract.Lossless,
+			"a lost wakeup, with both sides held up", "no-recheck", "PairSchedules/producer-first", contract.Lossless,
 			[]string{"no-stall broken", "held up in turn"},
 		},
 		{
