@@ -25,7 +25,7 @@ type column struct {
 // for what it is there to fail.
 const leftOut = `Left out: TestNoStall/detach, TestControlSchedules and TestFaults, where patches/designs/lossless stalls when a
 queue is detached and attached, and TestRequeueSchedules, where it trims a packet twice, as the version of the
-series does that it stands for. To see that: KERNEL=... go test ./vmtests -run 'NoStall/detach|ControlSchedules|RequeueSchedules|Faults'
+series does that it stands for. To see that, once the kernels are built: go test ./vmtests -run 'NoStall/detach|ControlSchedules|RequeueSchedules|Faults'
 
 `
 
