@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +27,7 @@ var allocations = func() (n []int) {
 // failures are the files that say which allocations can fail.
 const failures = "/sys/kernel/debug"
 
-// CanFailAllocations is a *tuntap.MissingError if the kernel's allocations
+// CanFailAllocations is a *kernelfeature.MissingError if the kernel's allocations
 // cannot be made to fail for one thread alone.
 func CanFailAllocations() error {
 	for _, setting := range []struct{ path, value string }{
@@ -40,7 +40,7 @@ func CanFailAllocations() error {
 	} {
 		err := os.WriteFile(filepath.Join(failures, setting.path), []byte(setting.value), 0)
 		if errors.Is(err, fs.ErrNotExist) {
-			return &tuntap.MissingError{Option: "CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC and CONFIG_FAULT_INJECTION_DEBUG_FS", What: "allocations that fail", Err: err}
+			return &kernelfeature.MissingError{Option: "CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC and CONFIG_FAULT_INJECTION_DEBUG_FS", What: "allocations that fail", Err: err}
 		}
 		if err != nil {
 			return fmt.Errorf("make allocations fail: %w", err)

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 // Nothing is the opponent that does nothing: with it, a schedule tells whether
@@ -54,7 +54,7 @@ func (r *Runner) Reached(functions []*Function, nobody *Opponent, at Setting) (r
 
 // Breach says which promise of the contract the result breaks; "" is none.
 func (r *Result) Breach(c contract.Contract, s Schedule) (contract.Promise, string) {
-	withQdisc := s.Qdisc != tuntap.Noqueue
+	withQdisc := s.Qdisc != netdev.Noqueue
 	tail := r.Books.DropsFor(contract.FullRing)
 	expect := c.Of(s.Backpressure)
 	allowed := uint64(0)

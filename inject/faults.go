@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
@@ -33,10 +34,10 @@ type Fault struct {
 // no packet for so long that it could be taken for a stall. A pfifo that is not
 // told its limit takes what tx_queue_len is at that moment (net/sched/sch_fifo.c:
 // fifo_init), and lets nothing pass if that is 0.
-var faultQdiscs = []tuntap.Qdisc{
-	{Kind: tuntap.FQCodel}, {Kind: tuntap.PfifoFast}, {Kind: tuntap.Pfifo, Limit: 1000}, {Kind: tuntap.FQ}, {Kind: tuntap.MQ}, {Kind: tuntap.Noqueue},
-	{Kind: tuntap.TBF, Rate: 1 << 20, Burst: 2000, Limit: 64 << 10},
-	{Kind: tuntap.Netem, Delay: 2 * time.Millisecond},
+var faultQdiscs = []netdev.Qdisc{
+	{Kind: netdev.FQCodel}, {Kind: netdev.PfifoFast}, {Kind: netdev.Pfifo, Limit: 1000}, {Kind: netdev.FQ}, {Kind: netdev.MQ}, {Kind: netdev.Noqueue},
+	{Kind: netdev.TBF, Rate: 1 << 20, Burst: 2000, Limit: 64 << 10},
+	{Kind: netdev.Netem, Delay: 2 * time.Millisecond},
 }
 
 // Faults returns all that can happen to any device. A new one needs nothing but
@@ -73,7 +74,7 @@ func Faults() []*Fault {
 		{Name: "take the link down", do: func(s *Sequence, _ int) error { s.up = false; return s.stage.dev.SetUp(false) }},
 		{Name: "take the link up", do: func(s *Sequence, _ int) error { s.up = true; return s.stage.dev.SetUp(true) }},
 		{Name: "rename the device", do: func(s *Sequence, _ int) error { return s.rename() }},
-		{Name: "move the device to another network namespace and back", do: func(s *Sequence, _ int) error { return s.travel() }},
+		{Name: "move the device to another network namespace and back", do: func(s *Sequence, _ int) error { return s.moveThroughNamespace() }},
 		{Name: "set tx_queue_len to 16, with an allocation that fails: the", Arguments: allocations, Allocation: true, do: func(s *Sequence, n int) error {
 			return s.failing(n, func() error {
 				err := s.stage.dev.SetTxQueueLen(16)
@@ -84,7 +85,7 @@ func Faults() []*Fault {
 			})
 		}},
 		{Name: "replace the qdisc by fq_codel, with an allocation that fails: the", Arguments: allocations, Allocation: true, do: func(s *Sequence, n int) error {
-			return s.failing(n, func() error { return s.replaceQdisc(tuntap.Qdisc{Kind: tuntap.FQCodel}) })
+			return s.failing(n, func() error { return s.replaceQdisc(netdev.Qdisc{Kind: netdev.FQCodel}) })
 		}},
 		{Name: "attach the queue, with an allocation that fails: the", Arguments: allocations, Allocation: true, do: func(s *Sequence, n int) error {
 			if s.attached {
@@ -134,7 +135,7 @@ func (q *Sequence) Faults() []*Fault {
 // NewSequence makes the device, with a ring of two slots under fq_codel. With
 // backpressure it has IFF_BACKPRESSURE; with vhost vhost-net consumes.
 func NewSequence(backpressure, vhost bool) (*Sequence, error) {
-	stage, err := NewStage(Setting{Ring: 2, Qdisc: tuntap.FQCodel, Backpressure: backpressure, Vhost: vhost})
+	stage, err := NewStage(Setting{Ring: 2, Qdisc: netdev.FQCodel, Backpressure: backpressure, Vhost: vhost})
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +186,8 @@ func (q *Sequence) Script() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-func (q *Sequence) replaceQdisc(by tuntap.Qdisc) error {
-	if by.Kind == tuntap.Noqueue {
+func (q *Sequence) replaceQdisc(by netdev.Qdisc) error {
+	if by.Kind == netdev.Noqueue {
 		q.steps[len(q.steps)-1] += ", after all is read"
 		if err := q.empty(); err != nil {
 			return err
@@ -229,14 +230,14 @@ func (q *Sequence) rename() error {
 	return q.stage.dev.Rename(name)
 }
 
-// travel moves the device to another network namespace and back. When it is up
+// moveThroughNamespace moves the device to another network namespace and back. When it is up
 // again it has the qdisc that devices with so many txqs begin with.
-func (q *Sequence) travel() error {
+func (q *Sequence) moveThroughNamespace() error {
 	q.up = false
-	if err := q.stage.dev.Travel(); err != nil {
+	if err := q.stage.dev.MoveThroughNamespace(); err != nil {
 		return err
 	}
-	q.stage.Qdisc = tuntap.MQ
+	q.stage.Qdisc = netdev.MQ
 	for _, sender := range q.stage.senders() {
 		if err := sender.Reopen(); err != nil {
 			return err
@@ -403,8 +404,8 @@ func (q *Sequence) Restart() error {
 	if err := q.stage.dev.SetTxQueueLen(2); err != nil {
 		return err
 	}
-	q.stage.Qdisc = tuntap.FQCodel
-	if err := q.stage.dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.FQCodel}); err != nil {
+	q.stage.Qdisc = netdev.FQCodel
+	if err := q.stage.dev.SetQdisc(netdev.Qdisc{Kind: netdev.FQCodel}); err != nil {
 		return err
 	}
 	if err := q.resetCard(); err != nil {

@@ -8,20 +8,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"golang.org/x/sys/unix"
 )
 
-func needGuest(t *testing.T) {
-	t.Helper()
-	if os.Getenv("RINGPROOF_GUEST") == "" {
-		t.Skip("holds up CPUs: runs in the VM only (RINGPROOF_GUEST is not set)")
-	}
-}
-
 func newRunner(t *testing.T) *Runner {
 	t.Helper()
-	needGuest(t)
+	guesttest.Need(t, "holds up CPUs")
 	r, err := NewRunner()
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +45,7 @@ func opponent(t *testing.T, name string) *Opponent {
 }
 
 // small is a setting that takes little time.
-var small = Setting{Ring: 2, Qdisc: tuntap.FQCodel}
+var small = Setting{Ring: 2, Qdisc: netdev.FQCodel}
 
 // start is where a packet comes by for sure.
 func start(t *testing.T) Point {
@@ -63,7 +58,7 @@ func start(t *testing.T) Point {
 }
 
 func TestIDs(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "holds up CPUs")
 	for id, want := range map[string]string{
 		"tun_net_xmit+0x0/drain-all/ring=16/fq_codel":                       "",
 		"tun_net_xmit+0x0/second-fills/ring=2/noqueue/trim=4":               "",
@@ -107,7 +102,7 @@ func TestIDs(t *testing.T) {
 
 // TestAnInlinedFunction: it is told apart from one that is never reached.
 func TestAnInlinedFunction(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "holds up CPUs")
 	_, err := Disassemble("ptr_ring_produce")
 	if none := (*NoFunctionError)(nil); !errors.As(err, &none) || !strings.Contains(err.Error(), "inlined") {
 		t.Errorf("have %v, want a NoFunctionError", err)
@@ -262,7 +257,7 @@ func TestBooksOfTheImpatient(t *testing.T) {
 	r := newRunner(t)
 	for _, name := range []string{"drain-all", "drain-bad"} {
 		for range 20 {
-			result, err := r.Run(Schedule{start(t), opponent(t, name), Setting{Ring: 16, Qdisc: tuntap.FQCodel}}, 0)
+			result, err := r.Run(Schedule{start(t), opponent(t, name), Setting{Ring: 16, Qdisc: netdev.FQCodel}}, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -349,7 +344,7 @@ func TestNoPauseInAnException(t *testing.T) {
 
 // TestAnOfflineCPU is told from a point that is not reached.
 func TestAnOfflineCPU(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "holds up CPUs")
 	const cpu = 3
 	online := func(state string) {
 		if err := os.WriteFile("/sys/devices/system/cpu/cpu3/online", []byte(state), 0); err != nil {
@@ -376,7 +371,7 @@ func TestAnOfflineCPU(t *testing.T) {
 // TestQdiscsOfADeviceWithoutRing: what a qdisc holds when the ring has slots again
 // does not depend on that there were none when it was made.
 func TestQdiscsOfADeviceWithoutRing(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "holds up CPUs")
 	fault := func(name string) *Fault {
 		all := Faults()
 		return all[slices.IndexFunc(all, func(f *Fault) bool { return f.Name == name })]
@@ -400,8 +395,8 @@ func TestQdiscsOfADeviceWithoutRing(t *testing.T) {
 
 // TestAllocationsFail: allocations do fail, and the device is in order after it.
 func TestAllocationsFail(t *testing.T) {
-	needGuest(t)
-	if missing := (*tuntap.MissingError)(nil); errors.As(CanFailAllocations(), &missing) {
+	guesttest.Need(t, "holds up CPUs")
+	if missing := (*kernelfeature.MissingError)(nil); errors.As(CanFailAllocations(), &missing) {
 		t.Skip("this kernel lacks ", missing.Option)
 	}
 	for _, f := range Faults() {

@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
 
 // Result is what one run of a schedule came to.
@@ -139,7 +139,7 @@ func (s *Stage) settle(since account, lost *losses, patience time.Duration) (lef
 		}
 		// To ask the ledger costs more than a whole schedule. So only if the
 		// rest was dropped for sure, or does not come of itself.
-		if quiet || s.Qdisc == tuntap.Noqueue || a.received+a.refused >= a.born() {
+		if quiet || s.Qdisc == netdev.Noqueue || a.received+a.refused >= a.born() {
 			freed, err := s.freed()
 			if err != nil {
 				return 0, err

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 func TestAStoppedQueueWithoutQdiscIsSeenOnAnyKernel(t *testing.T) {
@@ -22,7 +22,7 @@ func TestAStoppedQueueWithoutQdiscIsSeenOnAnyKernel(t *testing.T) {
 		lost.add(lost.drops, map[string]uint64{test.path: 1})
 		r := new(Result)
 		r.close(account{offered: 3, received: 2}, lost, 0)
-		s := Schedule{Opponent: Nothing, Setting: Setting{Ring: 2, Qdisc: tuntap.Noqueue}}
+		s := Schedule{Opponent: Nothing, Setting: Setting{Ring: 2, Qdisc: netdev.Noqueue}}
 		if have, why := r.Breach(contract.Lossless, s); have != test.want || r.Unbalanced != nil {
 			t.Errorf("%s: have %q (%s), %v, want %q", test.path, have, why, r.Unbalanced, test.want)
 		}
@@ -30,7 +30,7 @@ func TestAStoppedQueueWithoutQdiscIsSeenOnAnyKernel(t *testing.T) {
 }
 
 func TestAQuietFreeBreaksEveryContract(t *testing.T) {
-	for qdisc, want := range map[tuntap.Kind]contract.Promise{tuntap.Noqueue: contract.NoqueueDrops, tuntap.FQCodel: contract.NoTailDrop} {
+	for qdisc, want := range map[netdev.Kind]contract.Promise{netdev.Noqueue: contract.NoqueueDrops, netdev.FQCodel: contract.NoTailDrop} {
 		lost := newLosses()
 		lost.add(lost.quiet, map[string]uint64{"consume_skb@tun_net_xmit": 1})
 		r := new(Result)

@@ -1,8 +1,6 @@
 package inject
 
-import (
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
-)
+import "github.com/ringproof/ringproof/internal/guest/netdev"
 
 // Opponent is what the other side does while one is held up.
 type Opponent struct {
@@ -78,9 +76,9 @@ func Opponents() []*Opponent {
 			return original(s)
 		}},
 		{Name: "replace-qdisc", Does: "the root qdisc is replaced by a pfifo", Control: true, Waits: true, act: func(s *Stage) error {
-			return s.dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000})
+			return s.dev.SetQdisc(netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000})
 		}, undo: func(s *Stage) error {
-			return s.dev.SetQdisc(tuntap.Qdisc{Kind: s.Qdisc})
+			return s.dev.SetQdisc(netdev.Qdisc{Kind: s.Qdisc})
 		}},
 		{Name: "link-cycle", Does: "the link goes down and up", Control: true, Waits: true, act: func(s *Stage) error {
 			if err := s.dev.SetUp(false); err != nil {

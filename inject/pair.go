@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 // Pair is an interleaving with both sides held up: the first does what it does
@@ -24,7 +24,7 @@ type Pair struct {
 	// ConsumerFirst: the first is the consumer. Else the producer is.
 	ConsumerFirst bool
 	Ring          int // tx_queue_len
-	Qdisc         tuntap.Kind
+	Qdisc         netdev.Kind
 	// Backpressure and Vhost are as in Schedule.
 	Backpressure, Vhost bool
 }
@@ -68,7 +68,7 @@ func ParsePair(id string) (Pair, error) {
 	if m == nil {
 		return p, fmt.Errorf("%q is no pair of held-up instructions: one looks like tun_net_xmit+0x1cb&tun_do_read+0x52/ring=2/fq_codel", id)
 	}
-	p.Qdisc = tuntap.Kind(m[4])
+	p.Qdisc = netdev.Kind(m[4])
 	p.Ring, _ = strconv.Atoi(m[3])
 	p.Backpressure, p.Vhost = m[5] != "", m[6] != ""
 	var errs [2]error

@@ -14,8 +14,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
-	"github.com/ringproof/ringproof/internal/guest/lockdown"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,9 +43,9 @@ type Pauser struct {
 }
 
 // NewPauser loads the program. What the kernel lacks is a
-// *tuntap.MissingError.
+// *kernelfeature.MissingError.
 func NewPauser() (*Pauser, error) {
-	if err := lockdown.Reading(); err != nil {
+	if err := kernelfeature.LockedDown(); err != nil {
 		return nil, err
 	}
 	p := &Pauser{rounds: maxRounds}
@@ -97,7 +96,7 @@ func plainProbes() error {
 
 func pauseError(err error) error {
 	const what = "eBPF program that holds a CPU up"
-	missing := func(option string) error { return &tuntap.MissingError{Option: option, What: what, Err: err} }
+	missing := func(option string) error { return &kernelfeature.MissingError{Option: option, What: what, Err: err} }
 	switch {
 	case errors.Is(err, unix.ENOSYS): // of bpf(2)
 		return missing("CONFIG_BPF_SYSCALL")
@@ -214,7 +213,7 @@ func (t *Trap) openBreakpoint(attr *unix.PerfEventAttr, program *ebpf.Program) (
 func refused(err error) error {
 	_, found := Disassemble("within_kprobe_blacklist")
 	if none := (*NoFunctionError)(nil); errors.As(found, &none) {
-		return &tuntap.MissingError{Option: "CONFIG_KPROBES", What: "breakpoint in the kernel's own text", Err: err}
+		return &kernelfeature.MissingError{Option: "CONFIG_KPROBES", What: "breakpoint in the kernel's own text", Err: err}
 	}
 	return fmt.Errorf("the kernel keeps kprobes away from there: %w", err)
 }
@@ -288,7 +287,7 @@ func (f *Function) owner() (offset uint32, ok bool) {
 
 // noBreakpoint says whether the kernel or the CPU has none for us, or not there.
 func noBreakpoint(err error) bool {
-	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
+	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
 		return false
 	}
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSPC)

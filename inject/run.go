@@ -7,7 +7,8 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,7 +63,7 @@ type waiter struct {
 func NewRunner() (_ *Runner, err error) {
 	r := &Runner{waits: make(map[waiter]bool)}
 	if runtime.NumCPU() <= operatorCPU {
-		return nil, &tuntap.MissingError{
+		return nil, &kernelfeature.MissingError{
 			Option: "a third CPU (CPUS=3)", What: "CPU each for a controller, the one that is held up, and one that may have to wait for it",
 			Err: fmt.Errorf("there are %d", runtime.NumCPU()),
 		}
@@ -249,7 +250,7 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*Result, error) {
 			return nil, err
 		}
 	}
-	if s.Qdisc == tuntap.Noqueue {
+	if s.Qdisc == netdev.Noqueue {
 		// Nothing but one packet more, before anything is read, tells that the
 		// queue was stopped: it belongs into the ring, or was dropped for it.
 		if err := stage.fill(1); err != nil {
@@ -439,7 +440,7 @@ func limit(ring int) time.Duration { return hold + time.Duration(ring)*perPacket
 // whether it moves again: that takes less time than to make another.
 func (s *Stage) revive() bool {
 	s.ledger.Reconfigured()
-	if s.dev.SetUp(false) != nil || s.dev.SetUp(true) != nil || s.dev.SetTxQueueLen(s.Ring) != nil || s.dev.SetQdisc(tuntap.Qdisc{Kind: s.Qdisc}) != nil {
+	if s.dev.SetUp(false) != nil || s.dev.SetUp(true) != nil || s.dev.SetTxQueueLen(s.Ring) != nil || s.dev.SetQdisc(netdev.Qdisc{Kind: s.Qdisc}) != nil {
 		return false
 	}
 	if _, err := s.drain(all); err != nil {

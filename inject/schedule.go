@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 // Schedule is one interleaving: one side is held up at an instruction, the
@@ -21,7 +21,7 @@ type Schedule struct {
 // Setting is where a function's instructions are tried.
 type Setting struct {
 	Ring  int // tx_queue_len
-	Qdisc tuntap.Kind
+	Qdisc netdev.Kind
 	// Left, with a consumer held up, is how many packets the ring holds when
 	// it reads: a full ring was read down to that before. With none it reads
 	// as one that sleeps until there is a packet.
@@ -83,7 +83,7 @@ func Parse(id string) (Schedule, error) {
 	s.Ring, _ = strconv.Atoi(m[4])
 	s.Left, _ = strconv.Atoi(m[6])
 	s.Trim, _ = strconv.Atoi(m[8])
-	s.Qdisc = tuntap.Kind(m[5])
+	s.Qdisc = netdev.Kind(m[5])
 	s.Woken, s.Backpressure, s.Vhost = m[7] != "", m[9] != "", m[10] != ""
 	if s.Woken && s.Opponent.Producer {
 		return s, fmt.Errorf("schedule %s: woken belongs to those in which a producer is held up, and only there", id)

@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
@@ -20,7 +21,7 @@ import (
 // reader, and its ledger.
 type Stage struct {
 	Ring  int // tx_queue_len
-	Qdisc tuntap.Kind
+	Qdisc netdev.Kind
 	// Trim is how many bytes the device's filter (TUNSETFILTEREBPF) cuts from
 	// each packet; 0 is no filter.
 	Trim int
@@ -88,7 +89,7 @@ func NewStage(at Setting) (_ *Stage, err error) {
 	}
 	// With IFF_MULTI_QUEUE a queue can be detached.
 	s.dev, err = tuntap.Open(tuntap.Config{
-		Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: &at.Ring, Qdisc: tuntap.Qdisc{Kind: at.Qdisc}, Flags: flags,
+		Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: &at.Ring, Qdisc: netdev.Qdisc{Kind: at.Qdisc}, Flags: flags,
 	})
 	if err != nil {
 		return nil, err
@@ -333,13 +334,13 @@ func beyond(now, before map[string]uint64) map[string]uint64 {
 // qlen is how many packets the qdiscs hold.
 func (s *Stage) qlen() (int, error) {
 	stats, err := s.dev.QdiscStats()
-	return int(tuntap.SumQdiscs(stats).Qlen), err
+	return int(netdev.SumQdiscs(stats).Qlen), err
 }
 
 // requeues is how often the qdiscs took a packet back.
 func (s *Stage) requeues() (uint64, error) {
 	stats, err := s.dev.QdiscStats()
-	return uint64(tuntap.SumQdiscs(stats).Requeues), err
+	return uint64(netdev.SumQdiscs(stats).Requeues), err
 }
 
 // losses are the packets of one schedule that were freed: as dropped, and

@@ -28,7 +28,7 @@ func Targets() []Target {
 }
 
 // Functions are those that are held up. A kernel without vhost-net, if it takes
-// that, is a *tuntap.MissingError.
+// that, is a *kernelfeature.MissingError.
 func (t Target) Functions() ([]*Function, error) {
 	if t.Vhost {
 		if err := vhost.Available(); err != nil {

@@ -11,7 +11,8 @@ import (
 
 	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 // exploration is what all subtests share.
@@ -47,7 +48,7 @@ func (x *exploration) begin(t *testing.T, at inject.Setting) (contract.Contract,
 	switch {
 	case at.Trim > 0:
 		promises = append(promises, contract.RequeueIntact)
-	case at.Qdisc == tuntap.Noqueue:
+	case at.Qdisc == netdev.Noqueue:
 		promises[0] = contract.NoqueueDrops
 	}
 	begin(t, promises...)
@@ -77,7 +78,7 @@ func (x *exploration) check(t *testing.T, c contract.Contract, promises []contra
 		return
 	}
 	var why string
-	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
+	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
 		why = fmt.Sprintf("%s: %s", missing.Option, missing.What)
 	} else if none := (*inject.NoFunctionError)(nil); errors.As(err, &none) {
 		why = none.Error()

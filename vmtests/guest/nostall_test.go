@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
@@ -21,28 +22,28 @@ func TestNoStall(t *testing.T) {
 	if testing.Short() {
 		lengths = []int{1, 16}
 	}
-	for _, kind := range []tuntap.Kind{tuntap.PfifoFast, tuntap.FQCodel, tuntap.Noqueue} {
+	for _, kind := range []netdev.Kind{netdev.PfifoFast, netdev.FQCodel, netdev.Noqueue} {
 		for _, length := range lengths {
 			variants(t, fmt.Sprintf("%s/len%d", kind, length), func(t *testing.T, flags uint16) {
-				r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: length, qdisc: tuntap.Qdisc{Kind: kind}, flags: flags}, contract.NoStall)
+				r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: length, qdisc: netdev.Qdisc{Kind: kind}, flags: flags}, contract.NoStall)
 				r.cycle(length)
 			})
 		}
 	}
 	variants(t, "detach", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, queues: 2, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.MQ}, flags: flags}, contract.NoStall)
+		r := newRig(t, rigConfig{mode: tuntap.TAP, queues: 2, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.MQ}, flags: flags}, contract.NoStall)
 		r.detachFull()
 	})
 	variants(t, "noqueue-while-stopped", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, contract.NoStall)
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, contract.NoStall)
 		r.takeQdisc()
 	})
 	variants(t, "read-while-down", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, contract.NoStall)
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, contract.NoStall)
 		r.readWhileDown()
 	})
 	variants(t, "dead-reader", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, contract.NoStall)
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, contract.NoStall)
 		r.senderMeetsDeadReader()
 	})
 }
@@ -53,7 +54,7 @@ func TestNoStall(t *testing.T) {
 // either. How many it takes is logged. Once there is a reader, it goes on.
 func (r *rig) senderMeetsDeadReader() {
 	r.t.Helper()
-	other, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, Qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}})
+	other, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, Qdisc: netdev.Qdisc{Kind: netdev.FQCodel}})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func (r *rig) takeQdisc() {
 			r.t.Fatal(err)
 		}
 	}
-	if err := r.dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.Noqueue}); err != nil {
+	if err := r.dev.SetQdisc(netdev.Qdisc{Kind: netdev.Noqueue}); err != nil {
 		r.t.Fatal(err)
 	}
 	r.consumer.Resume()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
@@ -19,15 +20,15 @@ import (
 func TestNoTailDrop(t *testing.T) {
 	promises := []contract.Promise{contract.NoTailDrop, contract.NoStall}
 	for _, c := range cells() {
-		if c.Qdisc != string(tuntap.Noqueue) {
+		if c.Qdisc != string(netdev.Noqueue) {
 			overrunCell(t, c, promises)
 		}
 	}
 	for _, s := range senders {
-		overrunFrom(t, s, tuntap.FQCodel, promises)
+		overrunFrom(t, s, netdev.FQCodel, promises)
 	}
 	for _, reader := range readers {
-		cfg := rigConfig{mode: tuntap.TUN, txQueue: cmp.Or(reader.txQueue, 16), qdisc: tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}, readers: reader.cfg}
+		cfg := rigConfig{mode: tuntap.TUN, txQueue: cmp.Or(reader.txQueue, 16), qdisc: netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000}, readers: reader.cfg}
 		if reader.cfg.Vhost != nil {
 			cfg.mode = tuntap.TAP
 		}
@@ -35,16 +36,16 @@ func TestNoTailDrop(t *testing.T) {
 	}
 	for _, path := range []traffic.Path{traffic.XDPRedirect, traffic.XDPTransmit} {
 		variants(t, "sender/"+path.String(), func(t *testing.T, flags uint16) {
-			r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 4, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, promises...)
+			r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 4, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, promises...)
 			r.framesFill(path)
 		})
 	}
 	variants(t, "shrink", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 100, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, promises...)
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 100, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, promises...)
 		r.changeFull(func() error { return r.dev.SetTxQueueLen(10) })
 	})
 	variants(t, "link-cycle", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 4, qdisc: tuntap.Qdisc{Kind: tuntap.FQCodel}, flags: flags}, promises...)
+		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 4, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, promises...)
 		r.changeFull(func() error { return errors.Join(r.dev.SetUp(false), r.dev.SetUp(true)) })
 	})
 }
@@ -83,7 +84,7 @@ func (r *rig) framesFill(path traffic.Path) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if tuntap.SumQdiscs(stats).Qlen > 0 {
+		if netdev.SumQdiscs(stats).Qlen > 0 {
 			break // it is stalled, as the oracle will find
 		}
 		r.consumer.Pause()
@@ -149,8 +150,8 @@ func overrunCell(t *testing.T, c matrix.Cell, promises []contract.Promise) {
 }
 
 // overrunFrom does so from two senders of a kind.
-func overrunFrom(t *testing.T, s sender, qdisc tuntap.Kind, promises []contract.Promise) {
-	cfg := rigConfig{mode: tuntap.TAP, txQueue: 16, qdisc: tuntap.Qdisc{Kind: qdisc}}
+func overrunFrom(t *testing.T, s sender, qdisc netdev.Kind, promises []contract.Promise) {
+	cfg := rigConfig{mode: tuntap.TAP, txQueue: 16, qdisc: netdev.Qdisc{Kind: qdisc}}
 	overrun(t, "sender/"+s.name, cfg, promises, func(r *rig) { s.start(r, 2) }, 2000)
 }
 
@@ -190,7 +191,7 @@ func cells() []matrix.Cell {
 func fromCell(c matrix.Cell) rigConfig {
 	cfg := rigConfig{
 		queues: c.Queues, txQueue: c.TxQueue,
-		qdisc:   tuntap.Qdisc{Kind: tuntap.Kind(c.Qdisc)},
+		qdisc:   netdev.Qdisc{Kind: netdev.Kind(c.Qdisc)},
 		readers: traffic.ConsumerConfig{Readers: c.Consumers},
 	}
 	switch c.Mode {
@@ -205,7 +206,7 @@ func fromCell(c matrix.Cell) rigConfig {
 	default:
 		panic(fmt.Sprintf("matrix: no mode %q", c.Mode))
 	}
-	if cfg.qdisc.Kind == tuntap.TBF {
+	if cfg.qdisc.Kind == netdev.TBF {
 		// Some 12,000 packets a second: shaped, but never for longer than a
 		// moment.
 		cfg.qdisc.Rate, cfg.qdisc.Burst, cfg.qdisc.Limit = 2<<20, 16<<10, 1<<20

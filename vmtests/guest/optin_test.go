@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
@@ -86,7 +88,7 @@ func TestBackpressureFlag(t *testing.T) {
 		f.decide()
 	})
 	t.Run("noqueue", func(t *testing.T) {
-		f := newFlagged(t, tuntap.Config{Flags: on, Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}}, contract.OptInFlag)
+		f := newFlagged(t, tuntap.Config{Flags: on, Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}}, contract.OptInFlag)
 		f.needsFlag()
 		f.idle = true
 		f.look("without a qdisc")
@@ -145,10 +147,10 @@ func newFlagged(t *testing.T, cfg tuntap.Config, decides ...contract.Promise) *f
 	f := &flagged{t: t, contract: contractOf(t), decides: decides, asked: cfg.Flags, set: cfg.Flags != 0, slots: flagSlots}
 	cfg.Mode, cfg.TxQueueLen = tuntap.TAP, &f.slots
 	if cfg.Qdisc.Kind == "" {
-		cfg.Qdisc = tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000}
+		cfg.Qdisc = netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000}
 	}
 	err := f.start(cfg)
-	missing := (*tuntap.MissingError)(nil)
+	missing := (*kernelfeature.MissingError)(nil)
 	switch {
 	case err == nil:
 		return f
@@ -302,7 +304,7 @@ func (f *flagged) load(when string) {
 	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(time.Millisecond) {
 		stats, err := f.dev.QdiscStats()
 		f.do("look", err)
-		l.Held, l.TailDropped = uint64(tuntap.SumQdiscs(stats).Qlen), f.tailDrops()-before
+		l.Held, l.TailDropped = uint64(netdev.SumQdiscs(stats).Qlen), f.tailDrops()-before
 		if l.Held+l.TailDropped+l.Slots == l.Sent {
 			break
 		}

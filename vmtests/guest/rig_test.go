@@ -10,9 +10,11 @@ import (
 
 	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/kmsg"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
@@ -48,7 +50,7 @@ type rigConfig struct {
 	mode    tuntap.Mode
 	queues  int
 	txQueue int // tx_queue_len
-	qdisc   tuntap.Qdisc
+	qdisc   netdev.Qdisc
 	flags   uint16 // of TUNSETIFF
 	readers traffic.ConsumerConfig
 }
@@ -130,7 +132,7 @@ func (r *rig) closing(err error) {
 // lacking skips the test if err says that the kernel lacks something.
 func (r *rig) lacking(err error) {
 	r.t.Helper()
-	missing := (*tuntap.MissingError)(nil)
+	missing := (*kernelfeature.MissingError)(nil)
 	if !errors.As(err, &missing) {
 		return
 	}
@@ -149,7 +151,7 @@ func contractOf(t *testing.T) contract.Contract {
 		t.Fatal(err)
 	}
 	features, err := tuntap.Features()
-	if missing := (*tuntap.MissingError)(nil); err != nil && !errors.As(err, &missing) {
+	if missing := (*kernelfeature.MissingError)(nil); err != nil && !errors.As(err, &missing) {
 		t.Fatal(err) // without tun, every check says so itself
 	}
 	return c.Resolve(features&tuntap.IFFBackpressure != 0)
@@ -160,7 +162,7 @@ func (r *rig) produce(n int, path traffic.Path) {
 	r.t.Helper()
 	step("start producers", "")
 	r.direct = path == traffic.PacketBypass
-	if r.direct || r.cfg.qdisc.Kind == tuntap.Noqueue {
+	if r.direct || r.cfg.qdisc.Kind == netdev.Noqueue {
 		r.overlap = n
 	}
 	for i := range n {
@@ -190,7 +192,7 @@ func (r *rig) generate(n int, throughQdisc bool) {
 	r.t.Helper()
 	step("start pktgen", "")
 	r.direct = !throughQdisc
-	if r.direct || r.cfg.qdisc.Kind == tuntap.Noqueue {
+	if r.direct || r.cfg.qdisc.Kind == netdev.Noqueue {
 		r.overlap = n
 	}
 	var cpus []int
@@ -262,7 +264,7 @@ func (r *rig) press() {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		qdisc, counts := tuntap.SumQdiscs(stats), r.counts()
+		qdisc, counts := netdev.SumQdiscs(stats), r.counts()
 		now := uint64(qdisc.Packets)
 		if r.direct {
 			now += counts.Accepted()

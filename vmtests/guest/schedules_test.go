@@ -11,7 +11,7 @@ import (
 
 	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 // The tests that take long, the longest last: what go test's -timeout leaves no time
@@ -24,7 +24,7 @@ func TestRequeueSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	x.transmit(t, "second-fills", inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Trim: 4})
+	x.transmit(t, "second-fills", inject.Setting{Ring: 2, Qdisc: netdev.FQCodel, Trim: 4})
 }
 
 // TestFaults lets random faults happen to a device, one after the other, and
@@ -61,7 +61,7 @@ func TestPairSchedules(t *testing.T) {
 				if all.Ring == 1 && stockLike(t, backpressure) {
 					continue
 				}
-				all.Qdisc, all.Backpressure, all.Vhost = tuntap.FQCodel, backpressure, vhost
+				all.Qdisc, all.Backpressure, all.Vhost = netdev.FQCodel, backpressure, vhost
 				name := "producer-first"
 				if all.ConsumerFirst {
 					name = "consumer-first"
@@ -104,20 +104,20 @@ func TestSchedules(t *testing.T) {
 		return
 	}
 	if testing.Short() {
-		x.settings(t, reads, false, []int{2}, tuntap.FQCodel)
+		x.settings(t, reads, false, []int{2}, netdev.FQCodel)
 		return
 	}
-	x.settings(t, reads, false, []int{1, 2, 16}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
-	x.settings(t, reads, false, []int{500}, tuntap.FQCodel)
-	x.settings(t, vhosts, false, []int{2}, tuntap.FQCodel)
+	x.settings(t, reads, false, []int{1, 2, 16}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue)
+	x.settings(t, reads, false, []int{500}, netdev.FQCodel)
+	x.settings(t, vhosts, false, []int{2}, netdev.FQCodel)
 	// Into a ring that is full, on a txq that was woken too late, while the ring
 	// is read.
-	x.transmit(t, "drain-all", inject.Setting{Ring: 2, Qdisc: tuntap.FQCodel, Woken: true})
+	x.transmit(t, "drain-all", inject.Setting{Ring: 2, Qdisc: netdev.FQCodel, Woken: true})
 	if everything() {
-		x.settings(t, vhosts, false, []int{2}, tuntap.Noqueue)
+		x.settings(t, vhosts, false, []int{2}, netdev.Noqueue)
 		// The worker takes 64 packets, and so not all of these at once
 		// (drivers/vhost/net.c: VHOST_NET_BATCH).
-		x.settings(t, vhosts, false, []int{100}, tuntap.FQCodel)
+		x.settings(t, vhosts, false, []int{100}, netdev.FQCodel)
 	}
 }
 
@@ -135,12 +135,12 @@ func TestControlSchedules(t *testing.T) {
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
 	if everything() {
-		x.settings(t, reads, true, []int{1, 2, 16, 500}, tuntap.FQCodel, tuntap.PfifoFast, tuntap.MQ, tuntap.Noqueue)
-		x.settings(t, vhosts, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
+		x.settings(t, reads, true, []int{1, 2, 16, 500}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue)
+		x.settings(t, vhosts, true, []int{2}, netdev.FQCodel, netdev.Noqueue)
 		return
 	}
-	x.settings(t, reads, true, []int{2}, tuntap.FQCodel, tuntap.Noqueue)
-	x.settings(t, vhosts, true, []int{2}, tuntap.FQCodel)
+	x.settings(t, reads, true, []int{2}, netdev.FQCodel, netdev.Noqueue)
+	x.settings(t, vhosts, true, []int{2}, netdev.FQCodel)
 }
 
 // everything says whether all schedules are to be run, however long it takes.
@@ -159,7 +159,7 @@ func leaveOut(t *testing.T) {
 }
 
 // settings explores all targets of one kind of consumer with these opponents.
-func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, qdiscs ...tuntap.Kind) {
+func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, qdiscs ...netdev.Kind) {
 	for _, target := range inject.Targets() {
 		if target.Vhost != vhost {
 			continue
@@ -167,7 +167,7 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 		for _, backpressure := range optIn(t) {
 			for _, qdisc := range qdiscs {
 				for _, ring := range rings {
-					if stockLike(t, backpressure) && (ring != 2 || qdisc != tuntap.FQCodel) {
+					if stockLike(t, backpressure) && (ring != 2 || qdisc != netdev.FQCodel) {
 						continue
 					}
 					for _, opponent := range inject.Opponents() {
@@ -180,7 +180,7 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 							continue
 						}
 						for _, at.Left = range inject.Lefts(ring) {
-							if at.Left == 0 && (vhost || qdisc != tuntap.FQCodel || testing.Short()) && !everything() {
+							if at.Left == 0 && (vhost || qdisc != netdev.FQCodel || testing.Short()) && !everything() {
 								continue // what matters is the reader
 							}
 							if control && at.Left != ring {

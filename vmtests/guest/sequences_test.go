@@ -14,7 +14,7 @@ import (
 
 	"github.com/ringproof/ringproof/inject"
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"pgregory.net/rapid"
 )
@@ -32,7 +32,7 @@ func faultsOn(t *testing.T, backpressure bool) {
 		t.Fatal(err)
 	}
 	s := &sequences{backpressure: backpressure, noFailing: inject.CanFailAllocations()}
-	if missing := (*tuntap.MissingError)(nil); errors.As(s.noFailing, &missing) {
+	if missing := (*kernelfeature.MissingError)(nil); errors.As(s.noFailing, &missing) {
 		t.Logf("not tried: %s, for which this kernel lacks %s", missing.What, missing.Option)
 	} else if s.noFailing != nil {
 		t.Fatal(s.noFailing)

@@ -1,12 +1,12 @@
 package kmsg
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
 )
 
 func TestParseRecord(t *testing.T) {
@@ -42,9 +42,7 @@ func TestAsksToQueueIsOfOneDevice(t *testing.T) {
 }
 
 func TestWhatIsWrittenIsRead(t *testing.T) {
-	if os.Getenv("RINGPROOF_GUEST") == "" {
-		t.Skip("writes to the kernel log: runs in the VM only (RINGPROOF_GUEST is not set)")
-	}
+	guesttest.Need(t, "writes to the kernel log")
 	if err := Write("<5>before\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -7,20 +7,20 @@ import (
 	"slices"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
 
 // readings are the counters that the device and its qdiscs keep themselves.
 type readings struct {
 	txDropped uint64
-	qdiscs    []tuntap.QdiscStats
+	qdiscs    []netdev.QdiscStats
 }
 
 // sameQdiscs says whether no qdisc was replaced between a and b: the counters
 // of the old one went with it.
 func (a readings) sameQdiscs(b readings) bool {
-	return slices.EqualFunc(a.qdiscs, b.qdiscs, func(x, y tuntap.QdiscStats) bool {
+	return slices.EqualFunc(a.qdiscs, b.qdiscs, func(x, y netdev.QdiscStats) bool {
 		return x.Kind == y.Kind && x.Handle == y.Handle && x.Parent == y.Parent
 	})
 }
@@ -113,14 +113,14 @@ func (l *Ledger) Books(known contract.Books) (*contract.Books, error) {
 	for _, f := range freed {
 		books.Drops[f.name()] += f.Count
 	}
-	books.LeftQdisc = uint64(tuntap.SumQdiscs(now.qdiscs).Qlen)
+	books.LeftQdisc = uint64(netdev.SumQdiscs(now.qdiscs).Qlen)
 	books.DeviceTxDropped = now.txDropped - l.opened.txDropped
 
-	sums := tuntap.SumQdiscs(now.qdiscs)
+	sums := netdev.SumQdiscs(now.qdiscs)
 	replaced := !l.opened.sameQdiscs(now)
 	if !replaced {
 		// They are 32 bits wide, and so is the difference.
-		before := tuntap.SumQdiscs(l.opened.qdiscs)
+		before := netdev.SumQdiscs(l.opened.qdiscs)
 		sums.Drops -= before.Drops
 		sums.Requeues -= before.Requeues
 	}

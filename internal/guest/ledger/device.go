@@ -9,7 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -153,7 +153,7 @@ func deviceAddress(ifindex int, inSkb, inDevice int16) (uint64, error) {
 	binary.NativeEndian.PutUint32(context[skbIfindex:], uint32(ifindex))
 	if _, err := nothing.Run(&ebpf.RunOptions{Data: make([]byte, 64), Context: context}); err != nil {
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported) {
-			return 0, &tuntap.MissingError{Option: "BPF_PROG_TEST_RUN with an ifindex (Linux 5.9)", What: "way to find a device by an skb of its own", Err: err}
+			return 0, &kernelfeature.MissingError{Option: "BPF_PROG_TEST_RUN with an ifindex (Linux 5.9)", What: "way to find a device by an skb of its own", Err: err}
 		}
 		return 0, fmt.Errorf("have the kernel free an skb of the device with index %d: %w", ifindex, err)
 	}
@@ -179,7 +179,7 @@ func attach(tracepoint string, prog *ebpf.Program) (link.Link, error) {
 func attachOnce(tracepoint string, prog *ebpf.Program) (link.Link, error) {
 	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: tracepoint, Program: prog})
 	if errors.Is(err, unix.ENOENT) {
-		return nil, &tuntap.MissingError{Option: "CONFIG_TRACEPOINTS", What: "tracepoint skb:" + tracepoint, Err: err}
+		return nil, &kernelfeature.MissingError{Option: "CONFIG_TRACEPOINTS", What: "tracepoint skb:" + tracepoint, Err: err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("attach to the tracepoint skb:%s: %w", tracepoint, err)

@@ -9,18 +9,18 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/ringproof/ringproof/internal/guest/lockdown"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/symbols"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
 
 // Device is the device under test; *tuntap.Device is one.
 type Device interface {
 	Name() string
 	Ifindex() int
-	Stats() (tuntap.Stats, error)
-	QdiscStats() ([]tuntap.QdiscStats, error)
+	Stats() (netdev.Stats, error)
+	QdiscStats() ([]netdev.QdiscStats, error)
 }
 
 // Ledger counts the freed skbs of one device and keeps its account.
@@ -66,7 +66,7 @@ type counter struct {
 // calling thread. The device may be down, but it must not carry traffic yet.
 // Close the ledger when done, else the programs stay attached.
 //
-// What the kernel lacks is a *tuntap.MissingError that names the option.
+// What the kernel lacks is a *kernelfeature.MissingError that names the option.
 func Open(dev Device) (_ *Ledger, err error) {
 	l := &Ledger{dev: dev}
 	defer func() {
@@ -74,14 +74,14 @@ func Open(dev Device) (_ *Ledger, err error) {
 			err = errors.Join(fmt.Errorf("open the ledger of %s: %w", dev.Name(), err), l.Close())
 		}
 	}()
-	if err := lockdown.Reading(); err != nil {
+	if err := kernelfeature.LockedDown(); err != nil {
 		return nil, err
 	}
 	if l.format, err = loadFormat(); err != nil {
 		return nil, err
 	}
 	if l.symbols, err = symbols.Load(); errors.Is(err, symbols.ErrNoKallsyms) {
-		return nil, &tuntap.MissingError{Option: "CONFIG_KALLSYMS", What: "names of kernel functions", Err: err}
+		return nil, &kernelfeature.MissingError{Option: "CONFIG_KALLSYMS", What: "names of kernel functions", Err: err}
 	} else if err != nil {
 		return nil, err
 	}

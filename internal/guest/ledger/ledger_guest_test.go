@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"errors"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -10,6 +9,9 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
@@ -18,23 +20,14 @@ import (
 // open makes a device and its ledger.
 func open(t *testing.T, cfg tuntap.Config) (*tuntap.Device, *Ledger) {
 	t.Helper()
-	if os.Getenv("RINGPROOF_GUEST") == "" {
-		t.Skip("makes network devices: runs in the VM only (RINGPROOF_GUEST is not set)")
-	}
+	guesttest.Need(t, "makes network devices")
 	dev, err := tuntap.Open(cfg)
-	if err == nil {
-		t.Cleanup(func() { dev.Close() })
-		var l *Ledger
-		if l, err = Open(dev); err == nil {
-			t.Cleanup(func() { l.Close() })
-			return dev, l
-		}
-	}
-	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
-		t.Skipf("not run: %v", err)
-	}
-	t.Fatal(err)
-	return nil, nil
+	guesttest.NoError(t, err)
+	t.Cleanup(func() { dev.Close() })
+	l, err := Open(dev)
+	guesttest.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	return dev, l
 }
 
 func ringOf(slots int) *int { return &slots }
@@ -101,7 +94,7 @@ func drain(t *testing.T, dev *tuntap.Device, quiet time.Duration) uint64 {
 func TestTailDropsAreExactAcrossCPUs(t *testing.T) {
 	for _, path := range []traffic.Path{traffic.PacketSocket, traffic.PacketBypass, traffic.UDPSocket} {
 		t.Run(path.String(), func(t *testing.T) {
-			dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+			dev, l := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(16), Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 			start := time.Now()
 			known := send(t, dev, path, 4, 10000)
 			took := time.Since(start)
@@ -129,7 +122,7 @@ func TestTailDropsOfPktgenAreExactAcrossCPUs(t *testing.T) {
 	}
 	start := time.Now()
 	pktgen, err := traffic.StartPktgen(link, traffic.PktgenConfig{CPUs: []int{0, 1, 2, 3}})
-	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
+	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
 		t.Skipf("not run: %v", err)
 	}
 	if err != nil {
@@ -154,21 +147,21 @@ func TestTailDropsOfPktgenAreExactAcrossCPUs(t *testing.T) {
 }
 
 func TestBooksBalanceWithEachQdisc(t *testing.T) {
-	qdiscs := []tuntap.Qdisc{
-		{Kind: tuntap.Noqueue},
-		{Kind: tuntap.PfifoFast},
-		{Kind: tuntap.Pfifo, Limit: 10},
-		{Kind: tuntap.FQ},
-		{Kind: tuntap.FQCodel, Limit: 10},
-		{Kind: tuntap.MQ},
-		{Kind: tuntap.MQ, Leaf: &tuntap.Qdisc{Kind: tuntap.TBF, Rate: 100000, Burst: 2000, Limit: 5000}},
-		{Kind: tuntap.TBF, Rate: 100000, Burst: 2000, Limit: 5000},
-		{Kind: tuntap.Netem, Delay: 20 * time.Millisecond, Limit: 50},
+	qdiscs := []netdev.Qdisc{
+		{Kind: netdev.Noqueue},
+		{Kind: netdev.PfifoFast},
+		{Kind: netdev.Pfifo, Limit: 10},
+		{Kind: netdev.FQ},
+		{Kind: netdev.FQCodel, Limit: 10},
+		{Kind: netdev.MQ},
+		{Kind: netdev.MQ, Leaf: &netdev.Qdisc{Kind: netdev.TBF, Rate: 100000, Burst: 2000, Limit: 5000}},
+		{Kind: netdev.TBF, Rate: 100000, Burst: 2000, Limit: 5000},
+		{Kind: netdev.Netem, Delay: 20 * time.Millisecond, Limit: 50},
 	}
 	for _, qdisc := range qdiscs {
 		t.Run(qdisc.String(), func(t *testing.T) {
 			cfg := tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(16), Qdisc: qdisc}
-			if qdisc.Kind == tuntap.MQ {
+			if qdisc.Kind == netdev.MQ {
 				cfg.Queues = 4
 			}
 			dev, l := open(t, cfg)
@@ -202,7 +195,7 @@ func TestBooksBalanceWithEachQdisc(t *testing.T) {
 
 func TestOtherDevicesAreNotCounted(t *testing.T) {
 	quiet, l := open(t, tuntap.Config{Mode: tuntap.TUN})
-	loud, ledgerOfLoud := open(t, tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(1), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+	loud, ledgerOfLoud := open(t, tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(1), Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 	known := send(t, loud, traffic.PacketSocket, 4, 1000)
 	known.Received = drain(t, loud, 50*time.Millisecond)
 	if books, err := ledgerOfLoud.Books(known); err != nil || books.Dropped() != 3999 {
@@ -216,14 +209,14 @@ func TestOtherDevicesAreNotCounted(t *testing.T) {
 func TestLossesThatNoCounterShows(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		qdisc tuntap.Qdisc
+		qdisc netdev.Qdisc
 		lose  func(*tuntap.Device) error
 	}{
-		{"detach", tuntap.Qdisc{}, func(d *tuntap.Device) error { return d.Detach(0) }},
-		{"resize", tuntap.Qdisc{}, func(d *tuntap.Device) error { return d.SetTxQueueLen(3) }},
-		{"link down", tuntap.Qdisc{Kind: tuntap.Netem, Delay: 10 * time.Second}, func(d *tuntap.Device) error { return d.SetUp(false) }},
-		{"qdisc replaced", tuntap.Qdisc{Kind: tuntap.TBF, Rate: 1000, Burst: 2000, Limit: 50000}, func(d *tuntap.Device) error {
-			return d.SetQdisc(tuntap.Qdisc{Kind: tuntap.FQ})
+		{"detach", netdev.Qdisc{}, func(d *tuntap.Device) error { return d.Detach(0) }},
+		{"resize", netdev.Qdisc{}, func(d *tuntap.Device) error { return d.SetTxQueueLen(3) }},
+		{"link down", netdev.Qdisc{Kind: netdev.Netem, Delay: 10 * time.Second}, func(d *tuntap.Device) error { return d.SetUp(false) }},
+		{"qdisc replaced", netdev.Qdisc{Kind: netdev.TBF, Rate: 1000, Burst: 2000, Limit: 50000}, func(d *tuntap.Device) error {
+			return d.SetQdisc(netdev.Qdisc{Kind: netdev.FQ})
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -304,8 +297,8 @@ func TestClonesAreNoPackets(t *testing.T) {
 func TestInterruptedCounts(t *testing.T) {
 	const ring, rounds = 500, 100
 	// What comes out of the delay finds a ring without room.
-	late, _ := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(1), Qdisc: tuntap.Qdisc{Kind: tuntap.Netem, Delay: 2 * time.Millisecond, Limit: 10000}})
-	purged, l := open(t, tuntap.Config{Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: ringOf(ring), Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+	late, _ := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(1), Qdisc: netdev.Qdisc{Kind: netdev.Netem, Delay: 2 * time.Millisecond, Limit: 10000}})
+	purged, l := open(t, tuntap.Config{Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: ringOf(ring), Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 	l.Reconfigured()
 	runtime.LockOSThread() // and not unlocked: the thread ends with the test
 	var set unix.CPUSet

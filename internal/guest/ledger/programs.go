@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -271,13 +271,13 @@ func loadProgram(kind ebpf.ProgramType, name string, ins asm.Instructions) (*ebp
 func bpfError(err error) error {
 	const what = "eBPF programs on tracepoints, which count freed skbs"
 	if errors.Is(err, unix.ENOSYS) { // of bpf(2)
-		return &tuntap.MissingError{Option: "CONFIG_BPF_SYSCALL", What: what, Err: err}
+		return &kernelfeature.MissingError{Option: "CONFIG_BPF_SYSCALL", What: what, Err: err}
 	}
 	if errors.Is(features.HaveProgramType(ebpf.RawTracepoint), ebpf.ErrNotSupported) {
-		return &tuntap.MissingError{Option: "CONFIG_BPF_EVENTS", What: what, Err: err}
+		return &kernelfeature.MissingError{Option: "CONFIG_BPF_EVENTS", What: what, Err: err}
 	}
 	if errors.Is(features.HaveProgramHelper(ebpf.RawTracepoint, asm.FnProbeReadKernel), ebpf.ErrNotSupported) {
-		return &tuntap.MissingError{Option: "bpf_probe_read_kernel (Linux 5.5)", What: what, Err: err}
+		return &kernelfeature.MissingError{Option: "bpf_probe_read_kernel (Linux 5.5)", What: what, Err: err}
 	}
 	return fmt.Errorf("load an eBPF program or map to count freed skbs: %w", err)
 }

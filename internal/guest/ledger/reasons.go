@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,12 +44,12 @@ func loadFormat() (*format, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if err := unix.Mount("tracefs", tracefs, "tracefs", 0, ""); err != nil && err != unix.EBUSY {
-			return nil, &tuntap.MissingError{Option: "CONFIG_FTRACE", What: "format of the tracepoint skb:kfree_skb", Err: fmt.Errorf("mount tracefs on %s: %w", tracefs, err)}
+			return nil, &kernelfeature.MissingError{Option: "CONFIG_FTRACE", What: "format of the tracepoint skb:kfree_skb", Err: fmt.Errorf("mount tracefs on %s: %w", tracefs, err)}
 		}
 		text, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return nil, &tuntap.MissingError{Option: "CONFIG_FTRACE", What: "format of the tracepoint skb:kfree_skb", Err: err}
+		return nil, &kernelfeature.MissingError{Option: "CONFIG_FTRACE", What: "format of the tracepoint skb:kfree_skb", Err: err}
 	}
 	f, err := parseFormat(string(text))
 	if err != nil {
@@ -94,7 +94,7 @@ func consumeTracepoint() (tracepoint, error) {
 	const path = tracefs + "/events/skb/consume_skb/format"
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return tracepoint{}, &tuntap.MissingError{Option: "CONFIG_FTRACE", What: "format of the tracepoint skb:consume_skb", Err: err}
+		return tracepoint{}, &kernelfeature.MissingError{Option: "CONFIG_FTRACE", What: "format of the tracepoint skb:consume_skb", Err: err}
 	}
 	return tracepoint{name: "consume_skb", hasLocation: locationField.Match(text)}, nil
 }

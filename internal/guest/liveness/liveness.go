@@ -16,16 +16,16 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
 
 // Device is the device under test; *tuntap.Device is one.
 type Device interface {
 	Name() string
-	Stats() (tuntap.Stats, error)
-	QdiscStats() ([]tuntap.QdiscStats, error)
+	Stats() (netdev.Stats, error)
+	QdiscStats() ([]netdev.QdiscStats, error)
 }
 
 // Sender sends one fresh packet and never blocks; *traffic.Sender is one.

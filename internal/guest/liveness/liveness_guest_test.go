@@ -2,11 +2,12 @@ package liveness
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
@@ -21,16 +22,9 @@ type subject struct {
 
 func open(t *testing.T, cfg tuntap.Config) *subject {
 	t.Helper()
-	if os.Getenv("RINGPROOF_GUEST") == "" {
-		t.Skip("makes network devices: runs in the VM only (RINGPROOF_GUEST is not set)")
-	}
+	guesttest.Need(t, "makes network devices")
 	dev, err := tuntap.Open(cfg)
-	if missing := (*tuntap.MissingError)(nil); errors.As(err, &missing) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	guesttest.NoError(t, err)
 	t.Cleanup(func() { dev.Close() })
 	s := &subject{Device: dev}
 	if s.link, err = traffic.LinkByName(dev.Name()); err != nil {
@@ -78,24 +72,24 @@ func ringOf(slots int) *int { return &slots }
 
 func TestNoAlarmWithAnyQdisc(t *testing.T) {
 	for _, test := range []struct {
-		qdisc tuntap.Qdisc
+		qdisc netdev.Qdisc
 		hold  time.Duration
 	}{
-		{tuntap.Qdisc{Kind: tuntap.Noqueue}, 0},
-		{tuntap.Qdisc{Kind: tuntap.PfifoFast}, 0},
-		{tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 100}, 0},
-		{tuntap.Qdisc{Kind: tuntap.FQ}, 0},
-		{tuntap.Qdisc{Kind: tuntap.FQCodel}, 0},
-		{tuntap.Qdisc{Kind: tuntap.MQ}, 0},
+		{netdev.Qdisc{Kind: netdev.Noqueue}, 0},
+		{netdev.Qdisc{Kind: netdev.PfifoFast}, 0},
+		{netdev.Qdisc{Kind: netdev.Pfifo, Limit: 100}, 0},
+		{netdev.Qdisc{Kind: netdev.FQ}, 0},
+		{netdev.Qdisc{Kind: netdev.FQCodel}, 0},
+		{netdev.Qdisc{Kind: netdev.MQ}, 0},
 		// One packet in 0.32 s, three of them longer than the patience.
-		{tuntap.Qdisc{Kind: tuntap.TBF, Rate: 200, Burst: 100, Limit: 1000}, 400 * time.Millisecond},
-		{tuntap.Qdisc{Kind: tuntap.MQ, Leaf: &tuntap.Qdisc{Kind: tuntap.TBF, Rate: 200, Burst: 100, Limit: 1000}}, 400 * time.Millisecond},
-		{tuntap.Qdisc{Kind: tuntap.Netem, Delay: 3 * time.Second}, 3 * time.Second},
+		{netdev.Qdisc{Kind: netdev.TBF, Rate: 200, Burst: 100, Limit: 1000}, 400 * time.Millisecond},
+		{netdev.Qdisc{Kind: netdev.MQ, Leaf: &netdev.Qdisc{Kind: netdev.TBF, Rate: 200, Burst: 100, Limit: 1000}}, 400 * time.Millisecond},
+		{netdev.Qdisc{Kind: netdev.Netem, Delay: 3 * time.Second}, 3 * time.Second},
 	} {
 		t.Run(test.qdisc.String(), func(t *testing.T) {
 			t.Parallel()
 			cfg := tuntap.Config{Mode: tuntap.TUN, TxQueueLen: ringOf(8), Qdisc: test.qdisc}
-			if test.qdisc.Kind == tuntap.MQ {
+			if test.qdisc.Kind == netdev.MQ {
 				cfg.Queues = 4
 			}
 			s := open(t, cfg)
@@ -122,7 +116,7 @@ func TestNoAlarmWithAnyQdisc(t *testing.T) {
 // A qdisc that holds its packets for an hour is not stalled, but looks so to
 // one who does not know.
 func TestAlarmWhenNothingMoves(t *testing.T) {
-	s := open(t, tuntap.Config{Mode: tuntap.TUN, Qdisc: tuntap.Qdisc{Kind: tuntap.Netem, Delay: time.Hour}})
+	s := open(t, tuntap.Config{Mode: tuntap.TUN, Qdisc: netdev.Qdisc{Kind: netdev.Netem, Delay: time.Hour}})
 	s.consumer.Resume()
 	s.press(t, 16)
 	stall, err := Check(s.cfg)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
@@ -29,7 +30,7 @@ func OfTun(dev *tuntap.Device) []Revival {
 	}
 	return []Revival{
 		{"the root qdisc replaced by a pfifo", func() error {
-			return dev.SetQdisc(tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 1000})
+			return dev.SetQdisc(netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000})
 		}},
 		{"TUNSETQUEUE: each queue detached and attached", func() error {
 			return errors.Join(each(dev.Detach), each(dev.Attach))

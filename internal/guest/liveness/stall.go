@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/guest/kmsg"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 // allFlows stands for the flow of a packet that was in the qdisc.
@@ -20,8 +20,8 @@ type Stall struct {
 	// Why is what did not move, and for how long.
 	Why string
 	// Stats and Qdiscs are the counters before anything was tried.
-	Stats  tuntap.Stats
-	Qdiscs []tuntap.QdiscStats
+	Stats  netdev.Stats
+	Qdiscs []netdev.QdiscStats
 	// Stopped says for each flow of Config.Bypass whether its txq is stopped:
 	// past the qdisc nothing but the stop bit, or a full ring, keeps a packet
 	// out (net/core/dev.c: __dev_direct_xmit).

@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +23,7 @@ func (c *check) look() (sight, error) {
 	if err != nil {
 		return sight{}, err
 	}
-	sum := tuntap.SumQdiscs(qdiscs)
+	sum := netdev.SumQdiscs(qdiscs)
 	s := sight{received: c.cfg.Received(), qlen: sum.Qlen, dequeued: sum.Packets}
 	s.readable, err = readable(c.cfg.Queues)
 	return s, err

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,7 @@ func BenchmarkReader(b *testing.B) {
 	sends, reads := 1, 2
 	fill := func(b *testing.B) (*tuntap.Device, *Link) {
 		length := b.N
-		d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TUN, TxQueueLen: &length, Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+		d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TUN, TxQueueLen: &length, Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 		if err != nil {
 			b.Skip(err)
 		}
@@ -127,7 +128,7 @@ func BenchmarkSource(b *testing.B) {
 	for _, from := range starters() {
 		b.Run(from.name, func(b *testing.B) {
 			length := b.N
-			d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, TxQueueLen: &length, Qdisc: tuntap.Qdisc{Kind: tuntap.PfifoFast}})
+			d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, TxQueueLen: &length, Qdisc: netdev.Qdisc{Kind: netdev.PfifoFast}})
 			if err != nil {
 				b.Skip(err)
 			}

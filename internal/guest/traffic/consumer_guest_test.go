@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
 )
@@ -31,10 +33,10 @@ func send(t *testing.T, s *Sender, packets int) {
 // Nothing is read while paused, whether a reader was waiting in the kernel or
 // not, and everything once resumed.
 func TestPauseIsExact(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	for name, cfg := range consumers() {
 		t.Run(name, func(t *testing.T) {
-			d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+			d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 			c := consume(t, d, link, cfg)
 			s := newSender(t, link, SenderConfig{})
 			want := uint64(0)
@@ -61,7 +63,7 @@ func TestPauseIsExact(t *testing.T) {
 // Stop ends readers that wait for a packet that never comes, and a Drain finds
 // the consumer as it was.
 func TestStopNeverHangs(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	for name, cfg := range consumers() {
 		t.Run(name, func(t *testing.T) {
 			d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Queues: 4})
@@ -84,7 +86,7 @@ func TestStopNeverHangs(t *testing.T) {
 }
 
 func TestReadersEndWithTheDevice(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	for name, cfg := range consumers() {
 		t.Run(name, func(t *testing.T) {
 			d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Queues: 2})
@@ -106,7 +108,7 @@ func TestReadersEndWithTheDevice(t *testing.T) {
 // A reader keeps nothing open but what it reads: a queue that is closed is gone,
 // whoever reads another, and so is one whose reader was stopped.
 func TestReadersKeepNoQueueOpen(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	for name, cfg := range consumers() {
 		t.Run(name, func(t *testing.T) {
 			d, link := open(t, tuntap.Config{Mode: tuntap.TAP})
@@ -130,9 +132,9 @@ func TestReadersKeepNoQueueOpen(t *testing.T) {
 }
 
 func TestASlowConsumerIsSlow(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	const interval, packets = 5 * time.Millisecond, 40
-	d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+	d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 	c := consume(t, d, link, ConsumerConfig{Interval: interval, Paused: true})
 	send(t, newSender(t, link, SenderConfig{}), packets)
 	if err := c.Drain(interval * packets / 2); !errors.Is(err, ErrNotDrained) {
@@ -162,8 +164,8 @@ func TestASlowConsumerIsSlow(t *testing.T) {
 
 // One reader's buffer is shorter than the packets: each arrives corrupted.
 func TestAShortBufferCorrupts(t *testing.T) {
-	needGuest(t)
-	d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+	guesttest.Need(t, "makes network devices")
+	d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 	c := consume(t, d, link, ConsumerConfig{ReadBytes: 60})
 	send(t, newSender(t, link, SenderConfig{}), 10)
 	if err := c.Drain(5 * time.Second); err != nil {
@@ -175,8 +177,8 @@ func TestAShortBufferCorrupts(t *testing.T) {
 }
 
 func TestAVirtioHeaderIsSkipped(t *testing.T) {
-	needGuest(t)
-	d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Flags: unix.IFF_VNET_HDR, Qdisc: tuntap.Qdisc{Kind: tuntap.Noqueue}})
+	guesttest.Need(t, "makes network devices")
+	d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Flags: unix.IFF_VNET_HDR, Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 	c := consume(t, d, link, ConsumerConfig{HeaderBytes: 10})
 	send(t, newSender(t, link, SenderConfig{Path: UDPSocket}), 10)
 	if err := c.Drain(5 * time.Second); err != nil {
@@ -188,8 +190,8 @@ func TestAVirtioHeaderIsSkipped(t *testing.T) {
 }
 
 func TestFlowsByQueue(t *testing.T) {
-	needGuest(t)
-	d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Queues: 4, Qdisc: tuntap.Qdisc{Kind: tuntap.PfifoFast}})
+	guesttest.Need(t, "makes network devices")
+	d, link := open(t, tuntap.Config{Mode: tuntap.TUN, Queues: 4, Qdisc: netdev.Qdisc{Kind: netdev.PfifoFast}})
 	c := consume(t, d, link, ConsumerConfig{})
 	s := newSender(t, link, SenderConfig{})
 	byQueue, err := FlowsByQueue(s, c, 32)
@@ -215,7 +217,7 @@ func TestFlowsByQueue(t *testing.T) {
 }
 
 func TestAPacketThatDoesNotComeIsNotAwaitedForever(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	d, link := open(t, tuntap.Config{Mode: tuntap.TUN})
 	c := consume(t, d, link, ConsumerConfig{})
 	if queue, ok := c.Expect(Packet{Seq: 1}).Wait(20 * time.Millisecond); ok {

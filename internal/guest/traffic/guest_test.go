@@ -1,37 +1,19 @@
 package traffic
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
-
-// needGuest keeps tests that make devices away from the host.
-func needGuest(t *testing.T) {
-	t.Helper()
-	if os.Getenv("RINGPROOF_GUEST") == "" {
-		t.Skip("makes network devices: runs in the VM only (RINGPROOF_GUEST is not set)")
-	}
-}
-
-func skipIfMissing(t *testing.T, err error) {
-	t.Helper()
-	if missing, ok := errors.AsType[*tuntap.MissingError](err); ok {
-		t.Skip(missing)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 func open(t *testing.T, cfg tuntap.Config) (*tuntap.Device, *Link) {
 	t.Helper()
 	d, err := tuntap.Open(cfg)
-	skipIfMissing(t, err)
+	guesttest.NoError(t, err)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Error(err)
@@ -61,7 +43,7 @@ func consume(t *testing.T, d *tuntap.Device, link *Link, cfg ConsumerConfig) *Co
 func newSender(t *testing.T, link *Link, cfg SenderConfig) *Sender {
 	t.Helper()
 	s, err := NewSender(link, cfg)
-	skipIfMissing(t, err)
+	guesttest.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -114,7 +96,7 @@ func starters() []starter {
 // what was accepted and not dropped by the device arrives, each once, intact
 // and in order.
 func TestEverySourceReachesEveryReader(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	const count = 2000
 	length := 4 * count
 	for _, from := range starters() {
@@ -128,11 +110,11 @@ func TestEverySourceReachesEveryReader(t *testing.T) {
 						continue // tells nothing more
 					}
 					t.Run(fmt.Sprintf("%s/%v/%d queues/%d readers epoll %v", from.name, mode, queues, max(to.Readers, 1), to.Epoll), func(t *testing.T) {
-						d, link := open(t, tuntap.Config{Mode: mode, Queues: queues, TxQueueLen: &length, Qdisc: tuntap.Qdisc{Kind: tuntap.PfifoFast}})
+						d, link := open(t, tuntap.Config{Mode: mode, Queues: queues, TxQueueLen: &length, Qdisc: netdev.Qdisc{Kind: netdev.PfifoFast}})
 						c := consume(t, d, link, to)
 						began := time.Now()
 						sources, err := from.start(link, count, 2)
-						skipIfMissing(t, err)
+						guesttest.NoError(t, err)
 						var counts Counts
 						for _, s := range sources {
 							counts.Add(await(t, s))
@@ -163,7 +145,7 @@ func TestEverySourceReachesEveryReader(t *testing.T) {
 }
 
 func TestPktgenSaysThatItCannotUseTun(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	_, link := open(t, tuntap.Config{Mode: tuntap.TUN})
 	p, err := StartPktgen(link, PktgenConfig{CPUs: []int{0}})
 	if err == nil {
@@ -175,25 +157,25 @@ func TestPktgenSaysThatItCannotUseTun(t *testing.T) {
 
 // A full ring is seen by each kind of sender as the kernel tells it.
 func TestSaturate(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	length := 100
 	for _, c := range []struct {
-		qdisc  tuntap.Qdisc
+		qdisc  netdev.Qdisc
 		path   Path
 		sndbuf int
 		want   []Outcome
 	}{
-		{tuntap.Qdisc{Kind: tuntap.Noqueue}, PacketSocket, 0, []Outcome{Refused}},
-		{tuntap.Qdisc{Kind: tuntap.Noqueue}, UDPSocket, 0, []Outcome{Refused}},
+		{netdev.Qdisc{Kind: netdev.Noqueue}, PacketSocket, 0, []Outcome{Refused}},
+		{netdev.Qdisc{Kind: netdev.Noqueue}, UDPSocket, 0, []Outcome{Refused}},
 		// A bypass is refused too while the queue is stopped, but a stopped
 		// queue needs a qdisc.
-		{tuntap.Qdisc{Kind: tuntap.Noqueue}, PacketBypass, 0, []Outcome{Refused}},
+		{netdev.Qdisc{Kind: netdev.Noqueue}, PacketBypass, 0, []Outcome{Refused}},
 		// Sent with a tx_dropped that moves on a kernel that drops, Full on
 		// one that stops the queue.
-		{tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 5000}, PacketSocket, 0, []Outcome{Sent, Full}},
+		{netdev.Qdisc{Kind: netdev.Pfifo, Limit: 5000}, PacketSocket, 0, []Outcome{Sent, Full}},
 		// Refused by the qdisc, where the queue is stopped.
-		{tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 50}, PacketSocket, 1 << 24, []Outcome{Sent, Refused}},
-		{tuntap.Qdisc{Kind: tuntap.Pfifo, Limit: 50}, UDPSocket, 1 << 24, []Outcome{Sent, Refused}},
+		{netdev.Qdisc{Kind: netdev.Pfifo, Limit: 50}, PacketSocket, 1 << 24, []Outcome{Sent, Refused}},
+		{netdev.Qdisc{Kind: netdev.Pfifo, Limit: 50}, UDPSocket, 1 << 24, []Outcome{Sent, Refused}},
 	} {
 		t.Run(fmt.Sprintf("%v/%v", c.qdisc, c.path), func(t *testing.T) {
 			d, link := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: &length, Qdisc: c.qdisc})
@@ -219,7 +201,7 @@ func TestSaturate(t *testing.T) {
 			}
 			report := reader.Report()
 			t.Logf("%+v, %+v, device %+v, %v", got, s.Counts(), stats, report)
-			if c.qdisc.Kind == tuntap.Noqueue && (report.Received != uint64(length) || stats.TxDropped != s.Counts().Refused) {
+			if c.qdisc.Kind == netdev.Noqueue && (report.Received != uint64(length) || stats.TxDropped != s.Counts().Refused) {
 				t.Errorf("a ring of %d gave %d packets; %d refused, %d dropped by the device", length, report.Received, s.Counts().Refused, stats.TxDropped)
 			}
 		})

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,7 +64,7 @@ type Pktgen struct {
 // A tun device is an error: pktgen makes Ethernet frames only. A kernel that
 // has no pktgen, or one that lets the generator keep a reference to each skb
 // (before Linux 6.7), so that nobody can say who freed it and why, is a
-// *tuntap.MissingError.
+// *kernelfeature.MissingError.
 func StartPktgen(link *Link, cfg PktgenConfig) (*Pktgen, error) {
 	if !link.ethernet {
 		return nil, fmt.Errorf("pktgen cannot send through %s: it makes Ethernet frames only (net/core/pktgen.c: pktgen_setup_dev), and this link has no Ethernet header", link.Name)
@@ -79,7 +79,7 @@ func StartPktgen(link *Link, cfg PktgenConfig) (*Pktgen, error) {
 	p := &Pktgen{cfg: cfg, done: make(chan struct{}), counts: make([]Counts, len(cfg.CPUs))}
 	pktgenBusy.Lock()
 	if err := p.configure(link); err != nil {
-		if _, missing := errors.AsType[*tuntap.MissingError](err); !missing {
+		if _, missing := errors.AsType[*kernelfeature.MissingError](err); !missing {
 			err = errors.Join(err, removePktgenDevices())
 		}
 		pktgenBusy.Unlock()

@@ -9,13 +9,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sync/errgroup"
 )
 
 func (p *Pktgen) configure(link *Link) error {
 	if _, err := os.Stat(pktgenDir); errors.Is(err, fs.ErrNotExist) {
-		return &tuntap.MissingError{Option: "CONFIG_NET_PKTGEN", What: "pktgen", Err: err}
+		return &kernelfeature.MissingError{Option: "CONFIG_NET_PKTGEN", What: "pktgen", Err: err}
 	}
 	// What an earlier run left, if it was killed, would start with ours.
 	if err := removePktgenDevices(); err != nil {
@@ -96,7 +96,7 @@ func unshare(device string) error {
 		return err
 	}
 	if !strings.HasPrefix(state.result, "OK: flags=") {
-		return &tuntap.MissingError{Option: "Linux 6.7", What: "pktgen flag !SHARED", Err: errors.New(state.result)}
+		return &kernelfeature.MissingError{Option: "Linux 6.7", What: "pktgen flag !SHARED", Err: errors.New(state.result)}
 	}
 	return nil
 }

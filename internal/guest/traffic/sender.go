@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -131,7 +131,7 @@ func (s *Sender) openPacket() (err error) {
 	// for this socket (net/core/dev.c: dev_queue_xmit_nit).
 	s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
-		return &tuntap.MissingError{Option: "CONFIG_PACKET", What: "AF_PACKET sockets", Err: err}
+		return &kernelfeature.MissingError{Option: "CONFIG_PACKET", What: "AF_PACKET sockets", Err: err}
 	}
 	if err != nil {
 		return fmt.Errorf("open an AF_PACKET socket: %w", err)

@@ -6,22 +6,24 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
 )
 
 // trickle lets a packet through every second: a sender soon finds its send
 // buffer full, as it does when the queue has stalled.
-var trickle = tuntap.Qdisc{Kind: tuntap.TBF, Rate: 100, Burst: 2000, Limit: 1 << 30}
+var trickle = netdev.Qdisc{Kind: netdev.TBF, Rate: 100, Burst: 2000, Limit: 1 << 30}
 
 func TestAProducerWaitsForRoomAndCanBeStopped(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	for _, path := range []Path{PacketSocket, UDPSocket} {
 		t.Run(path.String(), func(t *testing.T) {
 			d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: trickle})
 			consume(t, d, link, ConsumerConfig{})
 			p, err := StartProducer(link, ProducerConfig{SenderConfig: SenderConfig{Path: path}})
-			skipIfMissing(t, err)
+			guesttest.NoError(t, err)
 			time.Sleep(300 * time.Millisecond)
 			before := p.Counts()
 			time.Sleep(100 * time.Millisecond)
@@ -45,11 +47,11 @@ func TestAProducerWaitsForRoomAndCanBeStopped(t *testing.T) {
 }
 
 func TestAProducerThatDoesNotWaitCountsTheUnborn(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: trickle})
 	consume(t, d, link, ConsumerConfig{})
 	p, err := StartProducer(link, ProducerConfig{NoWait: true, Count: 2000})
-	skipIfMissing(t, err)
+	guesttest.NoError(t, err)
 	counts := await(t, p)
 	if counts.Offered != 2000 || counts.Unborn < 1000 || counts.Refused != 0 {
 		t.Errorf("%+v, want 2000 offered and most of them unborn", counts)
@@ -57,7 +59,7 @@ func TestAProducerThatDoesNotWaitCountsTheUnborn(t *testing.T) {
 }
 
 func TestSendBufferFitsWhatItIsSetTo(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	_, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: trickle})
 	var fits []uint64
 	for _, size := range []int{0, 1 << 20, 1 << 23} {
@@ -75,7 +77,7 @@ func TestSendBufferFitsWhatItIsSetTo(t *testing.T) {
 }
 
 func TestADownDeviceIsNamed(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	for _, path := range []Path{PacketSocket, PacketBypass, UDPSocket} {
 		d, link := open(t, tuntap.Config{Mode: tuntap.TUN})
 		s := newSender(t, link, SenderConfig{Path: path})
@@ -94,19 +96,19 @@ func TestADownDeviceIsNamed(t *testing.T) {
 }
 
 func TestIntervalSetsTheRate(t *testing.T) {
-	needGuest(t)
-	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: tuntap.Qdisc{Kind: tuntap.PfifoFast}})
+	guesttest.Need(t, "makes network devices")
+	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: netdev.Qdisc{Kind: netdev.PfifoFast}})
 	consume(t, d, link, ConsumerConfig{})
 	began := time.Now()
 	p, err := StartProducer(link, ProducerConfig{Count: 50, Interval: 4 * time.Millisecond})
-	skipIfMissing(t, err)
+	guesttest.NoError(t, err)
 	await(t, p)
 	if took := time.Since(began); took < 190*time.Millisecond {
 		t.Errorf("50 packets at 4ms each took %v", took)
 	}
 	began = time.Now()
 	g, err := StartPktgen(link, PktgenConfig{CPUs: []int{1}, Count: 50, Interval: 4 * time.Millisecond})
-	skipIfMissing(t, err)
+	guesttest.NoError(t, err)
 	await(t, g)
 	if took := time.Since(began); took < 190*time.Millisecond {
 		t.Errorf("pktgen: 50 packets at 4ms each took %v", took)
@@ -117,21 +119,21 @@ func TestIntervalSetsTheRate(t *testing.T) {
 // where the driver stops its queue: pktgen never reaches its count, sends until
 // it is stopped, and each packet is accounted for.
 func TestPktgenIsAccountedForAtAFullRing(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	length := 16
 	for _, c := range []struct {
-		qdisc tuntap.Qdisc
+		qdisc netdev.Qdisc
 		queue bool
 	}{
-		{tuntap.Qdisc{Kind: tuntap.Noqueue}, false},
-		{tuntap.Qdisc{Kind: tuntap.Noqueue}, true},
-		{tuntap.Qdisc{Kind: tuntap.Pfifo}, false},
+		{netdev.Qdisc{Kind: netdev.Noqueue}, false},
+		{netdev.Qdisc{Kind: netdev.Noqueue}, true},
+		{netdev.Qdisc{Kind: netdev.Pfifo}, false},
 	} {
 		t.Run(fmt.Sprintf("%v/queue_xmit %v", c.qdisc, c.queue), func(t *testing.T) {
 			d, link := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: &length, Qdisc: c.qdisc})
 			reader := consume(t, d, link, ConsumerConfig{Paused: true})
 			p, err := StartPktgen(link, PktgenConfig{Qdisc: c.queue, CPUs: []int{2}, Count: 1000})
-			skipIfMissing(t, err)
+			guesttest.NoError(t, err)
 			for p.Counts().Accepted() < 16 {
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -151,7 +153,7 @@ func TestPktgenIsAccountedForAtAFullRing(t *testing.T) {
 			}
 			// One more than the device dropped is what pktgen had in its
 			// hand before a stopped queue.
-			if held := counts.Refused - stats.TxDropped; held > 1 || held == 1 && c.qdisc.Kind == tuntap.Noqueue {
+			if held := counts.Refused - stats.TxDropped; held > 1 || held == 1 && c.qdisc.Kind == netdev.Noqueue {
 				t.Errorf("%d refused, but the device dropped %d", counts.Refused, stats.TxDropped)
 			}
 		})
@@ -159,12 +161,12 @@ func TestPktgenIsAccountedForAtAFullRing(t *testing.T) {
 }
 
 func TestPktgenCanBeStoppedAtOnce(t *testing.T) {
-	needGuest(t)
-	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: tuntap.Qdisc{Kind: tuntap.PfifoFast}})
+	guesttest.Need(t, "makes network devices")
+	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: netdev.Qdisc{Kind: netdev.PfifoFast}})
 	consume(t, d, link, ConsumerConfig{Epoll: true})
 	for range 3 {
 		p, err := StartPktgen(link, PktgenConfig{CPUs: []int{0, 3}, Interval: time.Millisecond})
-		skipIfMissing(t, err)
+		guesttest.NoError(t, err)
 		stopped := make(chan error)
 		go func() { stopped <- p.Stop() }()
 		select {

@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,7 +52,7 @@ func (s *Sender) openTransmit() (err error) {
 func loadXDP(instructions asm.Instructions) (*ebpf.Program, error) {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "to_ring", Type: ebpf.XDP, License: "GPL", Instructions: instructions})
 	if errors.Is(err, ebpf.ErrNotSupported) {
-		return nil, &tuntap.MissingError{Option: "CONFIG_BPF_SYSCALL", What: "XDP programs", Err: err}
+		return nil, &kernelfeature.MissingError{Option: "CONFIG_BPF_SYSCALL", What: "XDP programs", Err: err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load an XDP program: %w", err)
@@ -65,7 +65,7 @@ func loadXDP(instructions asm.Instructions) (*ebpf.Program, error) {
 func (x *xdp) redirect(frame []byte) error {
 	_, err := x.program.Run(&ebpf.RunOptions{Data: frame, Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES, Repeat: 1})
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported) {
-		return &tuntap.MissingError{Option: "Linux 5.18", What: "BPF_PROG_RUN of live XDP frames", Err: err}
+		return &kernelfeature.MissingError{Option: "Linux 5.18", What: "BPF_PROG_RUN of live XDP frames", Err: err}
 	}
 	return err
 }
@@ -76,7 +76,7 @@ func (x *xdp) redirect(frame []byte) error {
 func transmit(queue int, frame []byte) error {
 	_, err := unix.Pwritev2(queue, [][]byte{frame}, -1, unix.RWF_NOWAIT)
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return &tuntap.MissingError{Option: "Linux 6.4", What: "write to a tap device with RWF_NOWAIT", Err: err}
+		return &kernelfeature.MissingError{Option: "Linux 6.4", What: "write to a tap device with RWF_NOWAIT", Err: err}
 	}
 	return err
 }

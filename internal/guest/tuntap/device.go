@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/vishvananda/netlink"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +50,7 @@ type Config struct {
 	TxQueueLen *int
 	// Qdisc is set once the device is otherwise ready. The zero value keeps
 	// the kernel's default.
-	Qdisc Qdisc
+	Qdisc netdev.Qdisc
 	// Flags are further TUNSETIFF flags, IFFBackpressure or
 	// unix.IFF_VNET_HDR for example. IFF_NO_PI is always set.
 	Flags uint16
@@ -59,47 +59,43 @@ type Config struct {
 // Device is a tun or tap device and the queues that are open on it. Its
 // methods may not be called concurrently with Close or CloseQueue.
 type Device struct {
-	mode  Mode
-	name  string
-	index int
-	flags uint16
+	*netdev.Device // nil until the first queue is attached
+	mode           Mode
+	flags          uint16
 	// fds holds a descriptor for each queue in the order in which they were
 	// opened; -1 after CloseQueue.
 	fds []int
-	// major is the last qdisc handle used: see SetQdisc.
-	major uint16
 }
 
 // Open makes the device and brings it up. It is quiet: no IPv6, no ARP and no
 // multicast, so that the kernel sends nothing of its own through it. Close it
 // when done, else it lives until the process ends.
 //
-// A kernel without tun or without the qdisc is a *MissingError.
+// A kernel without tun or without the qdisc is a *kernelfeature.MissingError.
 func Open(cfg Config) (*Device, error) {
 	if cfg.Mode != TUN && cfg.Mode != TAP {
 		return nil, fmt.Errorf("open tun device: Mode must be TUN or TAP, not %v", cfg.Mode)
 	}
 	queues := max(cfg.Queues, 1)
-	d := &Device{mode: cfg.Mode, name: cfg.Name, flags: uint16(cfg.Mode) | unix.IFF_NO_PI | cfg.Flags}
+	d := &Device{mode: cfg.Mode, flags: uint16(cfg.Mode) | unix.IFF_NO_PI | cfg.Flags}
 	if queues > 1 || cfg.MultiQueue {
 		d.flags |= unix.IFF_MULTI_QUEUE
 	}
 	if err := d.open(cfg, queues); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %v device %s: %w", cfg.Mode, d.name, err), d.Close())
+		return nil, errors.Join(fmt.Errorf("open %v device %s: %w", cfg.Mode, cfg.Name, err), d.Close())
 	}
 	return d, nil
 }
 
 func (d *Device) open(cfg Config, queues int) error {
-	if _, err := d.AddQueue(); err != nil {
+	name, err := d.attach(cfg.Name)
+	if err != nil {
 		return err
 	}
-	link, err := netlink.LinkByName(d.name)
-	if err != nil {
-		return fmt.Errorf("find it: %w", err)
+	if d.Device, err = netdev.ByName(name); err != nil {
+		return err
 	}
-	d.index = link.Attrs().Index
-	if err := d.quieten(); err != nil {
+	if err := d.Quieten(); err != nil {
 		return err
 	}
 	// Before the other queues and before it is up: a queue's ring has
@@ -125,12 +121,6 @@ func (d *Device) open(cfg Config, queues int) error {
 	return d.SetQdisc(cfg.Qdisc)
 }
 
-// Name is the interface's name when it was opened.
-func (d *Device) Name() string { return d.name }
-
-// Ifindex is the interface's index.
-func (d *Device) Ifindex() int { return d.index }
-
 // Mode is TUN or TAP.
 func (d *Device) Mode() Mode { return d.mode }
 
@@ -141,11 +131,8 @@ func (d *Device) Close() error {
 	var errs []error
 	// Removing it first is what wakes blocked readers: closing a descriptor
 	// does not, and the device would live on as long as they block.
-	if d.index != 0 {
-		if err := netlink.LinkDel(d.link()); err != nil && !errors.Is(err, unix.ENODEV) {
-			errs = append(errs, fmt.Errorf("remove %s: %w", d.name, err))
-		}
-		d.index = 0
+	if d.Device != nil {
+		errs = append(errs, d.Remove())
 	}
 	for i := range d.fds {
 		if err := d.CloseQueue(i); err != nil {

@@ -7,27 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"golang.org/x/sys/unix"
 )
-
-// needGuest keeps tests that make devices away from the host.
-func needGuest(t *testing.T) {
-	t.Helper()
-	if os.Getenv("RINGPROOF_GUEST") == "" {
-		t.Skip("makes network devices: runs in the VM only (RINGPROOF_GUEST is not set)")
-	}
-}
 
 func open(t *testing.T, cfg Config) *Device {
 	t.Helper()
 	d, err := Open(cfg)
-	if missing, ok := errors.AsType[*MissingError](err); ok {
-		t.Skip(missing)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	guesttest.NoError(t, err)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Error(err)
@@ -37,12 +25,12 @@ func open(t *testing.T, cfg Config) *Device {
 }
 
 func TestDevicesAreAsConfigured(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	for _, mode := range []Mode{TUN, TAP} {
 		for _, queues := range []int{1, 4} {
 			for _, length := range []int{0, 1, 500, 1000} {
 				t.Run(fmt.Sprintf("%v/%d queues/ring %d", mode, queues, length), func(t *testing.T) {
-					d := open(t, Config{Mode: mode, Queues: queues, TxQueueLen: &length, Qdisc: Qdisc{Kind: Noqueue}})
+					d := open(t, Config{Mode: mode, Queues: queues, TxQueueLen: &length, Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
 					if n := len(d.Queues()); n != queues {
 						t.Errorf("%d queues, want %d", n, queues)
 					}
@@ -61,69 +49,8 @@ func TestDevicesAreAsConfigured(t *testing.T) {
 	}
 }
 
-func TestEveryQdiscCanBeSetAndRead(t *testing.T) {
-	needGuest(t)
-	limits := map[Kind]Qdisc{
-		TBF:   {Kind: TBF, Rate: 1e6, Burst: 3000, Delay: 10 * time.Millisecond},
-		Netem: {Kind: Netem, Limit: 10, Delay: time.Millisecond, Rate: 1e6},
-		FQ:    {Kind: FQ, Limit: 50, FlowLimit: 20},
-		Pfifo: {Kind: Pfifo, Limit: 7},
-		MQ:    {Kind: MQ, Leaf: &Qdisc{Kind: FQCodel, Limit: 30}},
-	}
-	d := open(t, Config{Mode: TAP, Queues: 4})
-	for _, kind := range []Kind{Noqueue, PfifoFast, Pfifo, FQ, FQCodel, MQ, TBF, Netem} {
-		t.Run(string(kind), func(t *testing.T) {
-			variants := []Qdisc{{Kind: kind}}
-			if q, ok := limits[kind]; ok {
-				variants = append(variants, q, q)
-			}
-			if kind == TBF {
-				variants = variants[1:]
-			}
-			for _, q := range variants {
-				err := d.SetQdisc(q)
-				if missing, ok := errors.AsType[*MissingError](err); ok {
-					t.Skip(missing)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				stats, err := d.QdiscStats()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(stats) == 0 || stats[0].Kind != kind || stats[0].Parent != "root" {
-					t.Fatalf("set %v and found %+v", q, stats)
-				}
-				if kind != MQ {
-					continue
-				}
-				leaf := PfifoFast
-				if q.Leaf != nil {
-					leaf = q.Leaf.Kind
-				}
-				if len(stats) != 5 || stats[1].Kind != leaf {
-					t.Errorf("set %v and found %+v, want 4 leaves of kind %s", q, stats, leaf)
-				}
-			}
-		})
-	}
-}
-
-func TestAnUnknownQdiscNamesTheOption(t *testing.T) {
-	needGuest(t)
-	d := open(t, Config{Mode: TUN})
-	unknown := netlink.QdiscAttrs{LinkIndex: d.index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
-	err := netlink.QdiscReplace(&netlink.GenericQdisc{QdiscAttrs: unknown, QdiscType: "of_tomorrow"})
-	err = d.refused(Qdisc{Kind: FQ}, err)
-	missing, ok := errors.AsType[*MissingError](err)
-	if !ok || missing.Option != "CONFIG_NET_SCH_FQ" {
-		t.Errorf("%v, want a MissingError of CONFIG_NET_SCH_FQ", err)
-	}
-}
-
 func TestQueuesDetachAndAttach(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	d := open(t, Config{Mode: TUN, MultiQueue: true})
 	for range 2 {
 		if err := d.Detach(0); err != nil {
@@ -139,7 +66,7 @@ func TestQueuesDetachAndAttach(t *testing.T) {
 }
 
 func TestAPersistentDeviceCanBeReopened(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	d := open(t, Config{Mode: TAP, Name: "kept0"})
 	if err := d.SetPersist(true); err != nil {
 		t.Fatal(err)
@@ -160,7 +87,7 @@ func TestAPersistentDeviceCanBeReopened(t *testing.T) {
 }
 
 func TestCloseWakesABlockedReader(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	d := open(t, Config{Mode: TUN})
 	fd := d.Queues()[0]
 	if err := unix.SetNonblock(fd, false); err != nil {
@@ -186,7 +113,7 @@ func TestCloseWakesABlockedReader(t *testing.T) {
 }
 
 func TestFeatures(t *testing.T) {
-	needGuest(t)
+	guesttest.Need(t, "makes network devices")
 	features, err := Features()
 	if err != nil || features&unix.IFF_MULTI_QUEUE == 0 {
 		t.Errorf("features %#x, %v; want IFF_MULTI_QUEUE among them", features, err)
@@ -196,8 +123,8 @@ func TestFeatures(t *testing.T) {
 // A device that nothing is sent through carries nothing: no router
 // solicitation, no multicast report. These come within three seconds.
 func TestTheKernelSendsNothingOfItsOwn(t *testing.T) {
-	needGuest(t)
-	devices := []*Device{open(t, Config{Mode: TUN, Qdisc: Qdisc{Kind: PfifoFast}}), open(t, Config{Mode: TAP, Qdisc: Qdisc{Kind: PfifoFast}})}
+	guesttest.Need(t, "makes network devices")
+	devices := []*Device{open(t, Config{Mode: TUN, Qdisc: netdev.Qdisc{Kind: netdev.PfifoFast}}), open(t, Config{Mode: TAP, Qdisc: netdev.Qdisc{Kind: netdev.PfifoFast}})}
 	for _, d := range devices {
 		for _, up := range []bool{false, true} {
 			if err := d.SetUp(up); err != nil {
@@ -211,7 +138,7 @@ func TestTheKernelSendsNothingOfItsOwn(t *testing.T) {
 			t.Errorf("%v: read %d bytes, %v; want nothing", d.Mode(), n, err)
 		}
 		stats, err := d.Stats()
-		if err != nil || stats != (Stats{}) {
+		if err != nil || stats != (netdev.Stats{}) {
 			t.Errorf("%v: %+v, %v; want all zero", d.Mode(), stats, err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,7 +13,7 @@ const tunPath = "/dev/net/tun"
 func openTun() (int, error) {
 	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
-		return -1, &MissingError{Option: "CONFIG_TUN", What: "tun and tap devices", Err: fmt.Errorf("open %s: %w", tunPath, err)}
+		return -1, &kernelfeature.MissingError{Option: "CONFIG_TUN", What: "tun and tap devices", Err: fmt.Errorf("open %s: %w", tunPath, err)}
 	}
 	if err != nil {
 		return -1, fmt.Errorf("open %s: %w", tunPath, err)
@@ -36,18 +37,24 @@ func Features() (uint32, error) {
 
 // AddQueue attaches one more queue and returns its number.
 func (d *Device) AddQueue() (int, error) {
+	_, err := d.attach(d.Name())
+	return len(d.fds) - 1, err
+}
+
+// attach opens a queue of the device of that name, and returns the name, which
+// the kernel chooses if there is none.
+func (d *Device) attach(name string) (string, error) {
 	fd, err := openTun()
 	if err != nil {
-		return 0, err
+		return "", err
 	}
-	name, err := setIff(fd, d.name, d.flags)
+	given, err := setIff(fd, name, d.flags)
 	if err != nil {
 		unix.Close(fd)
-		return 0, fmt.Errorf("attach queue %d to %q, flags %#x: TUNSETIFF: %w", len(d.fds), d.name, d.flags, err)
+		return "", fmt.Errorf("attach queue %d to %q, flags %#x: TUNSETIFF: %w", len(d.fds), name, d.flags, err)
 	}
-	d.name = name
 	d.fds = append(d.fds, fd)
-	return len(d.fds) - 1, nil
+	return given, nil
 }
 
 // Switch turns TUNSETIFF flags on or off for queues that are added later.
@@ -81,7 +88,7 @@ func (d *Device) CloseQueue(i int) error {
 	}
 	d.fds[i] = -1
 	if err := unix.Close(fd); err != nil {
-		return fmt.Errorf("close queue %d of %s: %w", i, d.name, err)
+		return fmt.Errorf("close queue %d of %s: %w", i, d.Name(), err)
 	}
 	return nil
 }
@@ -100,7 +107,7 @@ func (d *Device) setQueue(i int, flag uint16, verb string) error {
 	}
 	ifr.SetUint16(flag)
 	if err := unix.IoctlIfreq(d.fds[i], unix.TUNSETQUEUE, ifr); err != nil {
-		return fmt.Errorf("%s queue %d of %s: TUNSETQUEUE: %w", verb, i, d.name, err)
+		return fmt.Errorf("%s queue %d of %s: TUNSETQUEUE: %w", verb, i, d.Name(), err)
 	}
 	return nil
 }
@@ -114,11 +121,11 @@ func (d *Device) SetFilter(program int) error {
 			continue
 		}
 		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETFILTEREBPF, program); err != nil {
-			return fmt.Errorf("attach a filter to %s: TUNSETFILTEREBPF: %w", d.name, err)
+			return fmt.Errorf("attach a filter to %s: TUNSETFILTEREBPF: %w", d.Name(), err)
 		}
 		return nil
 	}
-	return fmt.Errorf("attach a filter to %s: all its queues are closed", d.name)
+	return fmt.Errorf("attach a filter to %s: all its queues are closed", d.Name())
 }
 
 // SetSteering gives each packet that is sent through the device to an eBPF
@@ -130,11 +137,11 @@ func (d *Device) SetSteering(program int) error {
 			continue
 		}
 		if err := unix.IoctlSetPointerInt(fd, unix.TUNSETSTEERINGEBPF, program); err != nil {
-			return fmt.Errorf("steer the packets of %s: TUNSETSTEERINGEBPF: %w", d.name, err)
+			return fmt.Errorf("steer the packets of %s: TUNSETSTEERINGEBPF: %w", d.Name(), err)
 		}
 		return nil
 	}
-	return fmt.Errorf("steer the packets of %s: all its queues are closed", d.name)
+	return fmt.Errorf("steer the packets of %s: all its queues are closed", d.Name())
 }
 
 // SetPersist says whether the device outlives its queues. Close removes it in
@@ -149,9 +156,9 @@ func (d *Device) SetPersist(on bool) error {
 			continue
 		}
 		if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, value); err != nil {
-			return fmt.Errorf("make %s persistent: TUNSETPERSIST %d: %w", d.name, value, err)
+			return fmt.Errorf("make %s persistent: TUNSETPERSIST %d: %w", d.Name(), value, err)
 		}
 		return nil
 	}
-	return fmt.Errorf("make %s persistent: all its queues are closed", d.name)
+	return fmt.Errorf("make %s persistent: all its queues are closed", d.Name())
 }

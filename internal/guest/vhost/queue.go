@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,7 +79,7 @@ type Queue struct {
 // IFF_VNET_HDR. Nothing arrives before buffers are offered. Close it when done,
 // and before the device.
 //
-// A kernel without vhost-net is a *tuntap.MissingError.
+// A kernel without vhost-net is a *kernelfeature.MissingError.
 func Open(tap int, cfg Config) (_ *Queue, err error) {
 	if cfg.Size == 0 {
 		cfg.Size = 64
@@ -97,7 +97,7 @@ func Open(tap int, cfg Config) (_ *Queue, err error) {
 func openVhost() (int, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
-		return -1, &tuntap.MissingError{Option: "CONFIG_VHOST_NET", What: "vhost-net", Err: fmt.Errorf("open %s: %w", path, err)}
+		return -1, &kernelfeature.MissingError{Option: "CONFIG_VHOST_NET", What: "vhost-net", Err: fmt.Errorf("open %s: %w", path, err)}
 	}
 	if err != nil {
 		return -1, fmt.Errorf("open %s: %w", path, err)
@@ -105,7 +105,7 @@ func openVhost() (int, error) {
 	return fd, nil
 }
 
-// Available returns nil, or a *tuntap.MissingError from a kernel without
+// Available returns nil, or a *kernelfeature.MissingError from a kernel without
 // vhost-net.
 func Available() error {
 	fd, err := openVhost()

@@ -1,7 +1,6 @@
 package vhost_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -9,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/guesttest"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
@@ -17,43 +18,30 @@ import (
 )
 
 // open makes a tap device for vhost-net.
-func open(t *testing.T, queues, length int, qdisc tuntap.Kind) (*tuntap.Device, *traffic.Link) {
+func open(t *testing.T, queues, length int, qdisc netdev.Kind) (*tuntap.Device, *traffic.Link) {
 	t.Helper()
-	if os.Getenv("RINGPROOF_GUEST") == "" {
-		t.Skip("makes network devices: runs in the VM only (RINGPROOF_GUEST is not set)")
-	}
+	guesttest.Need(t, "makes network devices")
 	// With IFF_MULTI_QUEUE a queue can be detached.
-	d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, Queues: queues, MultiQueue: true, TxQueueLen: &length, Flags: unix.IFF_VNET_HDR, Qdisc: tuntap.Qdisc{Kind: qdisc}})
-	check(t, err)
-	t.Cleanup(func() { check(t, d.Close()) })
+	d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP, Queues: queues, MultiQueue: true, TxQueueLen: &length, Flags: unix.IFF_VNET_HDR, Qdisc: netdev.Qdisc{Kind: qdisc}})
+	guesttest.NoError(t, err)
+	t.Cleanup(func() { guesttest.NoError(t, d.Close()) })
 	link, err := traffic.LinkByName(d.Name())
-	check(t, err)
+	guesttest.NoError(t, err)
 	return d, link
-}
-
-// check fails the test for an error, and skips it for what the kernel lacks.
-func check(t *testing.T, err error) {
-	t.Helper()
-	if missing, ok := errors.AsType[*tuntap.MissingError](err); ok {
-		t.Skip(missing)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func consume(t *testing.T, d *tuntap.Device, link *traffic.Link, cfg traffic.ConsumerConfig) *traffic.Consumer {
 	t.Helper()
 	c, err := traffic.Consume(link, d.Queues(), cfg)
-	check(t, err)
-	t.Cleanup(func() { check(t, c.Stop()) })
+	guesttest.NoError(t, err)
+	t.Cleanup(func() { guesttest.NoError(t, c.Stop()) })
 	return c
 }
 
 func sender(t *testing.T, link *traffic.Link, cfg traffic.SenderConfig) *traffic.Sender {
 	t.Helper()
 	s, err := traffic.NewSender(link, cfg)
-	check(t, err)
+	guesttest.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -92,7 +80,7 @@ func TestEverythingArrives(t *testing.T) {
 					continue // tells nothing more
 				}
 				t.Run(fmt.Sprintf("%s/%d queues/%d readers", name, queues, readers), func(t *testing.T) {
-					d, link := open(t, queues, 4*count, tuntap.PfifoFast)
+					d, link := open(t, queues, 4*count, netdev.PfifoFast)
 					c := consume(t, d, link, traffic.ConsumerConfig{Vhost: &card, Readers: readers})
 					began := time.Now()
 					var sources []traffic.Source
@@ -101,14 +89,14 @@ func TestEverythingArrives(t *testing.T) {
 							SenderConfig: traffic.SenderConfig{Source: uint8(i), Flows: 8, MinBytes: 64, MaxBytes: 1500},
 							Count:        count, CPU: &i,
 						})
-						check(t, err)
+						guesttest.NoError(t, err)
 						sources = append(sources, p)
 					}
 					for _, s := range sources {
 						<-s.Done()
-						check(t, s.Stop())
+						guesttest.NoError(t, s.Stop())
 					}
-					check(t, c.Drain(20*time.Second))
+					guesttest.NoError(t, c.Drain(20*time.Second))
 					took := time.Since(began)
 					report := c.Report()
 					if report.Received != 2*count || report.Duplicated+report.Corrupted+report.Foreign != 0 || readers == 1 && report.Reordered != 0 {
@@ -126,7 +114,7 @@ func TestEverythingArrives(t *testing.T) {
 func TestPauseAndDrain(t *testing.T) {
 	for name, card := range cards() {
 		t.Run(name, func(t *testing.T) {
-			d, link := open(t, 1, 1000, tuntap.Noqueue)
+			d, link := open(t, 1, 1000, netdev.Noqueue)
 			c := consume(t, d, link, traffic.ConsumerConfig{Vhost: &card, Paused: true})
 			s := sender(t, link, traffic.SenderConfig{})
 			want := uint64(0)
@@ -139,7 +127,7 @@ func TestPauseAndDrain(t *testing.T) {
 				}
 				want += uint64(packets)
 				c.Resume()
-				check(t, c.Drain(10*time.Second))
+				guesttest.NoError(t, c.Drain(10*time.Second))
 				if n := c.Received(); n != want {
 					t.Fatalf("drained, and %d of %d were received", n, want)
 				}
@@ -154,11 +142,11 @@ func TestPauseAndDrain(t *testing.T) {
 // What is in the used ring was received, whether the reader has come to it or
 // not.
 func TestTheUsedRingIsReceived(t *testing.T) {
-	d, link := open(t, 1, 100, tuntap.Noqueue)
+	d, link := open(t, 1, 100, netdev.Noqueue)
 	c := consume(t, d, link, traffic.ConsumerConfig{Vhost: &vhost.Config{Size: 16}})
 	s := sender(t, link, traffic.SenderConfig{})
 	send(t, s, 1)
-	check(t, c.Drain(5*time.Second))
+	guesttest.NoError(t, c.Drain(5*time.Second))
 	c.Pause()
 	// The worker has 16 buffers, and goes on.
 	send(t, s, 10)
@@ -173,9 +161,9 @@ func TestTheUsedRingIsReceived(t *testing.T) {
 func TestCalls(t *testing.T) {
 	for _, eventIdx := range []bool{false, true} {
 		t.Run(fmt.Sprint("event idx ", eventIdx), func(t *testing.T) {
-			d, link := open(t, 1, 100, tuntap.Noqueue)
+			d, link := open(t, 1, 100, netdev.Noqueue)
 			q, err := vhost.Open(d.Queues()[0], vhost.Config{EventIdx: eventIdx})
-			check(t, err)
+			guesttest.NoError(t, err)
 			defer q.Close()
 			s := sender(t, link, traffic.SenderConfig{})
 			buf := make([]byte, 2048)
@@ -192,9 +180,9 @@ func TestCalls(t *testing.T) {
 					q.RefuseCalls()
 				}
 				send(t, s, 1)
-				check(t, q.Settle())
+				guesttest.NoError(t, q.Settle())
 				called, err := unix.Poll([]unix.PollFd{{Fd: int32(q.Call()), Events: unix.POLLIN}}, 0)
-				check(t, err)
+				guesttest.NoError(t, err)
 				if (called == 1) != asked {
 					t.Fatalf("round %d: calls were asked for: %v, and there were %d", round, asked, called)
 				}
@@ -211,17 +199,17 @@ func TestCalls(t *testing.T) {
 // card opens a virtqueue on a device whose ring has room for all that is sent.
 func card(t *testing.T, cfg vhost.Config, packet int) (*tuntap.Device, *vhost.Queue, *traffic.Sender) {
 	t.Helper()
-	d, link := open(t, 1, 100, tuntap.Noqueue)
+	d, link := open(t, 1, 100, netdev.Noqueue)
 	q, err := vhost.Open(d.Queues()[0], cfg)
-	check(t, err)
-	t.Cleanup(func() { check(t, q.Close()) })
+	guesttest.NoError(t, err)
+	t.Cleanup(func() { guesttest.NoError(t, q.Close()) })
 	return d, q, sender(t, link, traffic.SenderConfig{MinBytes: packet, MaxBytes: packet})
 }
 
 // arrived reads all that has.
 func arrived(t *testing.T, q *vhost.Queue) (packets int) {
 	t.Helper()
-	check(t, q.Settle())
+	guesttest.NoError(t, q.Settle())
 	for buf := make([]byte, 2048); ; packets++ {
 		switch n, err := q.Read(buf); {
 		case err == unix.EAGAIN:
@@ -237,7 +225,7 @@ func arrived(t *testing.T, q *vhost.Queue) (packets int) {
 func TestTooFewBuffers(t *testing.T) {
 	_, q, s := card(t, vhost.Config{Mergeable: true}, 1400)
 	send(t, s, 2)
-	check(t, q.Settle())
+	guesttest.NoError(t, q.Settle())
 	for offered := range 11 {
 		q.Offer(1)
 		if n := arrived(t, q); n != 0 {
@@ -267,7 +255,7 @@ func TestFlaws(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d, q, s := card(t, vhost.Config{}, 100)
 			l, err := ledger.Open(d)
-			check(t, err)
+			guesttest.NoError(t, err)
 			defer l.Close()
 			if q.OfferUnkicked(1, c.flaw) {
 				q.Kick()
@@ -279,14 +267,14 @@ func TestFlaws(t *testing.T) {
 			if n := q.Errors(); min(n, 1) != c.errors {
 				t.Errorf("the worker complained %d times", n)
 			}
-			check(t, q.Stop())
-			check(t, q.Start())
+			guesttest.NoError(t, q.Stop())
+			guesttest.NoError(t, q.Start())
 			q.Offer(q.Free())
 			if n := arrived(t, q); n != 2-int(c.lost) {
 				t.Errorf("%d of 2 packets arrived in the end, want %d", n, 2-c.lost)
 			}
 			freed, err := l.Freed()
-			check(t, err)
+			guesttest.NoError(t, err)
 			lost := uint64(0)
 			for _, f := range freed {
 				lost += f.Count
@@ -307,38 +295,38 @@ func TestStopAndReplace(t *testing.T) {
 		q.Offer(2)
 		send(t, s, 10)
 		n := arrived(t, q)
-		check(t, q.Stop())
+		guesttest.NoError(t, q.Stop())
 		if q.Free() != q.Size() {
 			t.Fatalf("%d of %d buffers are free", q.Free(), q.Size())
 		}
-		check(t, unix.SetNonblock(d.Queues()[0], true))
+		guesttest.NoError(t, unix.SetNonblock(d.Queues()[0], true))
 		if _, err := unix.Read(d.Queues()[0], make([]byte, 2048)); err != nil {
 			t.Fatalf("nothing was put back: %v", err)
 		}
-		check(t, q.Replace())
-		check(t, q.Start())
+		guesttest.NoError(t, q.Replace())
+		guesttest.NoError(t, q.Start())
 		q.Offer(q.Size())
 		n += 1 + arrived(t, q)
 		if n != 10 {
 			t.Fatalf("%d of 10 packets arrived", n)
 		}
-		check(t, q.Stop())
-		check(t, q.Start())
+		guesttest.NoError(t, q.Stop())
+		guesttest.NoError(t, q.Start())
 	}
 }
 
 // The worker is a thread that can be pinned.
 func TestWorker(t *testing.T) {
-	d, _ := open(t, 2, 100, tuntap.Noqueue)
+	d, _ := open(t, 2, 100, netdev.Noqueue)
 	cpu, seen := 1, make(map[int]bool)
 	for _, tap := range d.Queues() {
 		q, err := vhost.Open(tap, vhost.Config{CPU: &cpu})
-		check(t, err)
+		guesttest.NoError(t, err)
 		defer q.Close()
 		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", q.Worker()))
-		check(t, err)
+		guesttest.NoError(t, err)
 		var on unix.CPUSet
-		check(t, unix.SchedGetaffinity(q.Worker(), &on))
+		guesttest.NoError(t, unix.SchedGetaffinity(q.Worker(), &on))
 		if !strings.HasPrefix(string(comm), "vhost-") || on.Count() != 1 || !on.IsSet(cpu) || seen[q.Worker()] {
 			t.Errorf("worker %d is %q on %d CPUs", q.Worker(), comm, on.Count())
 		}
@@ -347,9 +335,9 @@ func TestWorker(t *testing.T) {
 }
 
 func TestADeviceWithoutHeadersIsRefused(t *testing.T) {
-	open(t, 1, 100, tuntap.Noqueue) // skips on the host
+	open(t, 1, 100, netdev.Noqueue) // skips on the host
 	d, err := tuntap.Open(tuntap.Config{Mode: tuntap.TAP})
-	check(t, err)
+	guesttest.NoError(t, err)
 	defer d.Close()
 	if q, err := vhost.Open(d.Queues()[0], vhost.Config{}); err == nil {
 		q.Close()
@@ -365,10 +353,10 @@ func TestADeviceWithoutHeadersIsRefused(t *testing.T) {
 func TestAKickWhileDetached(t *testing.T) {
 	d, q, s := card(t, vhost.Config{}, 64)
 	q.Offer(q.Free())
-	check(t, d.Detach(0))
+	guesttest.NoError(t, d.Detach(0))
 	q.Kick()
 	time.Sleep(100 * time.Millisecond)
-	check(t, d.Attach(0))
+	guesttest.NoError(t, d.Attach(0))
 	send(t, s, 1)
 	// Waits and does not ask, for to ask is to kick.
 	buf := make([]byte, 2048)
@@ -382,7 +370,7 @@ func TestAKickWhileDetached(t *testing.T) {
 
 // TestOpenUnderSignals: a signal that comes meanwhile is no want of memory.
 func TestOpenUnderSignals(t *testing.T) {
-	d, _ := open(t, 1, 16, tuntap.FQCodel)
+	d, _ := open(t, 1, 16, netdev.FQCodel)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	tid, done, ended := unix.Gettid(), make(chan bool), make(chan bool)
@@ -403,7 +391,7 @@ func TestOpenUnderSignals(t *testing.T) {
 			t.Error(err)
 			break
 		}
-		check(t, q.Close())
+		guesttest.NoError(t, q.Close())
 	}
 	close(done)
 	<-ended

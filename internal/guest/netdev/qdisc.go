@@ -1,4 +1,4 @@
-package tuntap
+package netdev
 
 import (
 	"encoding/binary"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -89,7 +90,7 @@ var option = map[Kind]string{
 }
 
 // SetQdisc replaces the root qdisc. What the old one held is dropped. A kernel
-// without the qdisc is a *MissingError.
+// without the qdisc is a *kernelfeature.MissingError.
 func (d *Device) SetQdisc(q Qdisc) error {
 	// A handle that is new each time makes the kernel create a qdisc even
 	// when the old one is of the same kind; else it would change the
@@ -105,8 +106,12 @@ func (d *Device) SetQdisc(q Qdisc) error {
 	if q.Kind != MQ {
 		return fmt.Errorf("set qdisc %v on %s: only mq has leaves", q, d.name)
 	}
+	txqs, err := d.TxQueues()
+	if err != nil {
+		return fmt.Errorf("set qdisc %v on %s: %w", q, d.name, err)
+	}
 	rootMajor := d.major
-	for txq := range d.fds {
+	for txq := range txqs {
 		d.major++
 		leaf := netlink.QdiscAttrs{LinkIndex: d.index, Handle: netlink.MakeHandle(d.major, 0), Parent: netlink.MakeHandle(rootMajor, uint16(txq+1))}
 		if err := d.graft(leaf, *q.Leaf); err != nil {
@@ -137,10 +142,10 @@ func (d *Device) refused(q Qdisc, err error) error {
 		return nil
 	// net/sched/sch_api.c, qdisc_create: "Specified qdisc kind is unknown".
 	case errors.Is(err, unix.ENOENT) && missing != "":
-		return &MissingError{Option: missing, What: "qdisc " + string(q.Kind), Err: err}
+		return &kernelfeature.MissingError{Option: missing, What: "qdisc " + string(q.Kind), Err: err}
 	// No handler for RTM_NEWQDISC at all.
 	case errors.Is(err, unix.EOPNOTSUPP) && q.Kind != MQ:
-		return &MissingError{Option: "CONFIG_NET_SCHED", What: "qdiscs", Err: err}
+		return &kernelfeature.MissingError{Option: "CONFIG_NET_SCHED", What: "qdiscs", Err: err}
 	}
 	return fmt.Errorf("set qdisc %v on %s: %w", q, d.name, err)
 }

@@ -1,4 +1,4 @@
-package tuntap
+package netdev
 
 import (
 	"encoding/binary"

@@ -1,6 +1,4 @@
-// Package lockdown knows what the running kernel's lockdown keeps root from
-// doing (kernel_lockdown(7)).
-package lockdown
+package kernelfeature
 
 import (
 	"errors"
@@ -8,37 +6,35 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
 )
 
-// path shows the mode in brackets: "none [integrity] confidentiality"
+// lockdownPath shows the mode in brackets: "none [integrity] confidentiality"
 // (security/lockdown/lockdown.c: lockdown_read).
-const path = "/sys/kernel/security/lockdown"
+const lockdownPath = "/sys/kernel/security/lockdown"
 
-// Reading returns a *tuntap.MissingError if the kernel keeps what it holds to
+// LockedDown returns a *MissingError if the kernel keeps what it holds to
 // itself: in mode confidentiality there is no eBPF program that reads memory, no
 // tracefs, perf event, kprobe or /proc/kcore, each refused in another manner
 // (include/linux/security.h: enum lockdown_reason). Mode integrity refuses
 // nothing that is needed here.
-func Reading() error {
-	text, err := os.ReadFile(path)
+func LockedDown() error {
+	text, err := os.ReadFile(lockdownPath)
 	if errors.Is(err, fs.ErrNotExist) { // a kernel without lockdown
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("see whether the kernel is locked down: %w", err)
 	}
-	return reading(string(text))
+	return lockedDown(string(text))
 }
 
-func reading(text string) error {
+func lockedDown(text string) error {
 	const mode = "confidentiality"
 	if !strings.Contains(text, "["+mode+"]") {
 		return nil
 	}
-	return &tuntap.MissingError{
+	return &MissingError{
 		Option: "lockdown=none", What: "eBPF programs, tracepoints and breakpoints that look into the kernel, which lockdown=confidentiality refuses",
-		Err: fmt.Errorf("%s is %s", path, strings.TrimSpace(text)),
+		Err: fmt.Errorf("%s is %s", lockdownPath, strings.TrimSpace(text)),
 	}
 }

@@ -1,26 +1,75 @@
-package tuntap
+// Package netdev changes and reads network devices of any driver: their link,
+// their qdiscs, their counters and their network namespace.
+package netdev
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// link is what the netlink library needs to know to address the device.
-func (d *Device) link() netlink.Link {
-	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: d.index, Name: d.name}, LinkType: "tun"}
+// Device is a network device in the network namespace of the calling thread.
+type Device struct {
+	name  string
+	index int
+	// major is the last qdisc handle used: see SetQdisc.
+	major uint16
 }
 
-// quieten keeps the kernel from sending anything of its own: router and
+// ByName finds the device of that name.
+func ByName(name string) (*Device, error) {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("find network device %s: %w", name, err)
+	}
+	return &Device{name: name, index: link.Attrs().Index}, nil
+}
+
+// Name is the interface's name, as Rename left it.
+func (d *Device) Name() string { return d.name }
+
+// Ifindex is the interface's index.
+func (d *Device) Ifindex() int { return d.index }
+
+// link is what the netlink library needs to know to address the device.
+func (d *Device) link() netlink.Link {
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: d.index, Name: d.name}}
+}
+
+// Remove removes the device, persistent or not. That it is gone already is no
+// error.
+func (d *Device) Remove() error {
+	if err := netlink.LinkDel(d.link()); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove %s: %w", d.name, err)
+	}
+	return nil
+}
+
+// TxQueues is how many txqs the device has (net/core/net-sysfs.c: one directory
+// for each of real_num_tx_queues).
+func (d *Device) TxQueues() (int, error) {
+	dirs, err := filepath.Glob("/sys/class/net/" + d.name + "/queues/tx-*")
+	if err == nil && len(dirs) == 0 {
+		err = errors.New("sysfs shows none")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count the txqs of %s: %w", d.name, err)
+	}
+	return len(dirs), nil
+}
+
+// Quieten keeps the kernel from sending anything of its own: router and
 // neighbour solicitations, multicast reports, ARP.
-func (d *Device) quieten() error {
+func (d *Device) Quieten() error {
 	path := "/proc/sys/net/ipv6/conf/" + d.name + "/disable_ipv6"
 	// A kernel without IPv6 has no such file and needs none.
 	if err := os.WriteFile(path, []byte("1"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -66,9 +115,9 @@ func (d *Device) AwaitCarrier() error {
 	}
 }
 
-// SetTxQueueLen resizes every ring, and the qdiscs that take their limit from
-// it; what no longer fits is freed (include/linux/ptr_ring.h:
-// __ptr_ring_swap_queue).
+// SetTxQueueLen changes the limit of the qdiscs that take theirs from it, and the
+// ring of drivers that do, such as tun's: what no longer fits into that is freed
+// (include/linux/ptr_ring.h: __ptr_ring_swap_queue).
 func (d *Device) SetTxQueueLen(packets int) error {
 	if err := netlink.LinkSetTxQLen(d.link(), packets); err != nil {
 		return fmt.Errorf("set tx_queue_len of %s to %d: %w", d.name, packets, err)
@@ -85,9 +134,10 @@ func (d *Device) Rename(name string) error {
 	return nil
 }
 
-// Travel moves the device to another network namespace and back, which takes it
-// down, and its qdisc with it (net/core/dev.c: __dev_change_net_namespace).
-func (d *Device) Travel() error {
+// MoveThroughNamespace moves the device to another network namespace and back,
+// which takes it down, and its qdisc with it (net/core/dev.c:
+// __dev_change_net_namespace).
+func (d *Device) MoveThroughNamespace() error {
 	// A namespace belongs to a thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -96,18 +146,18 @@ func (d *Device) Travel() error {
 		return fmt.Errorf("open this network namespace: %w", err)
 	}
 	defer home.Close()
-	abroad, err := netns.New()
+	other, err := netns.New()
 	if err != nil {
-		return &MissingError{Option: "CONFIG_NET_NS", What: "network namespaces", Err: err}
+		return &kernelfeature.MissingError{Option: "CONFIG_NET_NS", What: "network namespaces", Err: err}
 	}
-	defer abroad.Close()
+	defer other.Close()
 	if err := netns.Set(home); err != nil {
 		return fmt.Errorf("return to the network namespace: %w", err)
 	}
-	if err := netlink.LinkSetNsFd(d.link(), int(abroad)); err != nil {
+	if err := netlink.LinkSetNsFd(d.link(), int(other)); err != nil {
 		return fmt.Errorf("move %s to another network namespace: %w", d.name, err)
 	}
-	there, err := netlink.NewHandleAt(abroad, unix.NETLINK_ROUTE)
+	there, err := netlink.NewHandleAt(other, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open the other network namespace: %w", err)
 	}
@@ -125,13 +175,13 @@ func (d *Device) Travel() error {
 	if index := link.Attrs().Index; index != d.index {
 		return fmt.Errorf("%s came back as interface %d and had been %d", d.name, index, d.index)
 	}
-	return d.quieten()
+	return d.Quieten()
 }
 
 // Stats are the device's own counters.
 type Stats struct {
-	// TxPackets counts what readers took (drivers/net/tun.c: tun_put_user),
-	// not what the driver queued.
+	// TxPackets is the driver's to count: tun counts what readers took
+	// (drivers/net/tun.c: tun_put_user), not what it queued.
 	TxPackets, TxBytes, TxErrors uint64
 	// TxDropped counts what the driver freed, and also what the stack freed
 	// on its behalf (include/linux/netdevice.h: dev_core_stats_tx_dropped_inc).

@@ -1,4 +1,6 @@
-package tuntap
+// Package kernelfeature says what the running kernel lacks, or refuses, of what
+// a check needs.
+package kernelfeature
 
 import "fmt"
 
