@@ -25,17 +25,17 @@ func TestGenerated(t *testing.T) {
 	if _, err := os.Stat("/usr/include/bpf/bpf_helpers.h"); err != nil {
 		t.Skip("not run: no libbpf-dev at hand: ", err)
 	}
-	gen, err := os.ReadFile("../inject/gen.go")
+	gen, err := os.ReadFile("../inject/breakpoint/gen.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, command, found := strings.Cut(string(gen), "//go:generate go tool bpf2go ")
 	if !found {
-		t.Fatal("inject/gen.go does not say how the program is made")
+		t.Fatal("inject/breakpoint/gen.go does not say how the program is made")
 	}
 	dir := t.TempDir()
 	generate := exec.Command("sh", "-c", "go tool bpf2go -output-dir "+dir+" "+command)
-	generate.Dir = "../inject"
+	generate.Dir = "../inject/breakpoint"
 	if out, err := generate.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -44,12 +44,12 @@ func TestGenerated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		have, err := os.ReadFile(filepath.Join("../inject", name))
+		have, err := os.ReadFile(filepath.Join("../inject/breakpoint", name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(have, want) {
-			t.Errorf("inject/%s is not what its source says; go generate ./inject makes it", name)
+			t.Errorf("inject/breakpoint/%s is not what its source says; go generate ./inject/breakpoint makes it", name)
 		}
 	}
 }

@@ -22,11 +22,17 @@ var wantMore = []string{"TestAllocationsFail"}
 // run: on a stock kernel in a VM.
 func TestGuestPackages(t *testing.T) {
 	k := kernelOf(t, kernel.Spec{})
-	files, err := filepath.Glob("../internal/guest/*/*_test.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no tests of guest packages: %v", err)
+	var files []string
+	for _, pattern := range []string{"../internal/guest/*/*_test.go", "../internal/guest/driver/*/*_test.go", "../inject/*/*_test.go"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
-	files = append(files, "../inject/inject_guest_test.go")
+	if len(files) == 0 {
+		t.Fatal("no tests of guest packages")
+	}
 	var dirs []string
 	for _, file := range files {
 		dirs = append(dirs, filepath.Dir(file))

@@ -1,6 +1,12 @@
 package contract
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
 
 // Seen is what one check saw on one device.
 type Seen struct {
@@ -17,22 +23,29 @@ type Seen struct {
 	Overlap int
 	// Stops is how often the queue was stopped; nil if that was not counted.
 	Stops *uint64
+	// Overtaken is how many transmits may find the ring full that were let
+	// through while it was not: what RareDrop allows where it is known, and not
+	// only bounded by Overlap and Stops.
+	Overtaken uint64
+	// TailDrops: what was done makes any driver drop.
+	TailDrops bool
+	// Noqueue is whether the device has no qdisc. (The judges of one promise know.)
+	Noqueue bool
 	// Backpressure is whether the device was opened with IFF_BACKPRESSURE.
 	Backpressure bool
-	// AsksToQueue is how often the kernel logged that the device "asks to
-	// queue packet", which it does when a queue without a qdisc is stopped
-	// (net/core/dev.c: __dev_queue_xmit).
+	// AsksToQueue is how often a packet was freed, and that logged, because the
+	// device "asks to queue packet", which the kernel does when a queue without a
+	// qdisc is stopped (net/core/dev.c: __dev_queue_xmit).
 	AsksToQueue int
-}
-
-// lost says that packets were lost without a trace in any counter and without
-// being called dropped, which no contract allows; "" if the books do not show
-// that.
-func (s *Seen) lost() string {
-	if s.BooksErr != nil {
-		return ""
-	}
-	return s.Books.Silent()
+	// CountersUnread: Books has none of the device's own counters.
+	CountersUnread bool
+	// Wrong packets, beyond those that Books has, arrived twice, out of order, or altered.
+	Wrong uint64
+	// Odd counts packets whose length, which is the key, is not what one run of
+	// the device's filter makes it.
+	Odd map[int]uint64
+	// Stalled says how the queue is stalled; "" if it moves.
+	Stalled string
 }
 
 // undecidable reports what keeps s from deciding anything; "" if nothing does.
@@ -51,71 +64,112 @@ func (s *Seen) undecidable() string {
 // driver was seen to drop for want of room; "" if it does not. (More may be an
 // instrument that has missed some: that decides nothing.)
 func (s *Seen) uncounted() string {
-	if tail := s.Books.DropsFor(FullRing); s.Books.DeviceTxDropped < tail {
+	if tail := s.Books.DropsFor(FullRing); !s.CountersUnread && s.Books.DeviceTxDropped < tail {
 		return fmt.Sprintf("%d packets were tail-dropped, but tx_dropped counts %d", tail, s.Books.DeviceTxDropped)
 	}
 	return ""
 }
 
+// drops is the promise that says what a full ring does.
+func (s *Seen) drops() Promise {
+	if s.Noqueue {
+		return NoqueueDrops
+	}
+	return NoTailDrop
+}
+
+// Breach says which promise what was seen breaks, and how; "" is none. Whether it
+// decides anything else is another question: see NoTailDrop and NoqueueDrops.
+func (c Contract) Breach(s *Seen) (Promise, string) {
+	if len(s.Odd) > 0 {
+		var odd []string
+		for _, length := range slices.Sorted(maps.Keys(s.Odd)) {
+			odd = append(odd, fmt.Sprintf("%d of %d bytes", s.Odd[length], length))
+		}
+		return RequeueIntact, "packets went through the device's filter more than once: " + strings.Join(odd, ", ")
+	}
+	if s.Stalled != "" {
+		return NoStall, s.Stalled
+	}
+	if s.Noqueue && s.AsksToQueue > 0 {
+		return NoqueueDrops, fmt.Sprintf("a queue without a qdisc was stopped: %d packets were freed because the device asks to queue packet", s.AsksToQueue)
+	}
+	if why := s.uncounted(); why != "" {
+		return s.drops(), why
+	}
+	if s.BooksErr != nil {
+		return "", ""
+	}
+	if why := s.Books.Silent(); why != "" {
+		return s.drops(), why
+	}
+	if wrong := s.Wrong + s.Books.Duplicated + s.Books.Reordered + s.Books.Corrupted; wrong > 0 {
+		return s.drops(), fmt.Sprintf("%d packets arrived twice, out of order or altered", wrong)
+	}
+	tail, allowed, why := c.tailDrops(s)
+	if !s.Noqueue && !s.TailDrops && tail > allowed {
+		return NoTailDrop, why
+	}
+	return "", ""
+}
+
+// unbounded is how many tail drops are allowed where any number is.
+const unbounded = math.MaxUint64
+
+// tailDrops is how many packets were tail-dropped, how many the contract allows on
+// a device with a qdisc, and both in words.
+func (c Contract) tailDrops(s *Seen) (tail, allowed uint64, why string) {
+	tail = s.Books.DropsFor(FullRing)
+	why = fmt.Sprintf("%d of %d packets tail-dropped with a qdisc attached", tail, s.Books.Offered)
+	switch expect := c.Of(s.Backpressure); {
+	case expect == Stock:
+		return tail, unbounded, why
+	case expect == Lossless:
+		return tail, 0, why
+	case s.Overlap <= 1:
+		return tail, s.Overtaken, why
+	case s.Stops == nil:
+		return tail, unbounded, why + "; rare-drop allows some for each stop of the queue, but stops were not counted"
+	}
+	allowed = uint64(s.Overlap-1) * *s.Stops
+	return tail, allowed, why + fmt.Sprintf("; %d allowed: %d overlapping transmits, %d stops of the queue", allowed, s.Overlap, *s.Stops)
+}
+
 // NoTailDrop decides the promise of that name for a device with a qdisc.
 func (c Contract) NoTailDrop(s *Seen) (Outcome, string) {
-	if why := s.uncounted(); why != "" {
-		return Broken, why
-	}
-	if why := s.lost(); why != "" {
+	with := *s
+	with.Noqueue = false
+	if promise, why := c.Breach(&with); promise == NoTailDrop {
 		return Broken, why
 	}
 	if why := s.undecidable(); why != "" {
 		return Undecided, why
 	}
-	b := s.Books
-	if b.Duplicated+b.Reordered+b.Corrupted != 0 {
-		return Broken, fmt.Sprintf("%d packets arrived twice, %d out of order, %d altered", b.Duplicated, b.Reordered, b.Corrupted)
-	}
-	tail := b.DropsFor(FullRing)
-	figures := fmt.Sprintf("%d of %d packets tail-dropped with a qdisc attached", tail, b.Offered)
-
-	expect := c.Of(s.Backpressure)
+	tail, allowed, why := c.tailDrops(s)
+	stock := c.Of(s.Backpressure) == Stock
 	switch {
-	case expect == Stock && tail == 0:
+	case stock && tail == 0:
 		return Broken, "no tail drop, but " + string(c) + " expects the driver to drop when its ring is full: wrong contract, or blind instruments"
-	case expect == Stock, tail == 0:
-		return Kept, figures
-	case expect == Lossless || s.Overlap <= 1:
-		return Broken, figures
-	case s.Stops == nil:
-		return Undecided, figures + "; rare-drop allows some for each stop of the queue, but stops were not counted"
+	case tail > 0 && allowed == unbounded && !stock:
+		return Undecided, why
 	}
-	allowed := uint64(s.Overlap-1) * *s.Stops
-	figures += fmt.Sprintf("; %d allowed: %d overlapping transmits, %d stops of the queue", allowed, s.Overlap, *s.Stops)
-	if tail > allowed {
-		return Broken, figures
-	}
-	return Kept, figures
+	return Kept, why
 }
 
 // NoqueueDrops decides the promise of that name for a device with noqueue;
 // every contract expects the same of it.
 func (c Contract) NoqueueDrops(s *Seen) (Outcome, string) {
-	if s.AsksToQueue > 0 {
-		return Broken, fmt.Sprintf("a queue without a qdisc was stopped: the kernel logged %d times that the device asks to queue packet", s.AsksToQueue)
-	}
-	if why := s.uncounted(); why != "" {
-		return Broken, why
-	}
-	if why := s.lost(); why != "" {
+	without := *s
+	without.Noqueue = true
+	if promise, why := c.Breach(&without); promise == NoqueueDrops {
 		return Broken, why
 	}
 	if why := s.undecidable(); why != "" {
 		return Undecided, why
 	}
-	b := s.Books
-	if b.Duplicated+b.Reordered+b.Corrupted != 0 {
-		return Broken, fmt.Sprintf("%d packets arrived twice, %d out of order, %d altered", b.Duplicated, b.Reordered, b.Corrupted)
-	}
-	tail := b.DropsFor(FullRing)
+	tail := s.Books.DropsFor(FullRing)
 	if tail == 0 {
-		return Broken, fmt.Sprintf("%d packets offered to a full ring with noqueue, and none was dropped for it", b.Offered)
+		return Broken, fmt.Sprintf("%d packets offered to a full ring with noqueue, and none was dropped for it", s.Books.Offered)
 	}
-	return Kept, fmt.Sprintf("%d of %d packets tail-dropped, as a full ring without a qdisc must", tail, b.Offered)
+	return Kept, fmt.Sprintf("%d of %d packets tail-dropped, as a full ring without a qdisc must", tail, s.Books.Offered)
 }

@@ -9,22 +9,25 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/schedule"
+	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 // exploration is what all subtests share.
 type exploration struct {
-	runner *inject.Runner
+	runner *schedule.Runner
 	// reached is by target and setting.
 	reached map[string]reached
 }
 
 // reached are the points that a target comes by.
 type reached struct {
-	points []inject.Point
+	points []disasm.Point
 	total  int // instructions that the target has
 	// skipped are those that cannot be points, and why.
 	skipped []string
@@ -42,7 +45,7 @@ func (x *exploration) close(t *testing.T) {
 
 // begin makes the test the one that runs schedules. What the kernel lacks
 // skips it.
-func (x *exploration) begin(t *testing.T, at inject.Setting) (contract.Contract, []contract.Promise) {
+func (x *exploration) begin(t *testing.T, at stage.Setting) (contract.Contract, []contract.Promise) {
 	t.Helper()
 	promises := []contract.Promise{contract.NoTailDrop, contract.NoStall}
 	switch {
@@ -56,7 +59,7 @@ func (x *exploration) begin(t *testing.T, at inject.Setting) (contract.Contract,
 	step("start the runner", "")
 	var err error
 	if x.runner == nil {
-		if x.runner, err = inject.NewRunner(); err == nil {
+		if x.runner, err = schedule.NewRunner(subject); err == nil {
 			x.runner.Begins = func(id string) {
 				step("schedule "+id, fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", id))
 			}
@@ -80,7 +83,7 @@ func (x *exploration) check(t *testing.T, c contract.Contract, promises []contra
 	var why string
 	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
 		why = fmt.Sprintf("%s: %s", missing.Option, missing.What)
-	} else if none := (*inject.NoFunctionError)(nil); errors.As(err, &none) {
+	} else if none := (*disasm.NoFunctionError)(nil); errors.As(err, &none) {
 		why = none.Error()
 	} else {
 		t.Fatal(err)
@@ -103,7 +106,7 @@ const attempts = 4
 // decide runs a schedule until it was what it says, and returns nil if it
 // never was. An opponent that had to wait, and is not one that is likely to, may
 // have waited for a third: then the schedule is run again as well.
-func (x *exploration) decide(s inject.Schedule, patience time.Duration) (decided *inject.Result, err error) {
+func (x *exploration) decide(s schedule.Schedule, patience time.Duration) (decided *stage.Result, err error) {
 	for range attempts {
 		result, err := x.runner.Run(s, patience)
 		if err != nil {
@@ -122,24 +125,24 @@ func (x *exploration) decide(s inject.Schedule, patience time.Duration) (decided
 // breach is one schedule that broke a promise.
 type breach struct {
 	index    int // of its point among those reached
-	schedule inject.Schedule
+	schedule schedule.Schedule
 	promise  contract.Promise
 	why      string
 	books    *contract.Books
 }
 
-func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inject.Opponent, at inject.Setting) {
+func (x *exploration) explore(t *testing.T, target driver.Target, opponent *driver.Opponent, at stage.Setting) {
 	c, promises := x.begin(t, at)
 	began := time.Now()
 	there, err := x.points(t, target, at)
 	x.check(t, c, promises, err)
 	points := there.points
-	if opponent.Control && target.Consumer {
+	if opponent.Control && target.Consumes {
 		// What comes before the consumer has the ring's lock is the same as
 		// reading later.
-		functions, err := target.Functions()
+		functions, err := schedule.Functions(target)
 		x.check(t, c, promises, err)
-		points = inject.Critical(functions, points)
+		points = disasm.Critical(functions, points)
 	}
 	search := time.Since(began)
 	if at.Woken && len(points) == 0 {
@@ -157,8 +160,8 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 			left = len(points) - i
 			break
 		}
-		s := inject.Schedule{Point: p, Opponent: opponent, Setting: at}
-		result, err := x.decide(s, inject.Suspicion)
+		s := schedule.Schedule{Point: p, Opponent: opponent, Setting: at}
+		result, err := x.decide(s, stage.Suspicion)
 		x.check(t, c, promises, err)
 		if result == nil {
 			inconclusive++
@@ -167,7 +170,7 @@ func (x *exploration) explore(t *testing.T, target inject.Target, opponent *inje
 		}
 		requeued += result.Requeued
 		tailDropped += result.Books.DropsFor(contract.FullRing)
-		if promise, why := result.Breach(c, s); promise != "" {
+		if promise, why := schedule.Breach(result, c, s); promise != "" {
 			breaches = append(breaches, breach{i, s, promise, why, result.Books})
 		} else if result.Unbalanced != nil {
 			unbalanced = append(unbalanced, result.Unbalanced)
@@ -264,20 +267,20 @@ func onlySuspected(t *testing.T, f *contract.Finding) bool {
 }
 
 // points returns the target's points that are reached in the setting.
-func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setting) (reached, error) {
-	functions, err := target.Functions()
+func (x *exploration) points(t *testing.T, target driver.Target, at stage.Setting) (reached, error) {
+	functions, err := schedule.Functions(target)
 	if err != nil {
 		return reached{}, err
 	}
-	if !target.Consumer {
+	if !target.Consumes {
 		at.Left = 0
 	}
 	key := fmt.Sprint(target.Root, at)
 	r, known := x.reached[key]
 	if !known {
-		nobody := inject.Nothing
-		if target.Consumer {
-			nobody = inject.NothingSent
+		nobody := schedule.Nothing
+		if target.Consumes {
+			nobody = schedule.NothingSent
 		}
 		tried := functions
 		if at.Woken {
@@ -285,11 +288,11 @@ func (x *exploration) points(t *testing.T, target inject.Target, at inject.Setti
 			// transmit looks at the ring does not matter.
 			tried = nil
 			for _, f := range functions {
-				tried = append(tried, &inject.Function{Name: f.Name, Points: inject.Critical(functions, f.Points), Skipped: f.Skipped})
+				tried = append(tried, &disasm.Function{Name: f.Name, Points: disasm.Critical(functions, f.Points), Skipped: f.Skipped})
 			}
 			// If the txq is not woken by that, the first instruction tells.
-			entry := &inject.Function{Name: target.Root, Points: functions[0].Points[:1]}
-			if r.points, r.stalls, err = x.runner.Reached([]*inject.Function{entry}, nobody, at); len(r.points) == 0 {
+			entry := &disasm.Function{Name: target.Root, Points: functions[0].Points[:1]}
+			if r.points, r.stalls, err = x.runner.Reached([]*disasm.Function{entry}, nobody, at); len(r.points) == 0 {
 				tried = nil
 			}
 		}
@@ -346,7 +349,7 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 		Why: middle.why, Books: middle.books,
 	}
 	for range again {
-		result, err := x.decide(middle.schedule, inject.Patience)
+		result, err := x.decide(middle.schedule, stage.Patience)
 		if err != nil {
 			return nil, err
 		}
@@ -354,7 +357,7 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 			continue
 		}
 		f.Tries++
-		if promise, why := result.Breach(c, middle.schedule); promise == middle.promise {
+		if promise, why := schedule.Breach(result, c, middle.schedule); promise == middle.promise {
 			f.Failed++
 			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
 		}
@@ -362,19 +365,19 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 	return f, nil
 }
 
-func place(p inject.Point) contract.Place {
+func place(p disasm.Point) contract.Place {
 	return contract.Place{Addr: p.Addr, Name: p.String(), Text: p.Text}
 }
 
 // replay runs one schedule alone.
 func (x *exploration) replay(t *testing.T, id string) {
-	s, err := inject.Parse(id)
+	s, err := schedule.Parse(subject, id)
 	if err != nil {
 		begin(t, contract.NoTailDrop, contract.NoStall)
 		t.Fatal(err)
 	}
 	c, promises := x.begin(t, s.Setting)
-	result, err := x.decide(s, inject.Patience)
+	result, err := x.decide(s, stage.Patience)
 	x.check(t, c, promises, err)
 	if result == nil {
 		for _, p := range promises {
@@ -384,7 +387,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 	}
 	t.Logf("held up at %v: %s\nmeanwhile: %s; it had to wait: %v\n%v", s.Point, s.Point.Text, s.Opponent.Does, result.Waited, result.Books)
 	found := make(findings)
-	if promise, why := result.Breach(c, s); promise != "" {
+	if promise, why := schedule.Breach(result, c, s); promise != "" {
 		f, err := x.confirm(c, []breach{{0, s, promise, why, result.Books}}, 1)
 		x.check(t, c, promises, err)
 		found.add(t, f)
@@ -393,7 +396,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 }
 
 // replayed reports the verdicts on a schedule that was run alone.
-func (x *exploration) replayed(t *testing.T, c contract.Contract, promises []contract.Promise, result *inject.Result, found findings) {
+func (x *exploration) replayed(t *testing.T, c contract.Contract, promises []contract.Promise, result *stage.Result, found findings) {
 	t.Helper()
 	var unbalanced []error
 	if result.Unbalanced != nil {

@@ -12,7 +12,11 @@ import (
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 )
+
+// subject is the driver under test.
+var subject = tun.Driver
 
 func TestMain(m *testing.M) {
 	if os.Getenv(contract.GuestEnv) != "1" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
@@ -258,7 +259,7 @@ func (p *probe) Send() (traffic.Outcome, error) {
 func (r *rig) oracle() liveness.Config {
 	cfg := liveness.Config{
 		Device: r.dev, Queues: r.dev.Queues(), Received: r.consumer.Received, Flush: r.consumer.Flush,
-		Fresh: r.fresh, Bypass: r.bypass, Revivals: liveness.OfTun(r.dev),
+		Fresh: r.fresh, Bypass: r.bypass, Revivals: tun.Revivals(r.dev),
 	}
 	if r.cfg.qdisc.Shaped() {
 		cfg.Hold = 100 * time.Millisecond

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
@@ -184,7 +185,7 @@ func (f *flagged) start(cfg tuntap.Config) error {
 	if f.link, err = traffic.LinkByName(f.dev.Name()); err != nil {
 		return err
 	}
-	if f.ledger, err = ledger.Open(f.dev); err != nil {
+	if f.ledger, err = ledger.Open(f.dev, tun.Driver); err != nil {
 		return err
 	}
 	f.t.Cleanup(func() { f.closing(f.ledger.Close()) })
@@ -351,7 +352,7 @@ func (f *flagged) drain() {
 	f.do("read", err)
 	f.stall, f.stallErr = liveness.Check(liveness.Config{
 		Device: f.dev, Queues: queues, Received: readers.Received,
-		Fresh: []liveness.Sender{f.fresh}, Bypass: []liveness.Sender{f.bypass}, Revivals: liveness.OfTun(f.dev),
+		Fresh: []liveness.Sender{f.fresh}, Bypass: []liveness.Sender{f.bypass}, Revivals: tun.Revivals(f.dev),
 	})
 	f.do("read", readers.Stop())
 	readers.Report().Enter(&f.known)

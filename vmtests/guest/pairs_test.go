@@ -6,39 +6,41 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/schedule"
+	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 )
 
 // breachOf says which promise the result of a pair breaks. Its consumer makes
 // room and takes none.
-func breachOf(r *inject.Result, c contract.Contract, p inject.Pair) (contract.Promise, string) {
-	return r.Breach(c, inject.Schedule{Opponent: inject.Nothing, Setting: p.Setting()})
+func breachOf(r *stage.Result, c contract.Contract, p schedule.Pair) (contract.Promise, string) {
+	return schedule.Breach(r, c, schedule.Schedule{Opponent: schedule.Nothing, Setting: p.Setting()})
 }
 
 // plenty of breaches are no reason to look for more.
 const plenty = 100
 
 // pairs runs all pairs of points, with the rest as all has it.
-func (x *exploration) pairs(t *testing.T, all inject.Pair) {
+func (x *exploration) pairs(t *testing.T, all schedule.Pair) {
 	at := all.Setting()
 	c, promises := x.begin(t, at)
-	var points [2][]inject.Point
-	for _, target := range inject.Targets() {
-		if target.Vhost != all.Vhost {
+	var points [2][]disasm.Point
+	for _, target := range subject.Targets {
+		if target.Consumer != all.Consumer {
 			continue
 		}
 		side := 0
-		if target.Consumer != all.ConsumerFirst {
+		if target.Consumes != all.ConsumerFirst {
 			side = 1
 		}
 		there, err := x.points(t, target, at)
 		x.check(t, c, promises, err)
 		tried := there.points
 		if !everything() {
-			functions, err := target.Functions()
+			functions, err := schedule.Functions(target)
 			x.check(t, c, promises, err)
-			tried = inject.Critical(functions, tried)
+			tried = disasm.Critical(functions, tried)
 		}
 		points[side] = append(points[side], tried...)
 	}
@@ -53,7 +55,7 @@ explore:
 			if left = noTime(t); left {
 				break explore
 			}
-			result, err := x.decidePair(all, inject.Suspicion)
+			result, err := x.decidePair(all, stage.Suspicion)
 			x.check(t, c, promises, err)
 			run++
 			switch {
@@ -112,7 +114,7 @@ explore:
 }
 
 // decidePair runs a pair until it is clear whether both can be held up at once.
-func (x *exploration) decidePair(p inject.Pair, patience time.Duration) (result *inject.Result, err error) {
+func (x *exploration) decidePair(p schedule.Pair, patience time.Duration) (result *stage.Result, err error) {
 	for range attempts {
 		if result, err = x.runner.RunPair(p, patience); err != nil || !result.Late && !result.Locked {
 			break
@@ -123,7 +125,7 @@ func (x *exploration) decidePair(p inject.Pair, patience time.Duration) (result 
 
 // pairBreach is one pair that broke a promise.
 type pairBreach struct {
-	pair    inject.Pair
+	pair    schedule.Pair
 	promise contract.Promise
 	why     string
 	books   *contract.Books
@@ -146,7 +148,7 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, breaches []
 		t.Fatal(err)
 	}
 	for range again {
-		result, err := x.decidePair(b.pair, inject.Patience)
+		result, err := x.decidePair(b.pair, stage.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,13 +166,13 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, breaches []
 
 // replayPair runs one pair alone.
 func (x *exploration) replayPair(t *testing.T, id string) {
-	p, err := inject.ParsePair(id)
+	p, err := schedule.ParsePair(subject, id)
 	if err != nil {
 		begin(t, contract.NoTailDrop, contract.NoStall)
 		t.Fatal(err)
 	}
 	c, promises := x.begin(t, p.Setting())
-	result, err := x.decidePair(p, inject.Patience)
+	result, err := x.decidePair(p, stage.Patience)
 	x.check(t, c, promises, err)
 	if !result.Decisive() {
 		for _, promise := range promises {

@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/inject/breakpoint"
+	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/kmsg"
@@ -43,7 +44,7 @@ type rig struct {
 	overlap int
 	pressed bool
 	// stops counts the stops of the queue where a contract asks for them.
-	stops *inject.Stops
+	stops *breakpoint.Stops
 }
 
 type rigConfig struct {
@@ -87,7 +88,7 @@ func (r *rig) open() (err error) {
 	if r.link, err = traffic.LinkByName(r.dev.Name()); err != nil {
 		return err
 	}
-	if r.ledger, err = ledger.Open(r.dev); err != nil {
+	if r.ledger, err = ledger.Open(r.dev, subject); err != nil {
 		return err
 	}
 	r.t.Cleanup(func() { r.closing(r.ledger.Close()) })
@@ -105,7 +106,7 @@ func (r *rig) open() (err error) {
 	r.consumer.Resume()
 	if r.contract.Of(r.backpressure()) == contract.RareDrop {
 		// Without, drops decide nothing, and there need not be any.
-		stops, err := inject.CountStops()
+		stops, err := breakpoint.CountStops()
 		if err != nil {
 			r.t.Logf("stops of the queue are not counted: %v", err)
 		} else {
@@ -150,11 +151,14 @@ func contractOf(t *testing.T) contract.Contract {
 	if err != nil {
 		t.Fatal(err)
 	}
-	features, err := tuntap.Features()
-	if missing := (*kernelfeature.MissingError)(nil); err != nil && !errors.As(err, &missing) {
-		t.Fatal(err) // without tun, every check says so itself
+	if c != contract.Auto {
+		return c
 	}
-	return c.Resolve(features&tuntap.IFFBackpressure != 0)
+	claimed, err := subject.Contract()
+	if missing := (*kernelfeature.MissingError)(nil); err != nil && !errors.As(err, &missing) {
+		t.Fatal(err) // without the driver, every check says so itself
+	}
+	return claimed
 }
 
 // produce starts n producers on the path, each with several flows.
@@ -358,7 +362,7 @@ func (r *rig) seen() *contract.Seen {
 	books, received, err := r.books()
 	if len(books.Quiet) > 0 {
 		// What was consumed may have been on its way to the consumer.
-		time.Sleep(inject.Patience)
+		time.Sleep(stage.Patience)
 		books, received, err = r.books()
 	}
 	unknownPaths(r.t, books.Unknown)

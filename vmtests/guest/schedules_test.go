@@ -4,13 +4,15 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/inject/schedule"
+	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
@@ -24,7 +26,7 @@ func TestRequeueSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	x.transmit(t, "second-fills", inject.Setting{Ring: 2, Qdisc: netdev.FQCodel, Trim: 4})
+	x.transmit(t, "second-fills", stage.Setting{Setup: driver.Setup{Ring: 2, Qdisc: netdev.FQCodel}, Trim: 4})
 }
 
 // TestFaults lets random faults happen to a device, one after the other, and
@@ -48,31 +50,26 @@ func TestPairSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	for _, vhost := range []bool{reads, vhosts} {
+	for _, consumer := range []driver.Consumer{tun.Reading, tun.Vhost} {
 		for _, backpressure := range optIn(t) {
-			for _, all := range []inject.Pair{
+			for _, all := range []schedule.Pair{
 				// In a ring of one slot the packet that fills it is also the
 				// last one to be read, after which nothing wakes the queue any
 				// more, and without it the consumer, first, has nothing to read.
-				{Ring: 1},
-				{Ring: 2},
-				{Ring: 2, ConsumerFirst: true},
+				{Setup: driver.Setup{Ring: 1}},
+				{Setup: driver.Setup{Ring: 2}},
+				{Setup: driver.Setup{Ring: 2}, ConsumerFirst: true},
 			} {
 				if all.Ring == 1 && stockLike(t, backpressure) {
 					continue
 				}
-				all.Qdisc, all.Backpressure, all.Vhost = netdev.FQCodel, backpressure, vhost
+				all.Qdisc, all.Backpressure, all.Consumer = netdev.FQCodel, backpressure, consumer
 				name := "producer-first"
 				if all.ConsumerFirst {
 					name = "consumer-first"
 				}
 				name += fmt.Sprintf("/ring=%d", all.Ring)
-				if backpressure {
-					name += "/backpressure"
-				}
-				if vhost {
-					name += "/vhost"
-				}
+				name += all.Setting().Suffix()
 				t.Run(name, func(t *testing.T) { x.pairs(t, all) })
 			}
 		}
@@ -94,7 +91,7 @@ func TestSchedules(t *testing.T) {
 	if ids := requested(); ids != nil {
 		for _, id := range ids {
 			t.Run(id, func(t *testing.T) {
-				if inject.IsPair(id) {
+				if schedule.IsPair(id) {
 					x.replayPair(t, id)
 				} else {
 					x.replay(t, id)
@@ -104,28 +101,22 @@ func TestSchedules(t *testing.T) {
 		return
 	}
 	if testing.Short() {
-		x.settings(t, reads, false, []int{2}, netdev.FQCodel)
+		x.settings(t, tun.Reading, false, []int{2}, netdev.FQCodel)
 		return
 	}
-	x.settings(t, reads, false, []int{1, 2, 16}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue)
-	x.settings(t, reads, false, []int{500}, netdev.FQCodel)
-	x.settings(t, vhosts, false, []int{2}, netdev.FQCodel)
+	x.settings(t, tun.Reading, false, []int{1, 2, 16}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue)
+	x.settings(t, tun.Reading, false, []int{500}, netdev.FQCodel)
+	x.settings(t, tun.Vhost, false, []int{2}, netdev.FQCodel)
 	// Into a ring that is full, on a txq that was woken too late, while the ring
 	// is read.
-	x.transmit(t, "drain-all", inject.Setting{Ring: 2, Qdisc: netdev.FQCodel, Woken: true})
+	x.transmit(t, "drain-all", stage.Setting{Setup: driver.Setup{Ring: 2, Qdisc: netdev.FQCodel}, Woken: true})
 	if everything() {
-		x.settings(t, vhosts, false, []int{2}, netdev.Noqueue)
+		x.settings(t, tun.Vhost, false, []int{2}, netdev.Noqueue)
 		// The worker takes 64 packets, and so not all of these at once
 		// (drivers/vhost/net.c: VHOST_NET_BATCH).
-		x.settings(t, vhosts, false, []int{100}, netdev.FQCodel)
+		x.settings(t, tun.Vhost, false, []int{100}, netdev.FQCodel)
 	}
 }
-
-// Who consumes.
-const (
-	reads  = false
-	vhosts = true
-)
 
 // TestControlSchedules does the same with opponents that change the device:
 // its queues, its ring, its qdisc and its link. They take a hundred times as
@@ -135,12 +126,12 @@ func TestControlSchedules(t *testing.T) {
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
 	if everything() {
-		x.settings(t, reads, true, []int{1, 2, 16, 500}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue)
-		x.settings(t, vhosts, true, []int{2}, netdev.FQCodel, netdev.Noqueue)
+		x.settings(t, tun.Reading, true, []int{1, 2, 16, 500}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue)
+		x.settings(t, tun.Vhost, true, []int{2}, netdev.FQCodel, netdev.Noqueue)
 		return
 	}
-	x.settings(t, reads, true, []int{2}, netdev.FQCodel, netdev.Noqueue)
-	x.settings(t, vhosts, true, []int{2}, netdev.FQCodel)
+	x.settings(t, tun.Reading, true, []int{2}, netdev.FQCodel, netdev.Noqueue)
+	x.settings(t, tun.Vhost, true, []int{2}, netdev.FQCodel)
 }
 
 // everything says whether all schedules are to be run, however long it takes.
@@ -159,9 +150,9 @@ func leaveOut(t *testing.T) {
 }
 
 // settings explores all targets of one kind of consumer with these opponents.
-func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, qdiscs ...netdev.Kind) {
-	for _, target := range inject.Targets() {
-		if target.Vhost != vhost {
+func (x *exploration) settings(t *testing.T, consumer driver.Consumer, control bool, rings []int, qdiscs ...netdev.Kind) {
+	for _, target := range subject.Targets {
+		if target.Consumer != consumer {
 			continue
 		}
 		for _, backpressure := range optIn(t) {
@@ -170,17 +161,17 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 					if stockLike(t, backpressure) && (ring != 2 || qdisc != netdev.FQCodel) {
 						continue
 					}
-					for _, opponent := range inject.Opponents() {
-						if opponent.Control != control || opponent.Producer != target.Consumer || ring < opponent.MinRing || vhost && opponent.Reads {
+					for _, opponent := range schedule.Opponents(subject) {
+						if opponent.Control != control || opponent.Producer != target.Consumes || !opponent.Suits(ring, consumer) {
 							continue
 						}
-						at := inject.Setting{Ring: ring, Qdisc: qdisc, Backpressure: backpressure, Vhost: vhost}
-						if !target.Consumer {
+						at := stage.Setting{Setup: driver.Setup{Ring: ring, Qdisc: qdisc, Backpressure: backpressure, Consumer: consumer}}
+						if !target.Consumes {
 							x.run(t, target, opponent, at)
 							continue
 						}
-						for _, at.Left = range inject.Lefts(ring) {
-							if at.Left == 0 && (vhost || qdisc != netdev.FQCodel || testing.Short()) && !everything() {
+						for _, at.Left = range schedule.Lefts(ring) {
+							if at.Left == 0 && (consumer != tun.Reading || qdisc != netdev.FQCodel || testing.Short()) && !everything() {
 								continue // what matters is the reader
 							}
 							if control && at.Left != ring {
@@ -196,13 +187,13 @@ func (x *exploration) settings(t *testing.T, vhost, control bool, rings []int, q
 }
 
 // transmit explores the transmit against one opponent.
-func (x *exploration) transmit(t *testing.T, opponent string, at inject.Setting) {
-	for _, target := range inject.Targets() {
-		for _, o := range inject.Opponents() {
-			if target.Consumer || o.Name != opponent {
+func (x *exploration) transmit(t *testing.T, opponent string, at stage.Setting) {
+	for _, target := range subject.Targets {
+		for _, o := range schedule.Opponents(subject) {
+			if target.Consumes || o.Name != opponent {
 				continue
 			}
-			at.Vhost = target.Vhost
+			at.Consumer = target.Consumer
 			for _, at.Backpressure = range optIn(t) {
 				if at.Woken && contractOf(t).Of(at.Backpressure) == contract.Stock {
 					continue // stops no txq that could be woken
@@ -231,8 +222,8 @@ func stockLike(t *testing.T, backpressure bool) bool {
 
 // run explores a target in a subtest of the name that its schedules' ids have,
 // but for the instruction.
-func (x *exploration) run(t *testing.T, target inject.Target, opponent *inject.Opponent, at inject.Setting) {
-	_, name, _ := strings.Cut(inject.Schedule{Opponent: opponent, Setting: at}.String(), "/")
+func (x *exploration) run(t *testing.T, target driver.Target, opponent *driver.Opponent, at stage.Setting) {
+	_, name, _ := strings.Cut(schedule.Schedule{Opponent: opponent, Setting: at}.String(), "/")
 	t.Run(target.Root+"/"+name, func(t *testing.T) { x.explore(t, target, opponent, at) })
 }
 
@@ -240,7 +231,7 @@ func (x *exploration) run(t *testing.T, target inject.Target, opponent *inject.O
 // is special in them.
 func requested() []string {
 	pattern := flag.Lookup("test.run").Value.String()
-	ids := regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+[\w.+&]*/[\w=/-]+`).FindAllString(strings.NewReplacer(`\`, "", "^", "", "$", "").Replace(pattern), -1)
+	ids := schedule.IDs(strings.NewReplacer(`\`, "", "^", "", "$", "").Replace(pattern))
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }

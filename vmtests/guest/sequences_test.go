@@ -12,10 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ringproof/ringproof/inject"
+	"github.com/ringproof/ringproof/inject/fault"
+	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
-	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"pgregory.net/rapid"
 )
 
@@ -31,7 +32,7 @@ func faultsOn(t *testing.T, backpressure bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sequences{backpressure: backpressure, noFailing: inject.CanFailAllocations()}
+	s := &sequences{backpressure: backpressure, noFailing: fault.CanFail()}
 	if missing := (*kernelfeature.MissingError)(nil); errors.As(s.noFailing, &missing) {
 		t.Logf("not tried: %s, for which this kernel lacks %s", missing.What, missing.Option)
 	} else if s.noFailing != nil {
@@ -65,11 +66,11 @@ func faultsOn(t *testing.T, backpressure bool) {
 // moves.
 type sequences struct {
 	backpressure  bool
-	vhost         bool
+	consumer      driver.Consumer
 	seed          uint64          // that the sequence which runs is made from
 	noFailing     error           // why allocations cannot be made to fail
-	faults        []*inject.Fault // that the device can have
-	device        *inject.Sequence
+	faults        []*driver.Fault // that the device can have
+	device        *fault.Sequence
 	run, injected int
 	// last is what the sequence that ran last broke; nil is nothing. chosen
 	// is that sequence.
@@ -87,7 +88,7 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) {
 		t.Fatal(err)
 	}
 	for range f.Tries {
-		device, err := inject.NewSequence(s.backpressure, s.vhost)
+		device, err := fault.NewSequence(subject, s.backpressure, s.consumer)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,11 +99,11 @@ func (s *sequences) again(t *testing.T, f *contract.Finding) {
 			}
 		}
 		s.step(settles)
-		result, err := device.Settle(inject.Patience)
+		result, err := device.Settle(stage.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if promise, why := result.Broken(); promise == f.Promise {
+		if promise, why := contractOf(t).Breach(&result.Seen); promise == f.Promise {
 			f.Failed++
 			f.Why, f.Books = why, result.Books
 		}
@@ -124,12 +125,18 @@ func (s *sequences) step(chosen [2]int) {
 	step(what, fmt.Sprintf("SEED=%d go test ./vmtests -run '^TestFaults$'", s.seed))
 }
 
-// turn makes every second seed one of devices whose consumer is vhost-net, if
-// the kernel has it.
+// turn makes the seeds in turn those of devices with each of the consumers that the
+// kernel has.
 func (s *sequences) turn(t *testing.T, seed uint64) {
-	if now := seed%2 == 0 && vhost.Available() == nil; now != s.vhost {
+	var has []driver.Consumer
+	for _, target := range subject.Targets {
+		if !slices.Contains(has, target.Consumer) && (target.Available == nil || target.Available() == nil) {
+			has = append(has, target.Consumer)
+		}
+	}
+	if now := has[int((seed+1)%uint64(len(has)))]; now != s.consumer {
 		s.close(t)
-		s.vhost = now
+		s.consumer = now
 	}
 }
 
@@ -176,11 +183,11 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	var err error
 	if s.device == nil {
 		step("make a device for sequences of faults", "")
-		if s.device, err = inject.NewSequence(s.backpressure, s.vhost); err != nil {
+		if s.device, err = fault.NewSequence(subject, s.backpressure, s.consumer); err != nil {
 			rt.Fatal(err)
 		}
-		s.faults = slices.DeleteFunc(s.device.Faults(), func(f *inject.Fault) bool {
-			return f.OptIn && contractOf(t) != contract.OptIn || f.Allocation && s.noFailing != nil
+		s.faults = slices.DeleteFunc(s.device.Faults(), func(f *driver.Fault) bool {
+			return f.OptIn && contractOf(t) != contract.OptIn || f.Failing && s.noFailing != nil
 		})
 	}
 	s.run++
@@ -207,13 +214,13 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 		}
 	}
 	s.step(settles)
-	result, err := s.device.Settle(2 * inject.Suspicion)
+	result, err := s.device.Settle(2 * stage.Suspicion)
 	if err != nil {
 		script := s.device.Script()
 		s.close(t)
 		rt.Fatalf("%v\n%s", err, script)
 	}
-	promise, why := result.Broken()
+	promise, why := contractOf(t).Breach(&result.Seen)
 	switch {
 	case promise != "":
 		s.last = &contract.Finding{Promise: promise, Why: why, Books: result.Books, Script: s.device.Script()}

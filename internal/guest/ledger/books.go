@@ -132,7 +132,7 @@ func (l *Ledger) Books(known contract.Books) (*contract.Books, error) {
 	books.Quiet, err = l.Quiet(books.Received+books.Duplicated+books.Foreign, missing)
 	errs = append(errs, err, books.Balance())
 	counters := readout{books.DeviceTxDropped, books.QdiscDropped, replaced, l.reconfigured}
-	unknown, disagreements := counters.reconcile(freed, l.format.hasReason)
+	unknown, disagreements := counters.reconcile(freed, l.driver, l.format.hasReason)
 	books.Unknown = unknown
 	return &books, errors.Join(append(errs, disagreements...)...)
 }
@@ -150,5 +150,5 @@ func (l *Ledger) Quiet(received uint64, missing int64) (map[string]uint64, error
 	if err != nil {
 		return nil, err
 	}
-	return quiet(consumed, received, missing, unseen)
+	return quiet(consumed, l.driver.Readers, received, missing, unseen)
 }

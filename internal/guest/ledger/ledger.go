@@ -9,13 +9,14 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/symbols"
 )
 
-// Device is the device under test; *tuntap.Device is one.
+// Device is the device under test; *netdev.Device is one.
 type Device interface {
 	Name() string
 	Ifindex() int
@@ -26,6 +27,7 @@ type Device interface {
 // Ledger counts the freed skbs of one device and keeps its account.
 type Ledger struct {
 	dev     Device
+	driver  *driver.Driver
 	format  *format
 	symbols symbols.Table
 	// freed counts what is freed as dropped, consumed what is freed as
@@ -63,12 +65,12 @@ type counter struct {
 }
 
 // Open begins an account of dev, which must be in the network namespace of the
-// calling thread. The device may be down, but it must not carry traffic yet.
+// calling thread and belong to that driver. The device may be down, but it must not carry traffic yet.
 // Close the ledger when done, else the programs stay attached.
 //
 // What the kernel lacks is a *kernelfeature.MissingError that names the option.
-func Open(dev Device) (_ *Ledger, err error) {
-	l := &Ledger{dev: dev}
+func Open(dev Device, drv *driver.Driver) (_ *Ledger, err error) {
+	l := &Ledger{dev: dev, driver: drv}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open the ledger of %s: %w", dev.Name(), err), l.Close())

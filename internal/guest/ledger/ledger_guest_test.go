@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/guesttest"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
@@ -24,7 +25,7 @@ func open(t *testing.T, cfg tuntap.Config) (*tuntap.Device, *Ledger) {
 	dev, err := tuntap.Open(cfg)
 	guesttest.NoError(t, err)
 	t.Cleanup(func() { dev.Close() })
-	l, err := Open(dev)
+	l, err := Open(dev, tun.Driver)
 	guesttest.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	return dev, l

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 )
 
 // As Linux 6.12 prints it, shortened.
@@ -78,24 +80,24 @@ func TestThroughDev(t *testing.T) {
 func TestPathOfFreed(t *testing.T) {
 	for _, test := range []struct {
 		reason, function string
-		want             path
+		want             driver.Path
 	}{
-		{"FULL_RING", "tun_net_xmit", driver},
-		{"FULL_RING", "tun_something_new [tun]", driver},
-		{"DEV_READY", "tun_net_xmit [tun]", driver},
-		{"NOT_SPECIFIED", "__dev_queue_xmit", driver},
-		{"QDISC_DROP", "__dev_queue_xmit", queueing},
-		{"FQ_FLOW_LIMIT", "__dev_queue_xmit", queueing},
-		{"NOT_SPECIFIED", "drop_func [sch_fq_codel]", queueing},
-		{"NOT_SPECIFIED", "tun_queue_purge", uncounted},
-		{"NOT_SPECIFIED", "__rtnl_unlock", uncounted},
-		{"NOT_SPECIFIED", "pktgen_stop_device [pktgen]", uncounted},
-		{"NOT_SPECIFIED", "something_new", unknown},
-		{"SOMETHING_NEW", "__dev_queue_xmit", unknown},
-		{"QDISC_SOMETHING_NEW", "__dev_queue_xmit", unknown},
-		{"TC_EGRESS", "__dev_queue_xmit", unknown},
+		{"FULL_RING", "tun_net_xmit", driver.DriverCounts},
+		{"FULL_RING", "tun_something_new [tun]", driver.DriverCounts},
+		{"DEV_READY", "tun_net_xmit [tun]", driver.DriverCounts},
+		{"NOT_SPECIFIED", "__dev_queue_xmit", driver.DriverCounts},
+		{"QDISC_DROP", "__dev_queue_xmit", driver.QdiscCounts},
+		{"FQ_FLOW_LIMIT", "__dev_queue_xmit", driver.QdiscCounts},
+		{"NOT_SPECIFIED", "drop_func [sch_fq_codel]", driver.QdiscCounts},
+		{"NOT_SPECIFIED", "tun_queue_purge", driver.Uncounted},
+		{"NOT_SPECIFIED", "__rtnl_unlock", driver.Uncounted},
+		{"NOT_SPECIFIED", "pktgen_stop_device [pktgen]", driver.Uncounted},
+		{"NOT_SPECIFIED", "something_new", driver.Unknown},
+		{"SOMETHING_NEW", "__dev_queue_xmit", driver.Unknown},
+		{"QDISC_SOMETHING_NEW", "__dev_queue_xmit", driver.Unknown},
+		{"TC_EGRESS", "__dev_queue_xmit", driver.Unknown},
 	} {
-		if got := (Freed{Reason: test.reason, Function: test.function}).path(); got != test.want {
+		if got := (Freed{Reason: test.reason, Function: test.function}).path(tun.Driver); got != test.want {
 			t.Errorf("%s@%s: have %v, want %v", test.reason, test.function, got, test.want)
 		}
 	}
@@ -142,7 +144,7 @@ func TestDisagreementsNameBothFigures(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			counters := readout{test.counters.device, test.counters.qdisc, test.replaced, test.reconfigured}
-			_, errs := counters.reconcile(test.freed, true)
+			_, errs := counters.reconcile(test.freed, tun.Driver, true)
 			err := errors.Join(errs...)
 			if test.want == nil {
 				if err != nil {
@@ -184,7 +186,7 @@ func TestUnknownPathsAreNamedWithTheirCounters(t *testing.T) {
 		{"while a qdisc is deactivated", []Freed{tail, burst}, readout{device: 50, reconfigured: true}, contract.Paths{burstPath: {nothing, device, qdisc}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			paths, errs := test.r.reconcile(test.freed, true)
+			paths, errs := test.r.reconcile(test.freed, tun.Driver, true)
 			same := func(a, b []contract.Counter) bool {
 				a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
 				return slices.Equal(a, b)
@@ -229,7 +231,7 @@ func TestQuietFrees(t *testing.T) {
 		{"too many packets", []Freed{read, xmit}, 20, -4, 0, nil, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			have, err := quiet(test.consumed, test.received, test.missing, test.unseen)
+			have, err := quiet(test.consumed, tun.Driver.Readers, test.received, test.missing, test.unseen)
 			if !maps.Equal(have, test.want) {
 				t.Errorf("have %v, want %v", have, test.want)
 			}

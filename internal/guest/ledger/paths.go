@@ -6,56 +6,33 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
 )
 
-// path says which counter, if any, moves when an skb is freed there; the
-// package comment has the table.
-type path int
+// pathOf says what counts a packet that is freed in a function of the core's; the
+// package comment has the table, and a driver's own functions are the driver's to
+// say.
+var pathOf = map[string]driver.Path{
+	"__dev_direct_xmit":      driver.DriverCounts,
+	"validate_xmit_skb":      driver.DriverCounts,
+	"validate_xmit_skb_list": driver.DriverCounts,
 
-const (
-	// unknown: this package does not know the reason or the function. All
-	// that are freed there move the same counter, or none.
-	unknown path = iota
-	// driver: the device's tx_dropped.
-	driver
-	// queueing: the qdisc's drops or, while the device has none that is
-	// active, the device's tx_dropped.
-	queueing
-	// uncounted: none.
-	uncounted
-)
+	"drop_func": driver.QdiscCounts, // codel, fq_codel
 
-var pathOf = map[string]path{
-	"tun_net_xmit":           driver,
-	"veth_xmit":              driver,
-	"__dev_direct_xmit":      driver,
-	"validate_xmit_skb":      driver,
-	"validate_xmit_skb_list": driver,
-
-	"drop_func": queueing, // codel, fq_codel
-
-	"tun_ptr_free":                   uncounted,
-	"__ptr_ring_swap_queue":          uncounted,
-	"tun_queue_purge":                uncounted,
-	"tun_device_event":               uncounted,
-	"tun_queue_resize":               uncounted,
-	"__tun_detach":                   uncounted,
-	"tun_detach_all":                 uncounted,
-	"tun_do_read":                    uncounted,
-	"dev_direct_xmit":                uncounted,
-	"packet_xmit":                    uncounted,
-	"packet_snd":                     uncounted,
-	"packet_sendmsg":                 uncounted,
-	"packet_direct_xmit":             uncounted,
-	"pfifo_fast_reset":               uncounted,
-	"pfifo_fast_change_tx_queue_len": uncounted,
-	"qdisc_reset":                    uncounted,
-	"pktgen_stop_device":             uncounted,
-	"pktgen_rem_one_if":              uncounted,
-	"skb_queue_purge_reason":         uncounted,
-	"rtnl_unlock":                    uncounted,
-	"__rtnl_unlock":                  uncounted,
-	"netdev_run_todo":                uncounted,
+	"dev_direct_xmit":                driver.Uncounted,
+	"packet_xmit":                    driver.Uncounted,
+	"packet_snd":                     driver.Uncounted,
+	"packet_sendmsg":                 driver.Uncounted,
+	"packet_direct_xmit":             driver.Uncounted,
+	"pfifo_fast_reset":               driver.Uncounted,
+	"pfifo_fast_change_tx_queue_len": driver.Uncounted,
+	"qdisc_reset":                    driver.Uncounted,
+	"pktgen_stop_device":             driver.Uncounted,
+	"pktgen_rem_one_if":              driver.Uncounted,
+	"skb_queue_purge_reason":         driver.Uncounted,
+	"rtnl_unlock":                    driver.Uncounted,
+	"__rtnl_unlock":                  driver.Uncounted,
+	"netdev_run_todo":                driver.Uncounted,
 }
 
 // function is the name without its module.
@@ -66,34 +43,37 @@ func (f Freed) function() string {
 
 // pathFor are the reasons that name a path by themselves, whichever function
 // frees.
-var pathFor = map[string]path{
+var pathFor = map[string]driver.Path{
 	// Every tail drop is to be counted.
-	contract.FullRing: driver,
+	contract.FullRing: driver.DriverCounts,
 
-	"QDISC_DROP":       queueing,
-	"QDISC_OVERLIMIT":  queueing,
-	"QDISC_CONGESTED":  queueing,
-	"CAKE_FLOOD":       queueing,
-	"FQ_BAND_LIMIT":    queueing,
-	"FQ_HORIZON_LIMIT": queueing,
-	"FQ_FLOW_LIMIT":    queueing,
+	"QDISC_DROP":       driver.QdiscCounts,
+	"QDISC_OVERLIMIT":  driver.QdiscCounts,
+	"QDISC_CONGESTED":  driver.QdiscCounts,
+	"CAKE_FLOOD":       driver.QdiscCounts,
+	"FQ_BAND_LIMIT":    driver.QdiscCounts,
+	"FQ_HORIZON_LIMIT": driver.QdiscCounts,
+	"FQ_FLOW_LIMIT":    driver.QdiscCounts,
 }
 
 // pathOfCore are the reasons for which the core drops what finds noqueue.
-var pathOfCore = map[string]path{
-	notSpecified:      driver,
-	"DEV_READY":       driver,
-	"RECURSION_LIMIT": driver,
-	"SKB_BAD_GSO":     driver,
+var pathOfCore = map[string]driver.Path{
+	notSpecified:      driver.DriverCounts,
+	"DEV_READY":       driver.DriverCounts,
+	"RECURSION_LIMIT": driver.DriverCounts,
+	"SKB_BAD_GSO":     driver.DriverCounts,
 }
 
-func (f Freed) path() path {
+func (f Freed) path(drv *driver.Driver) driver.Path {
 	if p, ok := pathFor[f.Reason]; ok {
 		return p
 	}
 	// A qdisc's drops are merged into it, with reasons of their own.
 	if f.function() == "__dev_queue_xmit" {
 		return pathOfCore[f.Reason]
+	}
+	if p, ok := drv.Paths[f.function()]; ok {
+		return p
 	}
 	return pathOf[f.function()]
 }
@@ -131,16 +111,16 @@ const maxUnknown = 8
 // reconcile compares the counters with what was freed. Of paths that it does
 // not know it finds out which counters may count them: those that let everything
 // agree. Each call site for itself counts all that it frees, or nothing.
-func (r readout) reconcile(freed []Freed, hasReason bool) (contract.Paths, []error) {
-	var at [uncounted + 1]uint64
+func (r readout) reconcile(freed []Freed, drv *driver.Driver, hasReason bool) (contract.Paths, []error) {
+	var at [driver.Uncounted + 1]uint64
 	var sites []Freed
 	for _, f := range freed {
-		p := f.path()
+		p := f.path(drv)
 		if !hasReason && f.function() == "__dev_queue_xmit" {
-			p = queueing // the qdisc's and noqueue's look alike
+			p = driver.QdiscCounts // the qdisc's and noqueue's look alike
 		}
 		at[p] += f.Count
-		if p == unknown {
+		if p == driver.Unknown {
 			sites = append(sites, f)
 		}
 	}
@@ -157,13 +137,13 @@ func (r readout) reconcile(freed []Freed, hasReason bool) (contract.Paths, []err
 				add(f, c)
 			}
 		}
-		return paths, r.disagreements(at[driver], at[queueing], at[unknown])
+		return paths, r.disagreements(at[driver.DriverCounts], at[driver.QdiscCounts], at[driver.Unknown])
 	}
 	chosen := make([]contract.Counter, len(sites))
 	var try func(i int, rest readout)
 	try = func(i int, rest readout) {
 		if i == len(sites) {
-			if rest.disagreements(at[driver], at[queueing], 0) == nil {
+			if rest.disagreements(at[driver.DriverCounts], at[driver.QdiscCounts], 0) == nil {
 				for i, f := range sites {
 					add(f, chosen[i])
 				}
@@ -189,7 +169,7 @@ func (r readout) reconcile(freed []Freed, hasReason bool) (contract.Paths, []err
 	if len(paths) > 0 {
 		return paths, nil
 	}
-	errs := r.disagreements(at[driver], at[queueing], 0)
+	errs := r.disagreements(at[driver.DriverCounts], at[driver.QdiscCounts], 0)
 	if len(sites) > 0 {
 		var names []string
 		for _, f := range sites {

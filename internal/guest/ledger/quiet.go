@@ -10,10 +10,6 @@ import (
 // consume is what a quiet free is called in contract.Books.Quiet, before "@".
 const consume = "consume_skb"
 
-// readers free what they have handed to a consumer. Where none of them frees
-// anything, the compiler or a later kernel gave the reader another name.
-var readers = []string{"tun_do_read", "tun_recvmsg", "tun_chr_read_iter", "veth_poll"}
-
 // taps free the clones that packet sockets with ETH_P_ALL get of each packet
 // (net/core/dev.c: dev_queue_xmit_nit). Those that a socket keeps have no dev.
 var taps = []string{"packet_rcv", "packet_rcv_spkt", "tpacket_rcv"}
@@ -40,7 +36,7 @@ func (e *MismatchError) Error() string {
 // exactly so many are: that an skb was consumed does not say that it was a packet's
 // last. A driver may send a copy of one that is shared, and consume the original.
 // Else the error is a *MismatchError.
-func quiet(consumed []Freed, received uint64, missing int64, unseen uint64) (map[string]uint64, error) {
+func quiet(consumed []Freed, readers []string, received uint64, missing int64, unseen uint64) (map[string]uint64, error) {
 	var total uint64
 	by := make(map[string]uint64)
 	for _, f := range consumed {
@@ -60,7 +56,7 @@ func quiet(consumed []Freed, received uint64, missing int64, unseen uint64) (map
 		}
 		return nil, &MismatchError{Missing: uint64(missing), Excess: excess, By: who}
 	}
-	if reader, ok := readerOf(by, received); ok {
+	if reader, ok := readerOf(by, readers, received); ok {
 		by[reader] -= received
 	} else {
 		by = map[string]uint64{"": excess}
@@ -81,8 +77,9 @@ func quiet(consumed []Freed, received uint64, missing int64, unseen uint64) (map
 }
 
 // readerOf finds out which function frees what was received: one that is known
-// to, or the only one that has freed as much.
-func readerOf(by map[string]uint64, received uint64) (string, bool) {
+// to, or, if the compiler or a later kernel gave it another name, the only one that
+// has freed as much.
+func readerOf(by map[string]uint64, readers []string, received uint64) (string, bool) {
 	var may []string
 	for function, n := range by {
 		if n < received {

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
@@ -59,7 +60,7 @@ type Config struct {
 	Hold time.Duration
 	// Revivals are tried in order on a device that is stalled and that
 	// neither a read nor a packet revives.
-	Revivals []Revival
+	Revivals []driver.Revival
 }
 
 // NotReadError says that the consumers leave packets in the rings: then

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/guesttest"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
@@ -34,7 +35,7 @@ func open(t *testing.T, cfg tuntap.Config) *subject {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.consumer.Stop() })
-	s.cfg = Config{Device: dev, Queues: dev.Queues(), Received: s.consumer.Received, Revivals: OfTun(dev)}
+	s.cfg = Config{Device: dev, Queues: dev.Queues(), Received: s.consumer.Received, Revivals: tun.Revivals(dev)}
 	// Eight flows cover four txqs.
 	for flow := range uint16(8) {
 		s.cfg.Fresh = append(s.cfg.Fresh, s.sender(t, traffic.PacketSocket, 200, flow))

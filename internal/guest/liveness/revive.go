@@ -5,41 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"golang.org/x/sys/unix"
 )
-
-// Revival is something that may set a stalled device going again.
-type Revival struct {
-	Name string
-	Do   func() error
-}
-
-// OfTun returns what can be done to a tun or tap device, the least first. What
-// is queued is lost by it.
-func OfTun(dev *tuntap.Device) []Revival {
-	each := func(do func(int) error) (err error) {
-		for queue, fd := range dev.Queues() {
-			if fd >= 0 {
-				err = errors.Join(err, do(queue))
-			}
-		}
-		return err
-	}
-	return []Revival{
-		{"the root qdisc replaced by a pfifo", func() error {
-			return dev.SetQdisc(netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000})
-		}},
-		{"TUNSETQUEUE: each queue detached and attached", func() error {
-			return errors.Join(each(dev.Detach), each(dev.Attach))
-		}},
-		{"link down and up", func() error {
-			return errors.Join(dev.SetUp(false), dev.SetUp(true))
-		}},
-	}
-}
 
 const none = "none of what was tried"
 

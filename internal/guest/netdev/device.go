@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -94,6 +95,15 @@ func (d *Device) SetUp(up bool) error {
 		return fmt.Errorf("set %s %s: %w", d.name, state, err)
 	}
 	return nil
+}
+
+// IsUp says whether the device is up.
+func (d *Device) IsUp() (bool, error) {
+	link, err := netlink.LinkByIndex(d.index)
+	if err != nil {
+		return false, fmt.Errorf("see whether %s is up: %w", d.name, err)
+	}
+	return link.Attrs().Flags&net.FlagUp != 0, nil
 }
 
 // AwaitCarrier waits until the kernel has noticed that a device which is up has

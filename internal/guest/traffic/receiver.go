@@ -22,21 +22,20 @@ type Receiver struct {
 	odd      map[int]uint64
 }
 
-// NewReceiver reads from a non-blocking descriptor of the device. header is how
-// many bytes of virtio_net_hdr are in front of each packet. If length is not 0,
+// NewReceiver takes packets by read, which returns EAGAIN if there is none. header
+// is how many bytes of virtio_net_hdr are in front of each packet. If length is not 0,
 // the device's filter cuts all packets to so many bytes, and that is all that
 // is looked at.
-func NewReceiver(link *Link, fd, header, length int) *Receiver {
-	r := &Receiver{length: length, odd: make(map[int]uint64)}
+func NewReceiver(link *Link, read func(buf []byte) (int, error), header, length int) *Receiver {
+	r := &Receiver{read: read, length: length, odd: make(map[int]uint64)}
 	r.sink = sink{ethernet: link.ethernet, header: header, awaited: &r.awaited}
-	r.Reopen(fd)
 	return r
 }
 
 // Read takes one packet. It returns false if there is none.
 func (r *Receiver) Read() (bool, error) { return r.ReadBy(r.read) }
 
-// ReadBy takes one packet by another way than read(2), as Read does.
+// ReadBy takes one packet another way, as Read does.
 func (r *Receiver) ReadBy(read func(buf []byte) (int, error)) (bool, error) {
 	n, err := read(r.buf[:])
 	switch {
@@ -53,11 +52,6 @@ func (r *Receiver) ReadBy(read func(buf []byte) (int, error)) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("read: %w", err)
-}
-
-// Reopen reads from another descriptor from now on.
-func (r *Receiver) Reopen(fd int) {
-	r.read = func(buf []byte) (int, error) { return unix.Read(fd, buf) }
 }
 
 // Received is how many packets have arrived, good and bad.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/guesttest"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
@@ -254,7 +255,7 @@ func TestFlaws(t *testing.T) {
 	}{{"short", vhost.Short, 2, 0}, {"unmapped", vhost.Unmapped, 0, 1}, {"absent", vhost.Absent, 2, 0}} {
 		t.Run(c.name, func(t *testing.T) {
 			d, q, s := card(t, vhost.Config{}, 100)
-			l, err := ledger.Open(d)
+			l, err := ledger.Open(d, tun.Driver)
 			guesttest.NoError(t, err)
 			defer l.Close()
 			if q.OfferUnkicked(1, c.flaw) {

@@ -1,0 +1,56 @@
+package schedule
+
+import (
+	"errors"
+
+	"github.com/ringproof/ringproof/inject/breakpoint"
+	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/stage"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
+)
+
+// enoughStalls is after how many of them it is clear that a queue stalls with
+// nobody interfering. Each costs as much time as a hundred schedules.
+const enoughStalls = 8
+
+// Reached returns the points of the functions that the victim comes by, in the
+// setting, when nobody interferes. What cannot be a point is added to its
+// function's Skipped. The points are not all there are if stalls: then the
+// queue stalls even so, and the rest was not tried.
+func (r *Runner) Reached(functions []*disasm.Function, nobody *driver.Opponent, at stage.Setting) (reached []disasm.Point, stalls bool, err error) {
+	stalled := 0
+	for _, f := range functions {
+		for _, p := range f.Points {
+			result, err := r.Run(Schedule{p, nobody, at}, stage.Suspicion)
+			if cannot := (*breakpoint.CannotHoldError)(nil); errors.As(err, &cannot) {
+				f.Skipped = append(f.Skipped, cannot.Error())
+				continue
+			}
+			if err != nil {
+				return nil, false, err
+			}
+			if result.Reached {
+				reached = append(reached, p)
+			}
+			if result.Stalled != "" {
+				stalled++
+			}
+			if stalled >= enoughStalls && len(reached) > 0 {
+				return reached, true, nil
+			}
+		}
+	}
+	return reached, false, nil
+}
+
+// Breach says which promise of the contract the result of a schedule breaks; "" is
+// none.
+func Breach(r *stage.Result, c contract.Contract, s Schedule) (contract.Promise, string) {
+	seen := r.Seen
+	seen.TailDrops = s.Opponent.TailDrops
+	if s.Opponent.Fills || s.Woken {
+		seen.Overtaken = 1
+	}
+	return c.Breach(&seen)
+}

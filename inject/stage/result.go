@@ -1,0 +1,192 @@
+package stage
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
+	"github.com/ringproof/ringproof/internal/guest/rcu"
+)
+
+const (
+	// Suspicion is for how long nothing may move before a schedule is
+	// suspected to have stalled the queue, and Patience before it is believed.
+	Suspicion = 50 * time.Millisecond
+	Patience  = time.Second
+)
+
+// Result is what one run on a stage came to.
+type Result struct {
+	// Reached: the instruction was reached, and its CPU held up.
+	Reached bool
+	// Late: the hold ended before the opponent was done, so this was not the
+	// schedule that it says. Nothing is decided by it.
+	Late bool
+	// Waited: the opponent could not end before the held-up side went on.
+	Waited bool
+	// Locked: of a pair, the second cannot come where it is to be held up while
+	// the first is, for it needs a lock that the first holds.
+	Locked bool
+	// Requeued is how often a packet that the driver refused was queued again.
+	Requeued uint64
+	// Seen is what decides, with the books of this run.
+	contract.Seen
+	// Unbalanced says what is wrong with the books.
+	Unbalanced error
+	// TimeLine says who was where.
+	TimeLine []contract.Moment
+
+	began time.Time
+}
+
+// NewResult begins a result, with memory for its time line: see cpu.Thread.
+func NewResult() *Result {
+	return &Result{TimeLine: make([]contract.Moment, 0, 16), began: time.Now()}
+}
+
+// Note adds what happens now to the time line.
+func (r *Result) Note(who, what string) {
+	r.TimeLine = append(r.TimeLine, contract.Moment{At: time.Since(r.began), Who: who, What: what})
+}
+
+// Who acts, in time lines.
+const (
+	Producer = "producer"
+	Consumer = "consumer"
+	Other    = "other side"
+)
+
+// Decisive says whether the run was the schedule that it was to be.
+func (r *Result) Decisive() bool { return r.Reached && !r.Late }
+
+// Mark is how the counts stand when something begins.
+type Mark struct {
+	account account
+	odd     map[int]uint64
+}
+
+// Begin marks the beginning of a run.
+func (s *Stage) Begin() Mark { return Mark{s.account(), s.receiver.Odd()} }
+
+// Finish reads what is there, closes the books of all since the mark, and sees
+// whether a fresh packet arrives. For so long nothing may move before the queue
+// is said to be stalled.
+func (s *Stage) Finish(since Mark, result *Result, patience time.Duration) error {
+	before := since.account
+	lost := newLosses()
+	left, err := s.settle(before, lost, patience)
+	if err != nil {
+		return err
+	}
+	s.close(result, before, lost, left)
+	result.Note(Consumer, "has read all that comes")
+	if left > 0 {
+		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, patience)
+		return nil
+	}
+	fresh := s.account()
+	result.Note(Producer, "sends a fresh packet")
+	if _, err := s.fresh.Send(); err != nil {
+		result.Stalled = fmt.Sprintf("a fresh packet could not be sent: %v", err)
+		return nil
+	}
+	stuck, err := s.settle(fresh, lost, patience)
+	if err != nil {
+		return err
+	}
+	s.close(result, before, lost, stuck)
+	switch {
+	case stuck > 0:
+		result.Note(Consumer, "has waited long enough")
+		result.Stalled = fmt.Sprintf("a fresh packet stayed in the qdisc for %v although the ring is empty", patience)
+	case s.account().since(fresh).received == 0:
+		result.Stalled = "a fresh packet did not arrive, and the qdisc does not hold it"
+	}
+	result.Odd = beyond(s.receiver.Odd(), since.odd)
+	return nil
+}
+
+// close closes the books.
+func (s *Stage) close(r *Result, before account, lost *losses, left int) {
+	r.close(s.account().since(before), lost, left)
+	r.Noqueue, r.Backpressure, r.CountersUnread = s.Qdisc() == netdev.Noqueue, s.at.Backpressure, true
+}
+
+// asksToQueue is how the core frees what finds its queue without a qdisc stopped
+// (net/core/dev.c: __dev_queue_xmit, "asks to queue packet").
+var asksToQueue = []string{
+	"NOT_SPECIFIED@__dev_queue_xmit",
+	// As of 6.1, where the function that frees names itself.
+	"NOT_SPECIFIED@kfree_skb_list_reason",
+	// As of 7.2.
+	"RECURSION_LIMIT@__dev_queue_xmit",
+}
+
+func (r *Result) close(sum account, lost *losses, left int) {
+	r.Books, r.Wrong = sum.books(lost, left), sum.wrong
+	r.Unbalanced = r.Books.Balance()
+	r.AsksToQueue = 0
+	for _, path := range asksToQueue {
+		r.AsksToQueue += int(lost.drops[path])
+	}
+}
+
+// settle reads until every packet since then is received, freed, or held by a
+// qdisc while nothing has moved for all the patience there is. It adds to lost,
+// and returns what the qdisc holds. One that is nowhere is on its way, on
+// a CPU that does not run: it is given Patience to arrive.
+func (s *Stage) settle(since account, lost *losses, patience time.Duration) (left int, err error) {
+	before := lost.total
+	moved := time.Now()
+	quiet := false
+	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		n, err := s.Drain(driver.All)
+		if err != nil {
+			return 0, err
+		}
+		if n > 0 {
+			moved = time.Now()
+		}
+		a := s.account().since(since)
+		if a.received+lost.total-before >= a.allocated() {
+			return 0, nil
+		}
+		// To ask the ledger costs more than a whole schedule. So only if the
+		// rest was dropped for sure, or does not come of itself.
+		if quiet || s.Qdisc() == netdev.Noqueue || a.received+a.refused >= a.allocated() {
+			freed, err := s.freed()
+			if err != nil {
+				return 0, err
+			}
+			if lost.add(lost.drops, freed) {
+				moved = time.Now()
+			}
+			if a.received+lost.total-before >= a.allocated() {
+				return 0, nil
+			}
+		}
+		if still := time.Since(moved); still > patience {
+			rcu.Synchronize()
+			if left, err = s.qlen(); err != nil {
+				return 0, err
+			}
+			missing := int64(a.allocated()) - int64(a.received+lost.total-before) - int64(left)
+			// What a worker has consumed may not have arrived yet.
+			if missing > 0 && (s.worker == nil || still > Patience) {
+				freed, err := s.freedQuietly(missing)
+				if err != nil {
+					return 0, err
+				}
+				if lost.add(lost.quiet, freed) {
+					return left, nil
+				}
+			}
+			if missing <= 0 || still > Patience {
+				return left, nil
+			}
+		}
+		quiet = !s.Readable(wait)
+	}
+}

@@ -1,0 +1,172 @@
+// Package driver is the seam between the harness and the drivers that it tests:
+// what a driver says of itself, and what its device can do on a bench.
+//
+// A driver has a package of its own below this one, which is the only one that
+// knows it. To add one, see docs/design.md.
+package driver
+
+import (
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
+)
+
+// Driver is a driver under test.
+type Driver struct {
+	// Name is as in DRIVER=NAME.
+	Name string
+	// Contract is what the running kernel's driver claims: what CONTRACT=auto
+	// stands for.
+	Contract func() (contract.Contract, error)
+	// Open makes a device with one txq for schedules and sequences of faults.
+	// What the kernel lacks for it is a *kernelfeature.MissingError.
+	Open func(Setup) (Device, error)
+	// Targets are the functions that are held up.
+	Targets []Target
+	// Opponents and Faults are those that only this driver's devices have: what
+	// is done to any device is in inject/schedule and inject/fault.
+	Opponents func() []*Opponent
+	Faults    func(Consumer) []*Fault
+	// Paths says what counts a packet that one of the driver's functions frees.
+	Paths map[string]Path
+	// DefaultQdisc is the root qdisc of a device of Open that has come up without one.
+	DefaultQdisc netdev.Kind
+	// Readers are the functions that free a packet when a consumer has got it.
+	Readers []string
+}
+
+// Consumer is who takes packets from a device's ring; "" is the driver's usual
+// one. In the ids of schedules, any other is named.
+type Consumer string
+
+// Setup says what device to make.
+type Setup struct {
+	Ring  int // slots
+	Qdisc netdev.Kind
+	// Backpressure: it is opened with the flag that opts in.
+	Backpressure bool
+	Consumer     Consumer
+}
+
+// Target is a driver's function that is held up, with all that it calls in the
+// driver.
+type Target struct {
+	Root string
+	// Consumes: it takes packets from the ring. Else it is the driver's transmit.
+	Consumes bool
+	// Consumer is who takes packets, on either side.
+	Consumer Consumer
+	// Also are prefixes of the names of what else is the driver's.
+	Also []string
+	// Available returns nil, or a *kernelfeature.MissingError; nil is always.
+	Available func() error
+}
+
+// Path says which counter, if any, moves when a packet is freed somewhere.
+type Path int
+
+const (
+	// Unknown: it is not known. All that are freed there move the same counter,
+	// or none.
+	Unknown Path = iota
+	// DriverCounts: the device's tx_dropped.
+	DriverCounts
+	// QdiscCounts: the qdisc's drops or, while the device has none that is active,
+	// the device's tx_dropped.
+	QdiscCounts
+	// Uncounted: none.
+	Uncounted
+)
+
+// Device is a device with one txq, and with one ring, whose consumer does what it
+// is told.
+type Device interface {
+	// Link is the device as any network device.
+	Link() *netdev.Device
+	// Slots is the size of the ring.
+	Slots() int
+	// Resize changes the ring's size and back, which wakes the txq of most
+	// designs. What is in the ring stays, from its start on.
+	Resize() error
+	// HeaderBytes are in front of each packet that is read.
+	HeaderBytes() int
+	// Read takes one packet from the ring, on this thread. It returns EAGAIN if
+	// there is none, or no queue.
+	Read(buf []byte) (int, error)
+	// Readable waits until there is something to read, or for the time.
+	Readable(wait time.Duration) bool
+	// Block says whether Read sleeps until there is a packet.
+	Block(on bool) error
+	// Discarded is how many packets were read that nobody has looked at.
+	Discarded() uint64
+	// Worker is the consumer that takes packets by itself; nil if there is none
+	// beside Read.
+	Worker() Worker
+	// Trim cuts so many bytes from the end of each packet that is sent.
+	Trim(bytes int) error
+	// Undo is what keeps the device from working at all, each as the fault that
+	// undoes it.
+	Undo(Bench) []Step
+	// Restart makes it what it was when it was opened, but for its qdisc.
+	Restart(Bench) error
+	// Close removes it.
+	Close() error
+}
+
+// Worker is a consumer in the kernel, which takes packets from the ring by itself
+// and puts them into the buffers that it is offered. It may have packets in hand
+// for which it has none.
+type Worker interface {
+	// Start and Stop say whether it takes packets. It begins stopped, and must
+	// be so when its ring is read otherwise.
+	Start() error
+	Stop() error
+	// Pin keeps it on a CPU.
+	Pin(cpu int) error
+	// Settle returns when it has done all that it was woken for before.
+	Settle() error
+	// Offer gives it buffers for so many packets more, and wakes it.
+	// OfferUnkicked does not wake it.
+	Offer(packets int)
+	OfferUnkicked(packets int)
+	// Size is how many buffers there are, Free how many it does not have.
+	Size() int
+	Free() int
+	// Read reads what it has put into a buffer; EAGAIN if there is nothing.
+	Read(buf []byte) (int, error)
+	// Await waits until it has put something into a buffer, or for the time.
+	Await(wait time.Duration) bool
+}
+
+// Bench is where a device is tried: its ring, and who sends to it.
+type Bench interface {
+	Device() Device
+	// Qdisc is the root qdisc.
+	Qdisc() netdev.Kind
+	// Fill sends so many packets through the qdisc, Bypass past it. That a
+	// packet is refused or dropped is no error.
+	Fill(packets int) error
+	Bypass(packets int) error
+	// Drain takes up to so many packets, and says how many there were.
+	Drain(max int) (int, error)
+	// Consumed says that packets were taken from the ring otherwise.
+	Consumed(packets int)
+	// Renewed says that the ring is another one, and empty or full.
+	Renewed()
+	// Plug says whether the worker takes packets from now on, or Read does.
+	// Start and Stop are the device's to call.
+	Plug(worker bool)
+	Plugged() bool
+	// Collect takes what the worker, which is stopped, has put into buffers.
+	Collect() error
+}
+
+// Revival is something that may set a stalled device going again.
+type Revival struct {
+	Name string
+	Do   func() error
+}
+
+// All is more packets than any ring or qdisc holds.
+const All = 1 << 20
