@@ -2,6 +2,7 @@ package selftest
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,43 +14,99 @@ import (
 // make something else of the same source.
 const clang = "14.0.6"
 
-// TestGenerated: the eBPF program that is kept is what its source says.
+// TestGenerated: the eBPF programs that are kept are what their sources say.
 func TestGenerated(t *testing.T) {
 	version, err := exec.Command("clang", "--version").Output()
 	if err != nil {
 		t.Skip("not run: no clang at hand: ", err)
 	}
 	if !strings.Contains(string(version), clang) {
-		t.Skipf("not run: the program was compiled by clang %s, here is %s", clang, version)
+		t.Skipf("not run: the programs were compiled by clang %s, here is %s", clang, version)
 	}
 	if _, err := os.Stat("/usr/include/bpf/bpf_helpers.h"); err != nil {
 		t.Skip("not run: no libbpf-dev at hand: ", err)
 	}
-	gen, err := os.ReadFile("../inject/breakpoint/gen.go")
+	repository := os.DirFS("..")
+	packages := make(map[string]bool)
+	for _, top := range []string{"inject", "internal"} {
+		if err := fs.WalkDir(repository, top, func(path string, _ fs.DirEntry, err error) error {
+			if strings.HasSuffix(path, ".bpf.c") {
+				packages[filepath.Dir(path)] = true
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(packages) == 0 {
+		t.Fatal("no sources of eBPF programs")
+	}
+	for dir := range packages {
+		t.Run(dir, func(t *testing.T) { regenerate(t, dir) })
+	}
+}
+
+// regenerate makes what is generated in a copy of a package, from its sources
+// alone, and compares.
+func regenerate(t *testing.T, dir string) {
+	root := t.TempDir()
+	copied := filepath.Join(root, dir)
+	if err := os.MkdirAll(copied, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join("..", dir, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, command, found := strings.Cut(string(gen), "//go:generate go tool bpf2go ")
-	if !found {
-		t.Fatal("inject/breakpoint/gen.go does not say how the program is made")
+	kept := make(map[string][]byte)
+	for _, file := range append(files, "../go.mod", "../go.sum") {
+		to := filepath.Join(root, strings.TrimPrefix(file, "../"))
+		if info, err := os.Stat(file); err != nil {
+			t.Fatal(err)
+		} else if info.IsDir() {
+			continue
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if isGenerated(file) {
+			kept[filepath.Base(file)] = content
+			continue
+		}
+		if err := os.WriteFile(to, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	dir := t.TempDir()
-	generate := exec.Command("sh", "-c", "go tool bpf2go -output-dir "+dir+" "+command)
-	generate.Dir = "../inject/breakpoint"
+	generate := exec.Command("go", "generate", "./"+dir)
+	generate.Dir = root
 	if out, err := generate.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v: %v\n%s", generate, err, out)
 	}
-	for _, name := range []string{"pause_x86_bpfel.go", "pause_x86_bpfel.o"} {
-		want, err := os.ReadFile(filepath.Join(dir, name))
+	made, err := filepath.Glob(filepath.Join(copied, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range made {
+		name := filepath.Base(file)
+		if !isGenerated(name) {
+			continue
+		}
+		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		have, err := os.ReadFile(filepath.Join("../inject/breakpoint", name))
-		if err != nil {
-			t.Fatal(err)
+		if !bytes.Equal(kept[name], content) {
+			t.Errorf("%s/%s is not what its source says; go generate ./%s makes it", dir, name, dir)
 		}
-		if !bytes.Equal(have, want) {
-			t.Errorf("inject/breakpoint/%s is not what its source says; go generate ./inject/breakpoint makes it", name)
-		}
+		delete(kept, name)
 	}
+	for name := range kept {
+		t.Errorf("%s/%s is kept, and nothing makes it", dir, name)
+	}
+}
+
+// isGenerated says whether bpf2go makes a file of that name.
+func isGenerated(name string) bool {
+	return strings.HasSuffix(name, "_bpfel.go") || strings.HasSuffix(name, "_bpfel.o")
 }
