@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 )
 
@@ -29,16 +28,22 @@ func anchor(tracepoint string) error {
 	if anchors.of[tracepoint] != nil {
 		return nil
 	}
+	spec, err := countSpec()
+	if err != nil {
+		return err
+	}
 	var held []link.Link
 	for range 2 {
 		// Before 6.10 a program can be attached to a tracepoint once
 		// (kernel/tracepoint.c: func_add).
-		nothing, err := loadProgram(ebpf.RawTracepoint, "anchor", asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()})
-		if err != nil {
-			return err
+		var nothing struct {
+			Program *ebpf.Program `ebpf:"anchor"`
 		}
-		l, err := attachOnce(tracepoint, nothing)
-		if err := errors.Join(err, nothing.Close()); err != nil {
+		if err := spec.Copy().LoadAndAssign(&nothing, nil); err != nil {
+			return bpfError(err)
+		}
+		l, err := attachOnce(tracepoint, nothing.Program)
+		if err := errors.Join(err, nothing.Program.Close()); err != nil {
 			return err
 		}
 		held = append(held, l)

@@ -48,7 +48,7 @@ const settleTries = 200
 func (l *Ledger) settle() (readings, error) {
 	type all struct {
 		readings
-		freed, consumed map[freeKey]uint64
+		freed, consumed map[countKey]uint64
 	}
 	look := func() (now all, err error) {
 		if now.readings, err = l.read(); err != nil {
@@ -59,7 +59,7 @@ func (l *Ledger) settle() (readings, error) {
 		}
 		now.consumed, err = l.consumed.read()
 		// What others free, this very loop's netlink socket among them.
-		maps.DeleteFunc(now.freed, func(k freeKey, _ uint64) bool { return k.Ours == 0 })
+		maps.DeleteFunc(now.freed, func(k countKey, _ uint64) bool { return k.Owner == countOwnerOTHERS })
 		return now, err
 	}
 	last, err := look()

@@ -56,11 +56,11 @@ type Ledger struct {
 // the freeing of skbs to softirqs (net/core/dev.c: dev_kfree_skb_irq_reason).
 type counter struct {
 	counts, seen, busy *ebpf.Map
-	progs              [2]*ebpf.Program
-	links              [2]link.Link
+	progs              []*ebpf.Program
+	links              []link.Link
 	// base is what it had counted, and missed, at Open or Reset: nothing
 	// is ever taken out of the map, so that no update races with it.
-	base   map[freeKey]uint64
+	base   map[countKey]uint64
 	missed uint64
 }
 
@@ -110,25 +110,19 @@ func (l *Ledger) counters() []*counter {
 }
 
 // start begins to count, with both programs or with the first only.
-func (c *counter) start(tp tracepoint, dev *netDevice, only bool) (err error) {
-	if c.counts, err = newCounts(); err != nil {
+func (c *counter) start(tp tracepoint, dev *netDevice, only bool) error {
+	if err := c.load(tp, dev, only); err != nil {
 		return err
 	}
-	if !only {
-		if c.seen, c.busy, err = newTurns(); err != nil {
+	for _, prog := range c.progs {
+		l, err := attach(tp.name, prog)
+		if err != nil {
 			return err
 		}
+		c.links = append(c.links, l)
 	}
-	for i, second := range []bool{false, true} {
-		if second && only {
-			return nil
-		}
-		if c.progs[i], err = countProgram(tp, dev, c, second); err != nil {
-			return err
-		}
-		if c.links[i], err = attach(tp.name, c.progs[i]); err != nil {
-			return err
-		}
+	if only {
+		return nil
 	}
 	// What was freed before there was a second.
 	var skbs []uint64
@@ -171,9 +165,9 @@ func (c *counter) reset() (err error) {
 }
 
 // read returns the counts since the program was attached.
-func (c *counter) read() (map[freeKey]uint64, error) {
-	counts := make(map[freeKey]uint64)
-	var key freeKey
+func (c *counter) read() (map[countKey]uint64, error) {
+	counts := make(map[countKey]uint64)
+	var key countKey
 	var n uint64
 	entries := c.counts.Iterate()
 	for entries.Next(&key, &n) {
@@ -202,7 +196,7 @@ func (c *counter) missedSince() (uint64, error) {
 }
 
 // since returns the counts since Open or Reset.
-func (c *counter) since() (map[freeKey]uint64, error) {
+func (c *counter) since() (map[countKey]uint64, error) {
 	misses, err := c.missedSince()
 	if err != nil {
 		return nil, err
@@ -218,7 +212,7 @@ func (c *counter) since() (map[freeKey]uint64, error) {
 		return nil, err
 	}
 	if lost := now[lostKey] - c.base[lostKey]; lost != 0 {
-		return nil, fmt.Errorf("%d freed skbs were not counted: more than %d places freed some", lost, maxKeys)
+		return nil, fmt.Errorf("%d freed skbs were not counted: more than %d places freed some", lost, c.counts.MaxEntries())
 	}
 	if caught := now[caughtKey] - c.base[caughtKey]; c.seen != nil && caught < misses {
 		return nil, fmt.Errorf("%d freed skbs, of this device or another, were not counted: an interrupt freed them while its CPU was counting another", misses-caught)
@@ -258,14 +252,14 @@ func (l *Ledger) Consumed() ([]Freed, error) {
 }
 
 // named names reasons and functions.
-func (l *Ledger) named(counts map[freeKey]uint64, reason func(uint32) string) []Freed {
+func (l *Ledger) named(counts map[countKey]uint64, reason func(uint32) string) []Freed {
 	var freed []Freed
 	for key, n := range counts {
 		var function string
 		if key.Location != 0 {
 			function = l.symbols.Caller(key.Location)
 		}
-		if key.Ours == 1 || deferredByQdisc(function) {
+		if key.Owner == countOwnerOURS || deferredByQdisc(function) {
 			freed = append(freed, Freed{Reason: reason(key.Reason), Function: function, Site: key.Location, Count: n})
 		}
 	}
@@ -279,11 +273,11 @@ func (l *Ledger) named(counts map[freeKey]uint64, reason func(uint32) string) []
 func (l *Ledger) Close() error {
 	var errs []error
 	for _, c := range l.counters() {
-		for i := range c.links {
-			if c.links[i] != nil {
-				errs = append(errs, c.links[i].Close())
-			}
-			errs = append(errs, c.progs[i].Close())
+		for _, l := range c.links {
+			errs = append(errs, l.Close())
+		}
+		for _, prog := range c.progs {
+			errs = append(errs, prog.Close())
 		}
 		errs = append(errs, c.counts.Close(), c.seen.Close(), c.busy.Close())
 		*c = counter{}

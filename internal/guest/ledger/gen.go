@@ -1,0 +1,7 @@
+package ledger
+
+// What it writes is kept with the sources: only those who change a program
+// need clang, and Debian's libbpf-dev and linux-libc-dev.
+//go:generate -command bpf2go go tool bpf2go -go-package ledger -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu"
+//go:generate bpf2go -type owner count count.bpf.c
+//go:generate bpf2go -type context device device.bpf.c
