@@ -5,14 +5,10 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
-
-// What an XDP program returns (include/uapi/linux/bpf.h: enum xdp_action).
-const xdpTx = 3
 
 // xdp is the program that brings a frame into the ring of a tap device, which
 // keeps no account of frames that do not fit: send no more than there is room.
@@ -23,25 +19,33 @@ type xdp struct {
 }
 
 // openRedirect loads a program that redirects to the device what it is run on.
-func (s *Sender) openRedirect() (err error) {
-	s.xdp.program, err = loadXDP(asm.Instructions{
-		asm.Mov.Imm(asm.R1, int32(s.link.Index)),
-		asm.Mov.Imm(asm.R2, 0),
-		asm.FnRedirect.Call(),
-		asm.Return(),
-	})
-	return err
+func (s *Sender) openRedirect() error {
+	spec, err := loadXdp()
+	if err != nil {
+		return err
+	}
+	if err := spec.Variables[xdpVarIfindex].Set(uint32(s.link.Index)); err != nil {
+		return err
+	}
+	var loaded struct {
+		Redirect *ebpf.Program `ebpf:"redirect"`
+	}
+	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+		return xdpError(err)
+	}
+	s.xdp.program = loaded.Redirect
+	return nil
 }
 
 // openTransmit attaches a program that turns around what a queue writes.
 func (s *Sender) openTransmit() (err error) {
-	s.xdp.program, err = loadXDP(asm.Instructions{
-		asm.Mov.Imm(asm.R0, xdpTx),
-		asm.Return(),
-	})
-	if err != nil {
-		return err
+	var loaded struct {
+		Transmit *ebpf.Program `ebpf:"transmit"`
 	}
+	if err := loadXdpObjects(&loaded, nil); err != nil {
+		return xdpError(err)
+	}
+	s.xdp.program = loaded.Transmit
 	s.xdp.attached, err = link.AttachXDP(link.XDPOptions{Program: s.xdp.program, Interface: s.link.Index, Flags: link.XDPDriverMode})
 	if err != nil {
 		return fmt.Errorf("attach an XDP program: %w", err)
@@ -49,15 +53,11 @@ func (s *Sender) openTransmit() (err error) {
 	return nil
 }
 
-func loadXDP(instructions asm.Instructions) (*ebpf.Program, error) {
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "to_ring", Type: ebpf.XDP, License: "GPL", Instructions: instructions})
+func xdpError(err error) error {
 	if errors.Is(err, ebpf.ErrNotSupported) {
-		return nil, &kernelfeature.MissingError{Option: "CONFIG_BPF_SYSCALL", What: "XDP programs", Err: err}
+		return &kernelfeature.MissingError{Option: "CONFIG_BPF_SYSCALL", What: "XDP programs", Err: err}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("load an XDP program: %w", err)
-	}
-	return p, nil
+	return fmt.Errorf("load an XDP program: %w", err)
 }
 
 // redirect runs the program on a frame that is then the device's
