@@ -1,5 +1,7 @@
 package breakpoint
 
-// What it writes is kept with the sources: only those who change the program
+// What it writes is kept with the sources: only those who change a program
 // need clang, and Debian's libbpf-dev and linux-libc-dev.
-//go:generate go tool bpf2go -go-package breakpoint -target amd64 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu" pause pause.bpf.c
+//go:generate -command bpf2go go tool bpf2go -go-package breakpoint -target amd64 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu"
+//go:generate bpf2go -type state pause pause.bpf.c
+//go:generate bpf2go stops stops.bpf.c

@@ -4,14 +4,14 @@
 /*
  * The pause: runs when a CPU is about to execute the instruction that its
  * breakpoint or kprobe is set on, and holds that CPU there until it is
- * released. "go generate ./inject" compiles it.
+ * released. "go generate ./inject/breakpoint" compiles it.
  */
 #include <linux/bpf.h>
 #include <linux/bpf_perf_event.h>
 #include <bpf/bpf_helpers.h>
 
-/* What a CPU is to do, and does; pause.go has the same. */
-enum {
+/* What a CPU is to do, and does. */
+enum state {
 	IDLE,      /* let it pass */
 	ARMED,     /* hold it up the next time */
 	PAUSED,    /* it is held up */
@@ -24,7 +24,7 @@ enum {
  * program in user space. A cache line each: both sides spin on state.
  */
 struct control {
-	__u32 state;
+	enum state state;
 	__u32 next;  /* CPU + 1 that is let go on when this one is held up */
 	__u64 limit; /* ns for which a CPU is held up at most */
 	__u32 waits; /* it needs a spinlock before it gets where it is held up */

@@ -22,18 +22,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// state is what a CPU is to do at its trap, and does (pause.bpf.c).
-type state = uint32
-
-const (
-	idle state = iota
-	armed
-	paused
-	released
-	expired
-	exhausted
-)
-
 // MaxRounds is how many rounds of looking at its state (pause.bpf.c: SPINS) a CPU
 // takes at most: more than there are in any limit, which is what should end a
 // pause. 2^30 looks take ten seconds where each takes 10 ns.
@@ -319,18 +307,24 @@ func (t *Trap) Arm(limit time.Duration, next *Trap) {
 	if next != nil {
 		t.control.Next = uint32(next.cpu) + 1
 	}
-	atomic.StoreUint32(&t.control.State, armed)
+	atomic.StoreUint32((*uint32)(&t.control.State), uint32(pauseStateARMED))
 }
 
-func (t *Trap) state() state { return atomic.LoadUint32(&t.control.State) }
+func (t *Trap) state() pauseState {
+	return pauseState(atomic.LoadUint32((*uint32)(&t.control.State)))
+}
+
+func (t *Trap) change(from, to pauseState) bool {
+	return atomic.CompareAndSwapUint32((*uint32)(&t.control.State), uint32(from), uint32(to))
+}
 
 // Expired says whether the CPU went on by itself, before it was released,
 // because its time was over.
-func (t *Trap) Expired() bool { return t.state() == expired }
+func (t *Trap) Expired() bool { return t.state() == pauseStateEXPIRED }
 
 // Exhausted says whether the CPU went on by itself although its time was not
 // over: it had looked for its release as often as it may.
-func (t *Trap) Exhausted() bool { return t.state() == exhausted }
+func (t *Trap) Exhausted() bool { return t.state() == pauseStateEXHAUSTED }
 
 // Waits says whether, since the trap was armed, its CPU had to wait for a spinlock
 // before it could be held up, and the next one was let go on for that.
@@ -338,21 +332,21 @@ func (t *Trap) Waits() bool { return atomic.LoadUint32(&t.control.Waits) != 0 }
 
 // Release lets the CPU go on, and says whether it had waited for that.
 func (t *Trap) Release() bool {
-	return atomic.CompareAndSwapUint32(&t.control.State, paused, released)
+	return t.change(pauseStatePAUSED, pauseStateRELEASED)
 }
 
 // Disarm lets the CPU pass from now on, and go on if it is held up. It says
 // whether the trap has caught it since it was armed.
 func (t *Trap) Disarm() bool {
-	if atomic.CompareAndSwapUint32(&t.control.State, armed, idle) {
+	if t.change(pauseStateARMED, pauseStateIDLE) {
 		return false
 	}
 	was := t.state()
 	if !t.Release() {
-		atomic.CompareAndSwapUint32(&t.control.State, expired, idle)
-		atomic.CompareAndSwapUint32(&t.control.State, exhausted, idle)
+		t.change(pauseStateEXPIRED, pauseStateIDLE)
+		t.change(pauseStateEXHAUSTED, pauseStateIDLE)
 	}
-	return was != idle
+	return was != pauseStateIDLE
 }
 
 // Close lets the CPU go on and removes the trap.
@@ -368,10 +362,10 @@ func (t *Trap) Close() error {
 
 // Caught says whether the trap has caught its CPU since it was armed, which may
 // have gone on since.
-func (t *Trap) Caught() bool { return t.state() != armed }
+func (t *Trap) Caught() bool { return t.state() != pauseStateARMED }
 
 // Holding says whether the trap holds its CPU up now.
-func (t *Trap) Holding() bool { return t.state() == paused }
+func (t *Trap) Holding() bool { return t.state() == pauseStatePAUSED }
 
 // At is the instruction that the trap is set on.
 func (t *Trap) At() disasm.Point { return t.at }

@@ -15,7 +15,7 @@ import (
 
 type pauseControl struct {
 	_       structs.HostLayout
-	State   uint32
+	State   pauseState
 	Next    uint32
 	Limit   uint64
 	Waits   uint32
@@ -25,6 +25,17 @@ type pauseControl struct {
 	Task    uint64
 	Padding [6]uint32
 }
+
+type pauseState uint32
+
+const (
+	pauseStateIDLE      pauseState = 0
+	pauseStateARMED     pauseState = 1
+	pauseStatePAUSED    pauseState = 2
+	pauseStateRELEASED  pauseState = 3
+	pauseStateEXPIRED   pauseState = 4
+	pauseStateEXHAUSTED pauseState = 5
+)
 
 // Names of all BPF objects in the ELF.
 //

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/ringproof/ringproof/inject/disasm"
 	"golang.org/x/sys/unix"
 )
@@ -20,8 +18,7 @@ import (
 // kernel's, which goes on to schedule the qdisc only if the queue was stopped
 // (net/core/dev.c: netif_tx_wake_queue), and that is where a breakpoint counts.
 type Stops struct {
-	program *ebpf.Program
-	counts  *ebpf.Map
+	objects stopsObjects
 	events  []int
 }
 
@@ -45,26 +42,7 @@ func CountStops() (_ *Stops, err error) {
 	if err := unthrottle(); err != nil {
 		return nil, err
 	}
-	if s.counts, err = ebpf.NewMap(&ebpf.MapSpec{Name: "stops", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}); err != nil {
-		return nil, pauseError(err)
-	}
-	const fpKey = -4
-	s.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "count_stop", Type: ebpf.PerfEvent, License: "GPL",
-		Instructions: asm.Instructions{
-			asm.StoreImm(asm.RFP, fpKey, 0, asm.Word),
-			asm.LoadMapPtr(asm.R1, s.counts.FD()),
-			asm.Mov.Reg(asm.R2, asm.RFP),
-			asm.Add.Imm(asm.R2, fpKey),
-			asm.FnMapLookupElem.Call(),
-			asm.JEq.Imm(asm.R0, 0, "out"),
-			asm.Mov.Imm(asm.R1, 1),
-			asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
-			asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
-			asm.Return(),
-		},
-	})
-	if err != nil {
+	if err := loadStopsObjects(&s.objects, nil); err != nil {
 		return nil, pauseError(err)
 	}
 	attr := Attr(f.Points[i])
@@ -74,7 +52,7 @@ func CountStops() (_ *Stops, err error) {
 			return nil, fmt.Errorf("a breakpoint on CPU %d at %v: %w", cpu, f.Points[i], err)
 		}
 		s.events = append(s.events, event)
-		if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, s.program.FD()); err != nil {
+		if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, s.objects.CountStop.FD()); err != nil {
 			return nil, err
 		}
 	}
@@ -83,7 +61,7 @@ func CountStops() (_ *Stops, err error) {
 
 // Count is how often so far.
 func (s *Stops) Count() (n uint64, err error) {
-	err = s.counts.Lookup(uint32(0), &n)
+	err = s.objects.Stops.Get(&n)
 	return n, err
 }
 
@@ -93,7 +71,7 @@ func (s *Stops) Close() error {
 	for _, event := range s.events {
 		errs = append(errs, unix.Close(event))
 	}
-	return errors.Join(append(errs, s.program.Close(), s.counts.Close())...)
+	return errors.Join(append(errs, s.objects.Close())...)
 }
 
 // Attr is what stops a CPU at an instruction, for perf_event_open(2).

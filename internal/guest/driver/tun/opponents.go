@@ -1,10 +1,6 @@
 package tun
 
 import (
-	"fmt"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 )
 
@@ -81,17 +77,4 @@ func (d *device) takeOver(b driver.Bench) error {
 	d.queue, d.gone = d.next, false
 	b.Renewed()
 	return b.Fill(1)
-}
-
-// steer sends all packets to one txq.
-func (d *device) steer(txq int32) error {
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "steer", Type: ebpf.SocketFilter, License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, txq), asm.Return()},
-	})
-	if err != nil {
-		return fmt.Errorf("load a program that steers: %w", err)
-	}
-	defer program.Close()
-	return d.SetSteering(program.FD())
 }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
@@ -86,7 +84,8 @@ type device struct {
 	next      int
 	gone      bool
 	discarded uint64
-	worker    *worker // nil unless vhost-net consumes
+	worker    *worker  // nil unless vhost-net consumes
+	steering  steering // loaded when it is first needed
 }
 
 // open makes a tap device, with a virtqueue if vhost-net is to consume.
@@ -176,23 +175,6 @@ func (d *device) resize(slots int) error {
 	return err
 }
 
-// Trim attaches a filter (TUNSETFILTEREBPF).
-func (d *device) Trim(bytes int) error {
-	filter, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "trim", Type: ebpf.SocketFilter, License: "GPL",
-		Instructions: asm.Instructions{
-			asm.LoadMem(asm.R0, asm.R1, 0, asm.Word), // struct __sk_buff: len
-			asm.Sub.Imm(asm.R0, int32(bytes)),
-			asm.Return(),
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("load a filter that trims: %w", err)
-	}
-	defer filter.Close()
-	return d.SetFilter(filter.FD())
-}
-
 // Restart begins anew: a ring of the first size, IFF_BACKPRESSURE as it was
 // first, and a worker without buffers.
 func (d *device) Restart(b driver.Bench) error {
@@ -215,5 +197,5 @@ func (d *device) Close() error {
 	if d.worker != nil {
 		errs = append(errs, d.worker.Close())
 	}
-	return errors.Join(append(errs, d.Device.Close())...)
+	return errors.Join(append(errs, d.Device.Close(), d.steering.Program.Close())...)
 }
