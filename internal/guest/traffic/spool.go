@@ -88,7 +88,7 @@ func (s *spool) fill(fd int, most int, want *atomic.Int32) error {
 	errno := readBatch(uintptr(fd), uintptr(s.room), uintptr(most), &s.memory.bytes[s.next], uintptr(s.next), &s.memory.packets[record], want, &s.in)
 	s.makeRoom(in)
 	if errno != 0 {
-		return unix.Errno(errno)
+		return errno
 	}
 	return nil
 }
