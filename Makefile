@@ -22,6 +22,12 @@ ifeq ($(origin V),command line)
 VERSION = -v $(V)
 endif
 
+# The kernel's make takes these, from its command line alone.
+NOT_OURS := $(strip $(foreach v,C W O M MO,$(if $(filter command,$(origin $v)),$v=)))
+ifneq ($(NOT_OURS),)
+$(error $(NOT_OURS) is for the kernel's own make: leave it out. Kernels are built in ringproof's cache, and what their build prints is in a log there)
+endif
+
 .PHONY: check test proof soak kernels fuzz bench deps clean
 
 check: deps

@@ -55,6 +55,9 @@ func (t *tree) configure(ctx context.Context, frags []fragment, progress io.Writ
 	if err := o.confine(ctx, progress); err != nil {
 		return nil, err
 	}
+	if name := wrapped(); name != "" {
+		fmt.Fprintf(progress, "%s is not used: kernels that were built are in ringproof's cache\n", name)
+	}
 	key, err := t.configKey(ctx, frags)
 	if err != nil {
 		return nil, err

@@ -70,8 +70,8 @@ func newConfinement(tree string, write ...string) confinement {
 	for _, variable := range []string{"PATH", "CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "LD_LIBRARY_PATH"} {
 		dirs = append(dirs, filepath.SplitList(os.Getenv(variable))...)
 	}
-	for _, arg := range chosenArgs() {
-		if _, program, ok := strings.Cut(arg, "="); ok && filepath.IsAbs(program) {
+	for _, tool := range tools {
+		if program := strings.Fields(chosen(tool.variable))[0]; filepath.IsAbs(program) {
 			dirs = append(dirs, filepath.Dir(program))
 		}
 	}
@@ -114,8 +114,7 @@ func (c confinement) apply(to *cmd, user bool) error {
 	}
 	to.Args = append([]string{"/proc/self/exe", confine, string(text)}, append([]string{to.Path}, to.Args[1:]...)...)
 	to.Path = "/proc/self/exe"
-	// Of HOME nothing is left that ccache could use.
-	to.env("TMPDIR=/tmp", "CCACHE_DISABLE=1")
+	to.env("TMPDIR=/tmp")
 	to.SysProcAttr.Cloneflags = unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC
 	if user {
 		to.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER

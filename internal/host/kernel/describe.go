@@ -18,7 +18,7 @@ type Description struct {
 	Identity  string   // the source's content
 	Series    []string `json:",omitempty"` // the subject of each patch
 	Fragments []string // names, in order
-	Toolchain []string // the version lines of compiler and linker
+	Toolchain []string // the version lines of compiler and linker, and what the user has chosen of the build's programs and their options
 	Release   string   // uname -r
 	// Lacks says which optional options of its fragments the kernel lacks, why,
 	// and what it costs.

@@ -97,12 +97,13 @@ func (o *objects) repair(start time.Time) error {
 // to the directories in also.
 func (o *objects) command(ctx context.Context, also []string, args ...string) (*cmd, error) {
 	args = append(append(args, chosenArgs()...), "--no-print-directory", "-C", o.tree.src, "O="+o.dir, "ARCH="+arch)
-	c := command(ctx, "make", args...).env(
+	c := command(ctx, "make", args...).env(chosenEnv()...).env(
 		// What the compile-time strings of a kernel show; fixed, so that
 		// the same content gives the same kernel.
 		"KBUILD_BUILD_USER=ringproof", "KBUILD_BUILD_HOST=ringproof",
 		"KBUILD_BUILD_TIMESTAMP="+time.Unix(0, 0).UTC().Format(time.UnixDate),
-		"LOCALVERSION=", // or setlocalversion looks for a git tree around
+		"LOCALVERSION=",    // or setlocalversion looks for a git tree around
+		"CCACHE_DISABLE=1", // one that has the compiler's name
 	)
 	// Whoever of make's children outlives us holds the tree's lock: the next
 	// run waits for it.

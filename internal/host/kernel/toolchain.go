@@ -7,49 +7,144 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 // tools are the programs of a build that the user may choose, by the variable
-// that kbuild has for each (Documentation/kbuild/kbuild.rst), and what is used
-// else.
-var tools = []struct{ variable, standard string }{
-	{"CC", "gcc"},
-	{"LD", "ld"},
-	{"HOSTCC", "gcc"},
+// that kbuild has for each (Makefile), and what is used else. CROSS_COMPILE
+// goes before the names of those that are crossed.
+var tools = []struct {
+	variable, standard string
+	crossed            bool
+}{
+	{"CC", "gcc", true},
+	{"LD", "ld", true},
+	{"AR", "ar", true},
+	{"NM", "nm", true},
+	{"OBJCOPY", "objcopy", true},
+	{"OBJDUMP", "objdump", true},
+	{"READELF", "readelf", true},
+	{"STRIP", "strip", true},
+	{"HOSTCC", "gcc", false},
+	{"HOSTCXX", "g++", false},
+	{"PAHOLE", "pahole", false},
 }
 
-// chosen returns the user's choice of a tool: its command, which may have
-// arguments ("ccache gcc"), or the standard one.
+// Options for the programs of a build that change what comes out. Kbuild takes
+// the first from its environment (Documentation/kbuild/kbuild.rst), and its
+// Makefiles add to them; it takes the others from make's command line alone.
+//
+// Its other variables are not looked at: they say where files go, how much is
+// printed or what is checked (KBUILD_OUTPUT, KBUILD_VERBOSE, INSTALL_PATH), are
+// fixed here because uname shows them (LOCALVERSION, KBUILD_BUILD_USER), or mean
+// nothing to gcc (LLVM_IAS).
+var (
+	environmentOptions = []string{"KCPPFLAGS", "KCFLAGS", "KAFLAGS", "HOSTCFLAGS", "HOSTCXXFLAGS", "HOSTLDFLAGS", "HOSTLDLIBS"}
+	commandLineOptions = []string{"CFLAGS_KERNEL", "CFLAGS_MODULE", "AFLAGS_KERNEL", "AFLAGS_MODULE", "LDFLAGS_MODULE", "LDFLAGS_vmlinux"}
+)
+
+// setting returns a variable of the user's, "" if it says nothing.
+func setting(variable string) string { return strings.TrimSpace(os.Getenv(variable)) }
+
+// wrappers start the compiler that they are told. A build that is confined has
+// neither the cache nor the network that they use.
+var wrappers = []string{"ccache", "sccache", "distcc", "icecc"}
+
+// chosen returns the user's choice of a tool, without a wrapper: its command,
+// which may have arguments ("gcc -B/opt/bin"), or the standard one.
 func chosen(variable string) string {
+	words := strings.Fields(os.Getenv(variable))
+	if len(words) > 1 && slices.Contains(wrappers, filepath.Base(words[0])) {
+		words = words[1:]
+	}
+	if len(words) > 0 {
+		return strings.Join(words, " ")
+	}
 	for _, tool := range tools {
-		if tool.variable == variable && strings.TrimSpace(os.Getenv(variable)) == "" {
+		if tool.variable == variable && tool.crossed {
+			return setting("CROSS_COMPILE") + tool.standard
+		} else if tool.variable == variable {
 			return tool.standard
 		}
 	}
-	return os.Getenv(variable)
+	return ""
+}
+
+// wrapped says which wrapper the user has a compiler started by, "" for none.
+func wrapped() string {
+	for _, variable := range []string{"CC", "HOSTCC"} {
+		program := strings.Fields(os.Getenv(variable) + " " + chosen(variable))[0]
+		// A link with the compiler's name may lead to it.
+		path, err := exec.LookPath(program)
+		if err == nil {
+			path, _ = filepath.EvalSymlinks(path)
+		}
+		for _, name := range []string{filepath.Base(program), filepath.Base(path)} {
+			if slices.Contains(wrappers, name) {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // chosenArgs are the user's choices as arguments of make.
 func chosenArgs() []string {
 	var args []string
+	if prefix := setting("CROSS_COMPILE"); prefix != "" {
+		args = append(args, "CROSS_COMPILE="+prefix)
+	}
 	for _, tool := range tools {
-		if command := chosen(tool.variable); command != tool.standard {
+		standard := tool.standard
+		if tool.crossed {
+			standard = setting("CROSS_COMPILE") + standard
+		}
+		if command := chosen(tool.variable); command != standard {
 			args = append(args, tool.variable+"="+command)
 		}
 	}
-	return args
+	return append(args, settings(commandLineOptions)...)
+}
+
+// chosenEnv are those that make is given in its environment.
+func chosenEnv() []string { return settings(environmentOptions) }
+
+func settings(variables []string) []string {
+	var all []string
+	for _, variable := range variables {
+		if value := setting(variable); value != "" {
+			all = append(all, variable+"="+value)
+		}
+	}
+	return all
 }
 
 const onlyGCC = "kernels are built with gcc here, whose line tables findings point into: unset %s, or choose a gcc as in CC=gcc-13"
 
-// readToolchain returns the version lines of the programs whose version
-// changes what comes out.
-func readToolchain(ctx context.Context) ([]string, error) {
+// refuse says which of the user's variables asks for a kernel that is not built
+// here.
+func refuse() error {
 	if llvm := os.Getenv("LLVM"); llvm != "" {
-		return nil, fmt.Errorf("LLVM=%s: "+onlyGCC, llvm, "LLVM")
+		return fmt.Errorf("LLVM=%s: "+onlyGCC, llvm, "LLVM")
+	}
+	if a := setting("ARCH"); a != "" && a != arch && a != kconfigArch {
+		return fmt.Errorf("ARCH=%s: kernels are built for %s here: unset ARCH", a, arch)
+	}
+	if file := setting("KBUILD_KCONFIG"); file != "" {
+		return fmt.Errorf("KBUILD_KCONFIG=%s: kernels are configured by the Kconfig of their source here: unset KBUILD_KCONFIG", file)
+	}
+	return nil
+}
+
+// readToolchain returns what of the build's programs changes what comes out:
+// the version lines of compiler and linker, and what the user has chosen.
+func readToolchain(ctx context.Context) ([]string, error) {
+	if err := refuse(); err != nil {
+		return nil, err
 	}
 	var lines []string
 	for _, variable := range []string{"CC", "LD"} {
@@ -63,14 +158,37 @@ func readToolchain(ctx context.Context) ([]string, error) {
 		line, _, _ := strings.Cut(out, "\n")
 		lines = append(lines, line)
 	}
+	lines = append(append(lines, chosenArgs()...), chosenEnv()...)
+	if chosen("CC") == "gcc" {
+		return lines, nil
+	}
+	words := strings.Fields(chosen("CC"))
+	machine, err := command(ctx, words[0], append(words[1:], "-dumpmachine")...).output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", named("CC"), err)
+	}
+	if machine = strings.TrimSpace(machine); !compilesFor.MatchString(machine) {
+		return nil, fmt.Errorf("%s: it compiles for %s, and kernels are built for %s here: unset it, or name a compiler for that", named("CC"), machine, arch)
+	}
 	return lines, nil
+}
+
+// compilesFor matches the machines of compilers that know gcc's -m64 for x86.
+var compilesFor = regexp.MustCompile(`^(x86_64|i[3-6]86|amd64)\b`)
+
+// named is how the user has named a tool.
+func named(variable string) string {
+	if setting(variable) == "" && setting("CROSS_COMPILE") != "" && chosen(variable) != "gcc" {
+		return "CROSS_COMPILE=" + setting("CROSS_COMPILE")
+	}
+	return variable + "=" + chosen(variable)
 }
 
 func versionOf(ctx context.Context, variable string) (string, error) {
 	words := strings.Fields(chosen(variable))
 	out, err := command(ctx, words[0], append(words[1:], "--version")...).output()
 	if err != nil {
-		return "", fmt.Errorf("%s=%s: %w", variable, chosen(variable), err)
+		return "", fmt.Errorf("%s: %w", named(variable), err)
 	}
 	return out, nil
 }
@@ -87,7 +205,7 @@ func hostPrograms(ctx context.Context) (string, error) {
 		return "", err
 	}
 	libc, _ := command(ctx, "getconf", "GNU_LIBC_VERSION").output() // "" for another libc
-	return strings.Join(append(toolchain, host, libc, strings.Join(chosenArgs(), "\n")), "\n"), nil
+	return strings.Join(append(toolchain, host, libc, ""), "\n"), nil
 }
 
 // objectsDir returns the build directory of that name for the toolchain. The

@@ -22,20 +22,32 @@ func script(t *testing.T, name, text string) string {
 	return path
 }
 
-func TestChosenCompilerIsUsedOrRefused(t *testing.T) {
+// compiler writes a gcc of that version for that machine.
+func compiler(t *testing.T, name, version, machine string) string {
+	t.Helper()
+	return script(t, name, "case $1 in -dumpmachine) echo "+machine+";; *) echo '"+version+"';; esac\n")
+}
+
+// makeCommand is a make as a build runs it.
+func makeCommand(t *testing.T) *cmd {
+	t.Helper()
+	c, err := (&objects{tree: &tree{lock: new(cache.Lock)}}).command(t.Context(), nil, "all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestChosenCompilerIsUsed(t *testing.T) {
 	isolate(t)
-	other := script(t, "gcc-99", "echo 'gcc (Other) 99.1.0'\n")
+	other := compiler(t, "gcc-99", "gcc (Other) 99.1.0", "x86_64-pc-linux-gnu")
 	t.Setenv("CC", "env "+other)
 	t.Setenv("HOSTCC", other)
 	lines, err := readToolchain(t.Context())
 	if err != nil || lines[0] != "gcc (Other) 99.1.0" {
 		t.Errorf("CC is not asked: %q, %v", lines, err)
 	}
-	c, err := (&objects{tree: &tree{lock: new(cache.Lock)}}).command(t.Context(), nil, "all")
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := c.Args
+	args := makeCommand(t).Args
 	for _, want := range []string{"CC=env " + other, "HOSTCC=" + other} {
 		if !slices.Contains(args, want) {
 			t.Errorf("make is not given %s: %q", want, args)
@@ -44,17 +56,78 @@ func TestChosenCompilerIsUsedOrRefused(t *testing.T) {
 	if strings.Contains(strings.Join(args, " "), "LD=") {
 		t.Errorf("make is given what was not chosen: %q", args)
 	}
-	for _, tt := range []struct{ name, value, says string }{
-		{"LLVM", "1", "LLVM=1"},
-		{"LLVM", "-19", "LLVM=-19"},
+}
+
+// TestVariablesOfKbuild: each is given to make, and makes another kernel; or is
+// refused by its name; or changes no kernel, and is not looked at.
+func TestVariablesOfKbuild(t *testing.T) {
+	isolate(t)
+	foreign := compiler(t, "arm-linux-gcc", "gcc (Other) 99.1.0", "arm-linux-gnueabi")
+	cross := strings.TrimSuffix(compiler(t, "x86-gcc", "gcc (Other) 99.1.0", "x86_64-linux-gnu"), "gcc")
+	if err := os.WriteFile(cross+"ld", []byte("#!/bin/sh\necho GNU ld 9\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	standard, err := readToolchain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := makeCommand(t)
+	for _, tt := range []struct{ name, value, refused string }{
+		{"AR", "gcc-ar", ""}, {"NM", "gcc-nm", ""}, {"OBJCOPY", "llvm-objcopy", ""}, {"OBJDUMP", "x", ""}, {"READELF", "x", ""}, {"STRIP", "x", ""},
+		{"HOSTCXX", "x", ""}, {"PAHOLE", "x", ""}, {"LD", "ld.bfd", ""}, {"CC", "gcc -m64", ""}, {"CROSS_COMPILE", cross, ""},
+		{"KCFLAGS", "-O1 -g", ""}, {"KCPPFLAGS", "-DX=1", ""}, {"KAFLAGS", "x", ""}, {"HOSTCFLAGS", "x", ""}, {"HOSTLDFLAGS", "x", ""},
+		{"CFLAGS_KERNEL", "x", ""}, {"AFLAGS_MODULE", "x", ""}, {"LDFLAGS_vmlinux", "x", ""},
+
+		{"LLVM", "1", "LLVM=1"}, {"LLVM", "-19", "LLVM=-19"}, {"LLVM", "/opt/llvm/bin/", "LLVM=/opt"}, {"LLVM", "0", "unset LLVM"},
 		{"CC", script(t, "clang", "echo 'Debian clang version 19.1'\n"), "is clang"},
-		{"CC", "gcc-no-such", "CC=gcc-no-such"},
-		{"LD", "/no/such/ld", "LD=/no/such/ld"},
+		{"CC", "ccache " + script(t, "clang", "echo 'Debian clang version 19.1'\n"), "is clang"},
+		{"CC", "gcc-no-such", "CC=gcc-no-such"}, {"LD", "/no/such/ld", "LD=/no/such/ld"}, {"CC", foreign, "for arm-linux-gnueabi"},
+		{"CROSS_COMPILE", strings.TrimSuffix(foreign, "gcc"), "CROSS_COMPILE=/"}, {"CROSS_COMPILE", "no-such-", "CROSS_COMPILE=no-such-"},
+		{"ARCH", "arm64", "unset ARCH"}, {"ARCH", "i386", "ARCH=i386"}, {"ARCH", "um", "ARCH=um"}, {"KBUILD_KCONFIG", "Kconfig.mine", "unset KBUILD_KCONFIG"},
+
+		{"ARCH", "x86", "same"}, {"ARCH", "x86_64", "same"}, {"CC", "gcc", "same"}, {"CC", " ", "same"}, {"CC", "ccache gcc", "same"}, {"HOSTCC", "/usr/bin/sccache gcc", "same"},
+		{"LLVM_IAS", "1", "same"}, {"KBUILD_OUTPUT", "/tmp/o", "same"}, {"KBUILD_VERBOSE", "1", "same"}, {"KBUILD_EXTRA_WARN", "1", "same"},
+		{"KBUILD_BUILD_USER", "me", "same"}, {"KBUILD_EXTMOD", "/tmp/m", "same"}, {"LOCALVERSION", "-me", "same"}, {"INSTALL_MOD_PATH", "/tmp", "same"},
+		{"C", "1", "same"}, {"W", "1", "same"}, {"O", "/tmp/o", "same"}, {"V", "1", "same"}, {"CFLAGS", "-O3", "same"}, {"MAKEFLAGS", "-k", "same"},
 	} {
 		t.Run(tt.name+"="+filepath.Base(tt.value), func(t *testing.T) {
 			t.Setenv(tt.name, tt.value)
-			if _, err := readToolchain(t.Context()); err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("%v does not say %q", err, tt.says)
+			lines, err := readToolchain(t.Context())
+			if tt.refused != "" && tt.refused != "same" {
+				if err == nil || !strings.Contains(err.Error(), tt.refused) {
+					t.Errorf("%v does not say %q", err, tt.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := makeCommand(t)
+			given := slices.Contains(append(c.Args, c.Env...), tt.name+"="+tt.value)
+			if tt.refused == "" && (slices.Equal(lines, standard) || !given) {
+				t.Errorf("a kernel is not told by it, or make not given it: %q, %q, %q", lines, c.Args, c.Env)
+			}
+			if tt.refused == "same" && (!slices.Equal(lines, standard) || !slices.Equal(c.Args, plain.Args) || !slices.Equal(c.Env, plain.Env)) {
+				t.Errorf("it changes a build: %q, %q, %q", lines, c.Args, c.Env)
+			}
+		})
+	}
+}
+
+func TestWrapperIsNamed(t *testing.T) {
+	ccache := script(t, "ccache", "")
+	masked := filepath.Join(t.TempDir(), "gcc")
+	if err := os.Symlink(ccache, masked); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ variable, value, wrapper string }{
+		{"CC", "ccache gcc", "ccache"}, {"CC", "/no/such/sccache gcc", "sccache"}, {"HOSTCC", "distcc gcc", "distcc"},
+		{"PATH", filepath.Dir(masked) + ":" + os.Getenv("PATH"), "ccache"}, {"CC", "", ""}, {"CC", "gcc-13", ""}, {"CC", "env gcc", ""},
+	} {
+		t.Run(tt.variable+"="+tt.value, func(t *testing.T) {
+			t.Setenv(tt.variable, tt.value)
+			if got := wrapped(); got != tt.wrapper {
+				t.Errorf("it is %q, want %q", got, tt.wrapper)
 			}
 		})
 	}
@@ -103,7 +176,7 @@ func TestEachToolchainHasABuildDirectory(t *testing.T) {
 		}
 		return dir
 	}
-	other := script(t, "gcc-99", "echo 'gcc (Other) 99.1.0'\n")
+	other := compiler(t, "gcc-99", "gcc (Other) 99.1.0", "x86_64-pc-linux-gnu")
 	standard := dir("")
 	if filepath.Base(standard) != "base" {
 		t.Errorf("the first toolchain builds in %s", standard)
