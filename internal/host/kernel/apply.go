@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,10 +92,18 @@ func (t *tree) apply(ctx context.Context, src source, series series) (string, er
 
 func (t *tree) apply1(ctx context.Context, src source, series series) (string, error) {
 	touched := make(map[string]bool)
+	var before []string
 	for _, p := range series {
 		p.mayTouch(touched)
+		for _, m := range indexLine.FindAllSubmatch(p.diff, -1) {
+			before = append(before, string(m[1]))
+		}
 	}
-	if err := t.store(ctx, src, t.base, touched); err != nil {
+	// A file that a patch names may be there under another name.
+	wanted := func(e entry) bool {
+		return touched[e.path] || slices.ContainsFunc(before, func(id string) bool { return strings.HasPrefix(e.id, id) })
+	}
+	if err := t.store(ctx, src, t.base, wanted); err != nil {
 		return "", err
 	}
 	scratch, err := cache.NewScratch()
@@ -120,6 +129,9 @@ func (t *tree) apply1(ctx context.Context, src source, series series) (string, e
 	}
 	return t.repo.writeTree(ctx, a.index)
 }
+
+// indexLine matches the line of a diff that names a file's content before it.
+var indexLine = regexp.MustCompile(`(?m)^index ([0-9a-f]{7,64})\.\.[0-9a-f]{7,64}`)
 
 // applier applies patches to an index.
 type applier struct {
@@ -187,7 +199,96 @@ func (a *applier) apply(p *patch) error {
 			return err
 		}
 	}
+	if strings.Contains(refusal.stderr, "does not exist in index") {
+		for _, args := range [][]string{nil, exclude} {
+			merged, err := a.merge(p, before, append(args[:len(args):len(args)], level))
+			if err == nil && merged == before {
+				pe.There = true
+				return pe
+			}
+			if err == nil {
+				names, err := a.elsewhere(p, before, merged)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(a.t.progress, "%q was made for other names of files: applied by a three-way merge to\n%s", p.Subject, indent(names, 10))
+				return a.say(p, level, args != nil, include)
+			}
+			if a.ctx.Err() != nil {
+				return a.ctx.Err()
+			}
+		}
+	}
 	return pe
+}
+
+// merge merges the patch into the index as git am -3 does: what the files were
+// that it names, as far as the repository knows, is the base of both sides. That
+// finds a file that has another name here, which git apply -3 does not. It
+// returns the tree of the index, which was before; on an error, as from a git
+// before 2.38, it still is.
+func (a *applier) merge(p *patch, before string, args []string) (merged string, err error) {
+	ancestor := a.index + ".ancestor"
+	defer os.Remove(ancestor)
+	side := func(tree string, parents ...string) (string, error) {
+		c := []string{"commit-tree", "-m", "side of a merge"}
+		for _, parent := range parents {
+			c = append(c, "-p", parent)
+		}
+		out, err := a.t.repo.git(a.ctx, append(c, tree)...).output()
+		return strings.TrimSpace(out), err
+	}
+	if err := a.git(p, append([]string{"--build-fake-ancestor=" + ancestor}, args...)...); err != nil {
+		return "", err
+	}
+	tree, err := a.t.repo.writeTree(a.ctx, ancestor)
+	if err != nil {
+		return "", err
+	}
+	base, err := side(tree)
+	if err != nil {
+		return "", err
+	}
+	patched := &applier{t: a.t, ctx: a.ctx, index: ancestor, work: a.work}
+	if err := patched.git(p, append([]string{"--cached"}, args...)...); err != nil {
+		return "", err
+	}
+	if tree, err = a.t.repo.writeTree(a.ctx, ancestor); err != nil {
+		return "", err
+	}
+	theirs, err := side(tree, base)
+	if err != nil {
+		return "", err
+	}
+	ours, err := side(before, base)
+	if err != nil {
+		return "", err
+	}
+	merged, err = a.t.repo.git(a.ctx, "merge-tree", "--write-tree", ours, theirs).output()
+	if err != nil { // a conflict, too
+		return "", err
+	}
+	merged, _, _ = strings.Cut(merged, "\n")
+	_, err = a.t.repo.git(a.ctx, "read-tree", merged).index(a.index).output()
+	return merged, err
+}
+
+// elsewhere lists the files that differ between two trees and that the patch
+// does not name.
+func (a *applier) elsewhere(p *patch, before, after string) (string, error) {
+	changed, err := a.t.repo.git(a.ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", before, after).output()
+	if err != nil {
+		return "", err
+	}
+	named := make(map[string]bool)
+	p.mayTouch(named)
+	var names []string
+	for path := range strings.SplitSeq(strings.TrimSuffix(changed, "\x00"), "\x00") {
+		if !named[path] {
+			names = append(names, path)
+		}
+	}
+	return strings.Join(names, "\n"), nil
 }
 
 func (a *applier) git(p *patch, args ...string) error {

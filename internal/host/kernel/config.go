@@ -91,8 +91,8 @@ func (t *tree) configKey(ctx context.Context, frags []fragment) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	read, err := t.repo.list(ctx, t.at, func(path string) bool {
-		return strings.HasPrefix(path, "scripts/") || !slices.Contains([]string{".c", ".h", ".S", ".dts", ".dtsi", ".rst", ".txt", ".yaml", ".json"}, filepath.Ext(path))
+	read, err := t.repo.list(ctx, t.at, func(e entry) bool {
+		return strings.HasPrefix(e.path, "scripts/") || !slices.Contains([]string{".c", ".h", ".S", ".dts", ".dtsi", ".rst", ".txt", ".yaml", ".json"}, filepath.Ext(e.path))
 	})
 	if err != nil {
 		return "", fmt.Errorf("configure the kernel: %w", err)

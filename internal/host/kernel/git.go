@@ -59,9 +59,14 @@ func gitCommand(ctx context.Context, config []string, args ...string) *cmd {
 // would each change what comes out.
 func (r repo) git(ctx context.Context, args ...string) *cmd {
 	const name, mail = "ringproof", "ringproof@localhost"
-	// Both files have a default place in the home directory, which no setting
-	// of git's environment moves.
-	return gitCommand(ctx, []string{"core.excludesFile=/dev/null", "core.attributesFile=/dev/null"}, args...).env(
+	return gitCommand(ctx, []string{
+		// Both files have a default place in the home directory, which no
+		// setting of git's environment moves.
+		"core.excludesFile=/dev/null", "core.attributesFile=/dev/null",
+		// As in git am -3: where little is known of the base, a directory
+		// always looks as if it had been renamed.
+		"merge.directoryRenames=false",
+	}, args...).env(
 		"GIT_DIR="+r.dir,
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_ATTR_NOSYSTEM=1",
 		"GIT_AUTHOR_NAME="+name, "GIT_AUTHOR_EMAIL="+mail,
@@ -86,7 +91,7 @@ type entry struct {
 const submodule = "160000"
 
 // list returns the files of a tree that are wanted.
-func (r repo) list(ctx context.Context, tree string, wanted func(path string) bool) ([]entry, error) {
+func (r repo) list(ctx context.Context, tree string, wanted func(entry) bool) ([]entry, error) {
 	out, err := r.git(ctx, "ls-tree", "-r", "-z", tree).output()
 	if err != nil {
 		return nil, err
@@ -95,8 +100,10 @@ func (r repo) list(ctx context.Context, tree string, wanted func(path string) bo
 	for line := range strings.SplitSeq(out, "\x00") {
 		// MODE SP TYPE SP ID TAB PATH
 		meta, path, _ := strings.Cut(line, "\t")
-		if f := strings.Fields(meta); len(f) == 3 && wanted(path) {
-			entries = append(entries, entry{f[0], f[2], path})
+		if f := strings.Fields(meta); len(f) == 3 {
+			if e := (entry{f[0], f[2], path}); wanted(e) {
+				entries = append(entries, e)
+			}
 		}
 	}
 	return entries, nil

@@ -440,6 +440,79 @@ func TestSeriesOnAnotherBase(t *testing.T) {
 	}
 }
 
+// TestSeriesOnABaseWithOtherNames: a file that was renamed since, and perhaps
+// changed, gets the patch all the same, as with git am -3.
+func TestSeriesOnABaseWithOtherNames(t *testing.T) {
+	isolate(t)
+	from := sources["git"](t)
+	files{tun: edit(tun, 8, "first"), "drivers/net/new.c": "new\n"}.write(t, from)
+	userGit(t, from, "add", "--all")
+	userGit(t, from, "commit", "--quiet", "--message=first")
+	series := place(t, files{"s.mbox": userGit(t, from, "format-patch", "-1", "--stdout")})
+	userGit(t, from, "reset", "--quiet", "--hard", "HEAD~")
+	const tunnel = "drivers/net/tunnel/core.c"
+	for _, tt := range []struct {
+		name    string
+		kind    string
+		is      files // beside what was renamed
+		content string
+		want    string // of tunnel; "" if the series does not apply
+	}{
+		{"renamed", "git", nil, tinyKernel[tun], edit(tun, 8, "first")},
+		{"renamed, unpacked", "unpacked", nil, tinyKernel[tun], edit(tun, 8, "first")},
+		{"renamed and changed", "git", nil, edit(tun, 30, "thirty"), strings.Replace(edit(tun, 30, "thirty"), "tun line 8\n", "first\n", 1)},
+		{"renamed and changed there", "git", nil, edit(tun, 8, "theirs"), ""},
+		{"another file", "git", nil, lines("tunnel", 40), ""},
+		{"renamed, with the patch in it", "git", files{"drivers/net/new.c": "new\n"}, edit(tun, 8, "first"), ""},
+		{"renamed, with a file of the name", "git", files{tun: "#include \"tunnel/core.c\"\n"}, tinyKernel[tun], ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			source := from
+			if tt.kind == "unpacked" {
+				source = sources["unpacked"](t)
+			} else {
+				source = t.TempDir()
+				userGit(t, source, "clone", "--quiet", from, ".")
+			}
+			if err := os.Remove(filepath.Join(source, tun)); err != nil {
+				t.Fatal(err)
+			}
+			files{tunnel: tt.content}.write(t, source)
+			tt.is.write(t, source)
+			if tt.kind == "git" {
+				userGit(t, source, "add", "--all")
+				userGit(t, source, "commit", "--quiet", "--message=rename")
+			}
+			dir, said, err := preparedVersion(t, source, 0, series)
+			if tt.kind == "git" && tt.want != "" {
+				userGit(t, source, "am", "--quiet", "-3", series)
+				if got := contentOf(t, filepath.Join(source, tunnel)); got != tt.want {
+					t.Errorf("git makes of it\n%s", got)
+				}
+			}
+			var pe *PatchError
+			if tt.want == "" {
+				if !errors.As(err, &pe) {
+					t.Errorf("%v; said %q", err, said)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := contentOf(t, filepath.Join(dir, tunnel)); got != tt.want {
+				t.Errorf("merged to\n%s", got)
+			}
+			if exists(filepath.Join(dir, tun)) || contentOf(t, filepath.Join(dir, "drivers/net/new.c")) != "new\n" {
+				t.Error("the rest of the patch is not as with git am -3")
+			}
+			if !strings.Contains(said, "merge to\n  "+tunnel+"\n") {
+				t.Errorf("said %q", said)
+			}
+		})
+	}
+}
+
 func TestHomeDirectoryInASeriesPath(t *testing.T) {
 	isolate(t)
 	files{"s.patch": first}.write(t, os.Getenv("HOME"))

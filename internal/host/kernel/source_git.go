@@ -177,7 +177,7 @@ func (g *gitTree) requireContent(ctx context.Context, r repo, tree string) error
 	if err != nil || !partial {
 		return err
 	}
-	files, err := r.list(ctx, tree, func(string) bool { return true })
+	files, err := r.list(ctx, tree, func(entry) bool { return true })
 	if err != nil {
 		return err
 	}

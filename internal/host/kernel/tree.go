@@ -86,7 +86,7 @@ func (t *tree) checkout1(ctx context.Context, src source, want string) error {
 		for path := range strings.SplitSeq(differ, "\x00") {
 			paths[path] = true
 		}
-		if err := t.store(ctx, src, want, paths); err != nil {
+		if err := t.store(ctx, src, want, func(e entry) bool { return paths[e.path] }); err != nil {
 			return fail(err)
 		}
 	}
@@ -116,9 +116,9 @@ func (t *tree) checkout1(ctx context.Context, src source, want string) error {
 }
 
 // store makes sure that the repository has the content of those files of a
-// tree that are in paths.
-func (t *tree) store(ctx context.Context, src source, of string, paths map[string]bool) error {
-	entries, err := t.repo.list(ctx, of, func(path string) bool { return paths[path] })
+// tree that are wanted.
+func (t *tree) store(ctx context.Context, src source, of string, wanted func(entry) bool) error {
+	entries, err := t.repo.list(ctx, of, wanted)
 	if err != nil {
 		return err
 	}
