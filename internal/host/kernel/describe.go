@@ -20,6 +20,8 @@ type Description struct {
 	Fragments []string // names, in order
 	Toolchain []string // the version lines of compiler and linker, and what the user has chosen of the build's programs and their options
 	Release   string   // uname -r
+	Copy      string   // the directory in trees/ of the cache in which it was built
+	Patched   string   // the git tree there that was built: the source with the series
 	// Lacks says which optional options of its fragments the kernel lacks, why,
 	// and what it costs.
 	Lacks []string `json:",omitempty"`

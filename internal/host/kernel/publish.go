@@ -19,6 +19,7 @@ func (o *objects) publish(ctx context.Context, dir string, what *Description) er
 	}
 	what.Release = release
 	what.Lacks = o.lacks
+	what.Copy, what.Patched = filepath.Base(o.tree.dir), o.tree.at
 	// A kernel that was there under this key is damaged, or open would have
 	// returned it.
 	if err := os.RemoveAll(dir); err != nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/source"
 )
 
@@ -67,7 +68,16 @@ func (r *Run) openLines() (*source.Lines, error) {
 		}
 	}
 	if r.lines == nil && r.noLines == nil {
-		r.lines, r.noLines = source.Open(r.cfg.Vmlinux)
+		if r.lines, r.noLines = source.Open(r.cfg.Vmlinux); r.noLines != nil {
+			return nil, r.noLines
+		}
+		built, err := kernel.FindSource(r.cfg.Vmlinux)
+		if err != nil {
+			return nil, err
+		}
+		if built != nil {
+			r.lines.Read = func(file string) (string, bool) { return built.Read(r.ctx, file) }
+		}
 	}
 	return r.lines, r.noLines
 }

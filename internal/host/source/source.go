@@ -10,9 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Lines reads a vmlinux. It is not safe for concurrent use.
@@ -20,7 +20,11 @@ type Lines struct {
 	file *elf.File
 	data *dwarf.Data
 	top  string // of the kernel's tree when it was built, with a "/"
-	of   time.Time
+	made string // the directory in which it was built
+	// Read returns the text of a file, by its name from the top of the kernel's
+	// tree on, as it was when the kernel was built; false if that is not known.
+	// Open sets it to what the build's directory tells.
+	Read func(file string) (text string, ok bool)
 }
 
 // Check returns nil if the file is one that Open may be given; whether it has
@@ -42,20 +46,41 @@ func SameBuild(vmlinux string, notes []byte) error {
 		return fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
 	}
 	defer file.Close()
-	running, given := buildID(notes), ""
-	for _, section := range file.Sections {
-		if section.Type == elf.SHT_NOTE && given == "" {
-			data, err := section.Data()
-			if err != nil {
-				return fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
-			}
-			given = buildID(data)
-		}
+	given, err := buildIDOf(file)
+	if err != nil {
+		return fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
 	}
+	running := buildID(notes)
 	if running != given && running != "" && given != "" {
 		return fmt.Errorf("VMLINUX: %s is not of the kernel that runs, but of another build: its build id is %s, the kernel's %s; give the vmlinux that was built with the bzImage", vmlinux, given, running)
 	}
 	return nil
+}
+
+// BuildID returns the build id of a vmlinux, "" if it has none.
+func BuildID(vmlinux string) (string, error) {
+	file, err := elf.Open(vmlinux)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	return buildIDOf(file)
+}
+
+func buildIDOf(file *elf.File) (string, error) {
+	for _, section := range file.Sections {
+		if section.Type != elf.SHT_NOTE {
+			continue
+		}
+		notes, err := section.Data()
+		if err != nil {
+			return "", err
+		}
+		if id := buildID(notes); id != "" {
+			return id, nil
+		}
+	}
+	return "", nil
 }
 
 // buildID finds the build id in ELF notes, "" if there is none (elf(5): Elf_Nhdr).
@@ -92,12 +117,26 @@ func Open(vmlinux string) (*Lines, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("VMLINUX: %w", err), file.Close())
 	}
-	l := &Lines{file: file, data: data, of: info.ModTime()}
+	l := &Lines{file: file, data: data}
 	l.findTop()
+	// Where it was built, it has the time of its build. A copy may be newer
+	// than a source that has changed since.
+	l.Read = func(string) (string, bool) { return "", false }
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(vmlinux)); err == nil && dir == l.made {
+		l.Read = func(name string) (string, bool) {
+			path := filepath.Join(l.top, name)
+			if now, err := os.Stat(path); err != nil || now.ModTime().After(info.ModTime()) {
+				return "", false
+			}
+			text, err := os.ReadFile(path)
+			return string(text), err == nil
+		}
+	}
 	return l, nil
 }
 
-// findTop learns from a file that every kernel has where its tree was.
+// findTop learns from a file that every kernel has where its tree was, and
+// where it was built.
 func (l *Lines) findTop() {
 	r := l.data.Reader()
 	for {
@@ -107,7 +146,10 @@ func (l *Lines) findTop() {
 		}
 		if name, ok := e.Val(dwarf.AttrName).(string); ok && e.Tag == dwarf.TagCompileUnit {
 			if top, ok := strings.CutSuffix(name, "init/main.c"); ok {
-				l.top = top
+				l.made, _ = e.Val(dwarf.AttrCompDir).(string)
+				if l.top = top; !filepath.IsAbs(top) { // debug/dwarf joins them so
+					l.top = l.made + "/" + top
+				}
 				return
 			}
 		}
@@ -122,7 +164,6 @@ type Frame struct {
 	Function string
 	File     string // from the top of the kernel's tree on
 	Line     int
-	path     string
 }
 
 func (f Frame) String() string { return fmt.Sprintf("%s (%s:%d)", f.Function, f.File, f.Line) }
@@ -151,7 +192,7 @@ func (l *Lines) At(addr uint64) ([]Frame, error) {
 	file, line := entry.File.Name, entry.Line
 	var frames []Frame
 	for _, e := range slices.Backward(chain) {
-		frames = append(frames, Frame{Function: l.name(e), File: strings.TrimPrefix(file, l.top), Line: line, path: file})
+		frames = append(frames, Frame{Function: l.name(e), File: strings.TrimPrefix(file, l.top), Line: line})
 		if call, ok := e.Val(dwarf.AttrCallFile).(int64); ok && int(call) < len(lines.Files()) && lines.Files()[call] != nil {
 			file = lines.Files()[call].Name
 		}
@@ -224,19 +265,14 @@ func (l *Lines) name(e *dwarf.Entry) string {
 }
 
 // Context returns the lines of the source around the frame's, so many on each
-// side, with their numbers; "" if the file is not there any more, or was
-// changed since the kernel was built.
+// side, with their numbers; "" if what the source was is not known.
 func (l *Lines) Context(f Frame, around int) string {
-	info, err := os.Stat(f.path)
-	if err != nil || info.ModTime().After(l.of) {
-		return ""
-	}
-	text, err := os.ReadFile(f.path)
-	if err != nil {
+	text, ok := l.Read(f.File)
+	if !ok {
 		return ""
 	}
 	var b strings.Builder
-	for i, line := range strings.Split(string(text), "\n") {
+	for i, line := range strings.Split(text, "\n") {
 		if n := i + 1; n >= f.Line-around && n <= f.Line+around {
 			mark := " "
 			if n == f.Line {
