@@ -4,7 +4,8 @@
 #              a source is a tree, a tar file, debian:7.3 or debian:sid
 # make test    static checks, unit tests, the contract in VMs, and that the harness
 #              itself behaves; not proof and soak
-# make fuzz    read mutations of series for TIME=60s, and compare with git
+# make fuzz    read mutations of series for TIME=60s, and compare with git;
+#              make test tries some hundred
 # make bench   the time to the first test in a VM, beside vmtest's own runner,
 #              and the guest's readers, beside a loop in C
 # make proof   judge the designs and the planted bugs in patches/; what is done
@@ -40,6 +41,7 @@ test: deps
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	$(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	corpus=$$(mktemp -d) && $(FUZZ) -fuzztime=300x ./internal/host/kernel -args -test.fuzzcachedir=$$corpus && rm -r $$corpus
 	$(MAKE) kernels
 	KERNEL="$$($(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash)" $(GO) test -count=1 -timeout=40m -p=1 -skip='^TestNoStall$$/^detach$$|^Test(ControlSchedules|RequeueSchedules|Faults)$$' ./...
 
@@ -64,8 +66,10 @@ proof: deps
 soak: deps
 	$(RINGPROOF) soak $(if $(N),-n $(N)) $(CONFIG:%=-config %)
 
+FUZZ = $(GO) test -run='^$$' -fuzz=FuzzSeries -fuzzminimizetime=5x
+
 fuzz: deps
-	$(GO) test -run='^$$' -fuzz=FuzzSeries -fuzztime=$(or $(TIME),60s) -fuzzminimizetime=5x ./internal/host/kernel
+	$(FUZZ) -fuzztime=$(or $(TIME),60s) ./internal/host/kernel
 
 bench: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m

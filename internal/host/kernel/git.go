@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
@@ -115,8 +116,10 @@ func (r repo) writeTree(ctx context.Context, index string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// missing returns those of entries whose content the repository lacks.
+// missing returns those of entries whose content the repository lacks. That of
+// a submodule is in another.
 func (r repo) missing(ctx context.Context, entries []entry) ([]entry, error) {
+	entries = slices.DeleteFunc(entries, func(e entry) bool { return e.mode == submodule })
 	var ids strings.Builder
 	for _, e := range entries {
 		fmt.Fprintln(&ids, e.id)

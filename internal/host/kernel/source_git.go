@@ -181,7 +181,6 @@ func (g *gitTree) requireContent(ctx context.Context, r repo, tree string) error
 	if err != nil {
 		return err
 	}
-	files = slices.DeleteFunc(files, func(e entry) bool { return e.mode == submodule })
 	missing, err := r.missing(ctx, files)
 	if err != nil || len(missing) == 0 {
 		return err
