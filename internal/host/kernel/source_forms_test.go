@@ -44,6 +44,62 @@ var trees = map[string]func(t *testing.T) (path string, also files){
 		userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", sources["git"](t), "linux")
 		return filepath.Join(top, "linux"), nil
 	},
+	"with submodules": func(t *testing.T) (string, files) {
+		driver, inner := t.TempDir(), t.TempDir()
+		also := files{"drivers/ext/ext.c": "ext\n", "drivers/ext/gen.sh": "x\n", "drivers/ext/sub/deep.c": "deep\n"}
+		files{"deep.c": "deep\n"}.write(t, inner)
+		files{"ext.c": "old\n", "gen.sh": "x\n", "gone.sh": "x\n"}.write(t, driver)
+		for _, dir := range []string{inner, driver} {
+			userGit(t, dir, "init", "--quiet")
+			if dir == driver {
+				userGit(t, dir, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", inner, "sub")
+			}
+			userGit(t, dir, "add", "--all")
+			userGit(t, dir, "commit", "--quiet", "--message=x")
+		}
+		top := sources["git"](t)
+		for _, path := range []string{"drivers/ext", "drivers/absent"} {
+			userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", driver, path)
+		}
+		userGit(t, top, "commit", "--quiet", "--all", "--message=submodules")
+		userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive", "drivers/ext")
+		userGit(t, top, "submodule", "--quiet", "deinit", "--force", "drivers/absent")
+		if err := os.Remove(filepath.Join(top, "drivers/ext/gone.sh")); err != nil {
+			t.Fatal(err)
+		}
+		files{"drivers/ext/ext.c": "ext\n", "drivers/ext/ext.o": "object"}.write(t, top)
+		return top, also
+	},
+	"partial clone that has all": func(t *testing.T) (string, files) {
+		from := sources["git"](t)
+		userGit(t, from, "config", "uploadpack.allowFilter", "true")
+		dir := t.TempDir()
+		userGit(t, dir, "clone", "--quiet", "--filter=blob:none", "file://"+from, ".")
+		return dir, nil
+	},
+	"submodule of a worktree": func(t *testing.T) (string, files) {
+		top, linked := t.TempDir(), filepath.Join(t.TempDir(), "linked")
+		userGit(t, top, "init", "--quiet")
+		userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", sources["git"](t), "linux")
+		userGit(t, top, "commit", "--quiet", "--message=x")
+		userGit(t, top, "worktree", "add", "--quiet", "--detach", linked)
+		userGit(t, linked, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+		return filepath.Join(linked, "linux"), nil
+	},
+	"built in, git": func(t *testing.T) (string, files) {
+		dir := sources["git"](t)
+		files{".gitignore": "*.o\n/*.log\n.*\n/include/config/\n!.gitignore\n"}.write(t, dir)
+		userGit(t, dir, "commit", "--quiet", "--all", "--message=ignore")
+		files{".config": "CONFIG_X=y\n", "drivers/net/tun.o": "object", "include/config/auto.conf": ""}.write(t, dir)
+		return dir, files{".gitignore": "*.o\n/*.log\n.*\n/include/config/\n!.gitignore\n"}
+	},
+	"through a link": func(t *testing.T) (string, files) {
+		link := filepath.Join(t.TempDir(), "link")
+		if err := os.Symlink(sources["git"](t), link); err != nil {
+			t.Fatal(err)
+		}
+		return link, nil
+	},
 	"shared clone": func(t *testing.T) (string, files) {
 		dir := t.TempDir()
 		userGit(t, dir, "clone", "--quiet", "--shared", sources["git"](t), ".")
@@ -165,7 +221,7 @@ func TestTreeOfEveryHomeIsBuiltWhole(t *testing.T) {
 					t.Errorf("%s is\n%s", path, got)
 				}
 			}
-			if exists(filepath.Join(dir, "drivers/net/tun.o")) || exists(filepath.Join(dir, ".config")) {
+			if exists(filepath.Join(dir, "drivers/net/tun.o")) || exists(filepath.Join(dir, ".config")) || exists(filepath.Join(dir, "drivers/ext/ext.o")) {
 				t.Error("the copy has products of a build")
 			}
 			for path, was := range snapshot(t, expandHome(path)) {

@@ -142,6 +142,11 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 		return "", fail(err)
 	}
 	paths = slices.DeleteFunc(paths, func(path string) bool { return !isSource.MatchString(path) })
+	submodules, inside, err := g.submodules(ctx, r, elsewhere)
+	if err != nil {
+		return "", fail(err)
+	}
+	paths = append(paths, inside...)
 	if _, err := g.git(ctx, "update-index", "--add", "-z", "--stdin").env(elsewhere...).input(strings.NewReader(strings.Join(paths, "\x00"))).output(); err != nil {
 		return "", fail(err)
 	}
@@ -157,16 +162,59 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 
 	if head, err := g.ask(ctx, "rev-parse", "--quiet", "--verify", "HEAD"); err == nil {
 		g.where = " at " + head[:12]
-		changed, err := r.git(ctx, "diff-tree", "-r", "--name-only", head, g.tree).output()
+		out, err := r.git(ctx, "diff-tree", "-r", "--name-only", head, g.tree).output()
 		if err != nil {
 			return "", fail(err)
 		}
-		if n := strings.Count(changed, "\n"); n != 0 {
+		changed := slices.DeleteFunc(strings.Split(strings.TrimSpace(out), "\n"), func(path string) bool {
+			return path == "" || slices.ContainsFunc(submodules, func(dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") })
+		})
+		if n := len(changed); n != 0 {
 			g.where += fmt.Sprintf(" with changes in %d files", n)
-			fmt.Fprintf(g.progress, "%s has changes that are not committed: they are built too:\n%s", g.dir, indent(changed, 10))
+			fmt.Fprintf(g.progress, "%s has changes that are not committed: they are built too:\n%s", g.dir, indent(strings.Join(changed, "\n"), 10))
 		}
 	}
 	return "tree " + g.tree, nil
+}
+
+// submodules takes the submodules that are checked out from the index that the
+// environment names, and returns them and the files in them, tracked or source:
+// make takes such a directory for one like others.
+func (g *gitTree) submodules(ctx context.Context, r repo, env []string) (dirs, files []string, err error) {
+	list, err := g.git(ctx, "ls-files", "--stage", "-z").env(env...).output()
+	if err != nil {
+		return nil, nil, err
+	}
+	for line := range strings.SplitSeq(list, "\x00") {
+		meta, dir, _ := strings.Cut(line, "\t") // MODE SP ID SP STAGE TAB PATH
+		if !strings.HasPrefix(meta, submodule+" ") {
+			continue
+		}
+		if !exists(filepath.Join(g.dir, dir, ".git")) {
+			fmt.Fprintf(g.progress, "the submodule %s is not checked out: it is not built (git submodule update --init gets it)\n", dir)
+			continue
+		}
+		inside, err := r.flat(ctx, g.dir, "", dir+"/")
+		if err != nil {
+			return nil, nil, err
+		}
+		inside = slices.DeleteFunc(inside, func(path string) bool { return !isSource.MatchString(path) })
+		dirs, files = append(dirs, dir), append(files, inside...)
+	}
+	if dirs == nil {
+		return nil, nil, nil
+	}
+	if list, err = g.git(ctx, "ls-files", "--recurse-submodules", "-z").output(); err != nil {
+		return nil, nil, err
+	}
+	for path := range strings.SplitSeq(list, "\x00") {
+		below := func(dir string) bool { return strings.HasPrefix(path, dir+"/") }
+		if fi, err := os.Lstat(filepath.Join(g.dir, path)); err == nil && !fi.IsDir() && slices.ContainsFunc(dirs, below) {
+			files = append(files, path)
+		}
+	}
+	_, err = g.git(ctx, "update-index", "--force-remove", "-z", "--stdin").env(env...).input(strings.NewReader(strings.Join(dirs, "\x00"))).output()
+	return dirs, files, err
 }
 
 // requireContent makes sure that a partial clone has the content of all files
