@@ -21,6 +21,7 @@ import (
 var escapes = []string{
 	newFile("link", "120000", "../../../../home\n\\ No newline at end of file") + newFile("link/.profile", "100644", "x"),
 	newFile("drivers/net/link", "120000", "/tmp\n\\ No newline at end of file") + newFile("drivers/net/link/ringproof-escape", "100644", "x"),
+	"diff --git a/link b/link\nnew file mode 120000\n", // to nowhere
 	newFile("../../../home/.profile", "100644", "x"),
 	newFile(".git/hooks/post-checkout", "100755", "x"),
 	newFile("drivers/.git/config", "100644", "x"),
@@ -88,7 +89,7 @@ func FuzzSeries(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return everything(t, top, src.src, src.repo.dir, src.index, dir, filepath.Join(cached, "tmp")) + strings.Join(names, "\n")
+			return everything(t, top, src.src, src.repo.dir, src.index, filepath.Join(src.tree.dir, "src.unfinished"), dir, filepath.Join(cached, "tmp")) + strings.Join(names, "\n")
 		}
 		before := elsewhere()
 		defer func() {
@@ -118,9 +119,8 @@ func FuzzSeries(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := src.checkout(t.Context(), src.source, tree); err != nil {
-			t.Error(err)
-		}
+		// As a link to nowhere, which git puts into an index, but not on a disk.
+		refused := src.checkout(t.Context(), src.source, tree)
 		if said.String() != left { // -p0, a merge, without documentation
 			return
 		}
@@ -131,7 +131,11 @@ func FuzzSeries(f *testing.F) {
 				parts = append(parts, p.text)
 			}
 		}
-		if made := reference.trees(dir, isMail(text), parts); !slices.Contains(made, tree) {
+		made := reference.trees(dir, isMail(text), parts)
+		if refused != nil && len(made) != 0 {
+			t.Errorf("git makes of it %q, and it says %v", made, refused)
+		}
+		if refused == nil && !slices.Contains(made, tree) {
 			t.Errorf("it made tree %s of %d patches, git %q: said %q", tree, len(series), made, left)
 		}
 	})
