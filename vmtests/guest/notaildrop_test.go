@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
@@ -29,7 +30,7 @@ func TestNoTailDrop(t *testing.T) {
 	}
 	for _, reader := range readers {
 		cfg := rigConfig{mode: tuntap.TUN, txQueue: cmp.Or(reader.txQueue, 16), qdisc: netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000}, readers: reader.cfg}
-		if reader.cfg.Vhost != nil {
+		if reader.cfg.Queue != nil {
 			cfg.mode = tuntap.TAP
 		}
 		overrun(t, "reader/"+reader.name, cfg, promises, func(r *rig) { r.produce(2, traffic.PacketSocket) }, reader.packets)
@@ -202,7 +203,8 @@ func fromCell(c matrix.Cell) rigConfig {
 	case "vhost":
 		cfg.mode = tuntap.TAP
 		// As a Linux guest negotiates.
-		cfg.readers.Vhost = &vhost.Config{Mergeable: true, EventIdx: true}
+		cfg.readers = tun.ByVhost(vhost.Config{Mergeable: true, EventIdx: true})
+		cfg.readers.Readers = c.Consumers
 	default:
 		panic(fmt.Sprintf("matrix: no mode %q", c.Mode))
 	}

@@ -3,6 +3,7 @@ package guest
 import (
 	"time"
 
+	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
 )
@@ -26,9 +27,9 @@ var readers = []struct {
 	// (include/linux/ptr_ring.h: __ptr_ring_discard_one): woken earlier, the
 	// queue has no room.
 	{"slow-late-slots", traffic.ConsumerConfig{Interval: 2 * time.Millisecond}, 150, 32},
-	{"vhost", traffic.ConsumerConfig{Vhost: &vhost.Config{}}, 2000, 0},
-	{"vhost-polled", traffic.ConsumerConfig{Vhost: &vhost.Config{Mergeable: true, Polled: true}}, 2000, 0},
-	{"vhost-same-cpu", traffic.ConsumerConfig{Vhost: &vhost.Config{Mergeable: true, CPU: new(int)}}, 2000, 0},
+	{"vhost", tun.ByVhost(vhost.Config{}), 2000, 0},
+	{"vhost-polled", tun.ByVhost(vhost.Config{Mergeable: true, Polled: true}), 2000, 0},
+	{"vhost-same-cpu", tun.ByVhost(vhost.Config{Mergeable: true, CPU: new(int)}), 2000, 0},
 	// The worker waits for buffers with packets in hand.
-	{"vhost-2-buffers", traffic.ConsumerConfig{Vhost: &vhost.Config{Size: 2}}, 2000, 0},
+	{"vhost-2-buffers", tun.ByVhost(vhost.Config{Size: 2}), 2000, 0},
 }

@@ -72,7 +72,7 @@ func newRig(t *testing.T, cfg rigConfig, decides ...contract.Promise) *rig {
 
 func (r *rig) open() (err error) {
 	flags := r.cfg.flags
-	if r.cfg.readers.Vhost != nil {
+	if r.cfg.readers.Queue != nil {
 		flags |= unix.IFF_VNET_HDR
 	}
 	step("make the device", "")
@@ -299,8 +299,8 @@ func (r *rig) tailDrops() (n uint64) {
 }
 
 // freedQuietly says whether more skbs were freed as delivered than the consumer,
-// which sleeps, has read. Of vhost-net that cannot be told yet: it consumes what
-// is read later.
+// which sleeps, has read. Of a consumer in the kernel that cannot be told yet: it
+// consumes what is read later.
 func (r *rig) freedQuietly() bool {
 	consumed, err := r.ledger.Consumed()
 	if err != nil {
@@ -310,7 +310,7 @@ func (r *rig) freedQuietly() bool {
 	for _, f := range consumed {
 		n += f.Count
 	}
-	return r.cfg.readers.Vhost == nil && n > r.consumer.Received()
+	return r.cfg.readers.Queue == nil && n > r.consumer.Received()
 }
 
 // race lets the consumer read, while the sources go on, until so many packets

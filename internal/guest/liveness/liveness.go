@@ -22,7 +22,7 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 )
 
-// Device is the device under test; *tuntap.Device is one.
+// Device is the device under test; *netdev.Device is one.
 type Device interface {
 	Name() string
 	Stats() (netdev.Stats, error)

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,11 +19,11 @@ type ConsumerConfig struct {
 	// instance, and read until there is nothing left. Else they block in
 	// read(2): the ones to choose if a reader is to be held up in the kernel.
 	Epoll bool
-	// Vhost makes the readers those of virtqueues, to which vhost-net takes
-	// the packets of a tap device with IFF_VNET_HDR, each on its own
-	// /dev/vhost-net. What is read is what has been received there. A pause
-	// offers no buffers: those that vhost-net has it may still fill.
-	Vhost *vhost.Config
+	// Queue opens a queue to which a consumer in the kernel takes the packets of
+	// a descriptor's ring, one for each reader; nil is read(2). What is read is
+	// what has been received there. A pause offers no buffers: those that the
+	// consumer in the kernel has it may still fill.
+	Queue func(fd int) (Queue, error)
 	// CPUs to pin readers to, in turn; none pins none.
 	CPUs []int
 	// Interval is the least time that each reader takes for a packet: a slow
@@ -34,7 +33,7 @@ type ConsumerConfig struct {
 	Paused bool
 	// HeaderBytes in front of each packet: the size of the virtio_net_hdr of
 	// a device with IFF_VNET_HDR, which must say that there is nothing to be
-	// done with the packet. Vhost knows by itself.
+	// done with the packet.
 	HeaderBytes int
 	// ReadBytes is the size of the buffer given to read(2); 0 means 2048. One
 	// that is shorter than a packet truncates it.
@@ -63,16 +62,13 @@ type Consumer struct {
 	control sync.Mutex // serialises Pause, Resume, Stop, Drain and Report
 }
 
-// Consume starts to read from the queues, tun or tap descriptors of the
+// Consume starts to read from the queues, descriptors of the
 // device. It sets or clears their O_NONBLOCK, as Epoll needs, so a queue can
 // have only one Consumer at a time. Stop it before the queues are closed.
 func Consume(link *Link, queues []int, cfg ConsumerConfig) (*Consumer, error) {
 	cfg.Readers = max(cfg.Readers, 1)
 	if cfg.ReadBytes == 0 {
 		cfg.ReadBytes = 2048
-	}
-	if cfg.Vhost != nil {
-		cfg.HeaderBytes = vhost.HeaderBytes
 	}
 	c := &Consumer{cfg: cfg, fds: append([]int(nil), queues...)}
 	c.gate.L = new(sync.Mutex)
@@ -85,8 +81,8 @@ func Consume(link *Link, queues []int, cfg ConsumerConfig) (*Consumer, error) {
 	return c, nil
 }
 
-func (c *Consumer) start(link *Link) error {
-	if !c.cfg.Epoll && c.cfg.Vhost == nil {
+func (c *Consumer) start(link *Link) (err error) {
+	if !c.cfg.Epoll && c.cfg.Queue == nil {
 		if err := interruptible(); err != nil {
 			return err
 		}
@@ -96,7 +92,7 @@ func (c *Consumer) start(link *Link) error {
 			return fmt.Errorf("set O_NONBLOCK of queue %d: %w", queue, err)
 		}
 		for range c.cfg.Readers {
-			r := &reader{consumer: c, fd: fd, epoll: -1, event: -1}
+			r := &reader{consumer: c}
 			r.sink = sink{ethernet: link.ethernet, header: c.cfg.HeaderBytes, queue: queue, awaited: &c.awaited}
 			if err := r.spool.init(&r.sink, c.cfg.ReadBytes); err != nil {
 				return err
@@ -105,6 +101,9 @@ func (c *Consumer) start(link *Link) error {
 			if n := len(c.cfg.CPUs); n > 0 {
 				cpu = &c.cfg.CPUs[len(c.readers)%n]
 			}
+			if r.source, err = c.open(fd); err != nil {
+				return err
+			}
 			if err := r.start(cpu); err != nil {
 				return err
 			}
@@ -112,6 +111,26 @@ func (c *Consumer) start(link *Link) error {
 		}
 	}
 	return nil
+}
+
+// open makes the source of a reader of fd.
+func (c *Consumer) open(fd int) (source, error) {
+	switch {
+	case c.cfg.Queue != nil:
+		queue, err := c.cfg.Queue(fd)
+		if err != nil {
+			return nil, err
+		}
+		calls, err := newPoll(queue.Call())
+		if err != nil {
+			return nil, errors.Join(err, queue.Close())
+		}
+		return filled{queue, calls}, nil
+	case c.cfg.Epoll:
+		packets, err := newPoll(fd)
+		return polled{descriptor{fd}, packets}, err
+	}
+	return descriptor{fd}, nil
 }
 
 // Pause returns once no reader reads.
@@ -136,12 +155,12 @@ func (c *Consumer) Stop() error {
 	c.ask(stopping)
 	var errs []error
 	for _, r := range c.readers {
-		r.collect()
+		r.source.collect(&r.spool)
 		if r.err != nil {
 			errs = append(errs, fmt.Errorf("reader of queue %d: %w", r.sink.queue, r.err))
 		}
 		r.spool.close()
-		if err := r.close(); err != nil {
+		if err := r.source.close(); err != nil {
 			errs = append(errs, fmt.Errorf("reader of queue %d: %w", r.sink.queue, err))
 		}
 	}
@@ -200,15 +219,14 @@ func (i *Idle) Look(c *Consumer) time.Duration {
 // ErrNotDrained is the error of a Drain that did not come to an end in time.
 var ErrNotDrained = errors.New("packets are still there to read")
 
-// Flush waits until what vhost-net has taken from the rings is received. Call
-// it while the readers read and no producer sends. To read(2) there is nothing
-// between the ring and the reader.
+// Flush waits until what was taken from the rings is received. Call it while the
+// readers read and no producer sends.
 func (c *Consumer) Flush() error {
 	for _, r := range c.readers {
-		if r.virtqueue == nil || r.ended.Load() {
+		if r.ended.Load() {
 			continue
 		}
-		if err := r.virtqueue.Flush(); err != nil {
+		if err := r.source.flush(); err != nil {
 			return fmt.Errorf("flush queue %d: %w", r.sink.queue, err)
 		}
 	}

@@ -3,40 +3,51 @@ package traffic
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
 )
 
 // reader reads one queue from a thread of its own.
 type reader struct {
 	consumer *Consumer
-	fd       int
+	source   source
 	sink     sink
 	spool    spool
 
-	virtqueue *vhost.Queue // of a reader of one, else nil
-
-	tid          atomic.Int32
-	epoll, event int // of a reader that does not block, else -1; event kicks it
-
+	tid    atomic.Int32
 	parked atomic.Bool // waits at the gate
 	ended  atomic.Bool
 	err    error // why it ended unasked; written before ended
 }
 
+// source is where a reader gets packets from.
+type source interface {
+	// begin is called on the reader's thread before anything else, and end last.
+	begin() error
+	end()
+	// read puts what there is into the spool, until it has put in most packets or
+	// want is no longer reading. It returns EAGAIN if there is nothing, and EINTR
+	// to be called again.
+	read(s *spool, most int, want *atomic.Int32) error
+	// await waits until there is something to read, or for kick.
+	await() error
+	// kick gets the reader, whose thread is tid, out of the system call that it
+	// waits in.
+	kick(tid int)
+	// collect reads what has arrived while its reader does not.
+	collect(s *spool)
+	// flush waits until all that was taken from the ring has arrived.
+	flush() error
+	// close is called when the reader has ended, or never begun.
+	close() error
+}
+
 func (r *reader) start(cpu *int) error {
-	if err := r.open(); err != nil {
-		return errors.Join(err, r.close())
-	}
 	ready := make(chan error, 1)
 	err := onThread(cpu, func() {
-		err := r.ownDescriptors()
+		err := r.source.begin()
 		if ready <- err; err == nil {
 			r.run()
 		}
@@ -45,92 +56,29 @@ func (r *reader) start(cpu *int) error {
 		err = <-ready
 	}
 	if err != nil {
-		return errors.Join(err, r.close())
+		return errors.Join(err, r.source.close())
 	}
 	return nil
-}
-
-func (r *reader) open() (err error) {
-	cfg := &r.consumer.cfg
-	switch {
-	case cfg.Vhost != nil:
-		if r.virtqueue, err = vhost.Open(r.fd, *cfg.Vhost); err != nil {
-			return err
-		}
-		return r.openEpoll(r.virtqueue.Call())
-	case cfg.Epoll:
-		return r.openEpoll(r.fd)
-	}
-	return nil
-}
-
-// openEpoll makes the reader wait for fd and for kicks.
-func (r *reader) openEpoll(fd int) (err error) {
-	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return fmt.Errorf("epoll_create1: %w", err)
-	}
-	if r.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return fmt.Errorf("eventfd: %w", err)
-	}
-	for _, fd := range []int{fd, r.event} {
-		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
-			return fmt.Errorf("epoll_ctl: %w", err)
-		}
-	}
-	return nil
-}
-
-func (r *reader) close() error {
-	for _, fd := range []*int{&r.epoll, &r.event} {
-		if *fd >= 0 {
-			unix.Close(*fd)
-			*fd = -1
-		}
-	}
-	if r.virtqueue == nil {
-		return nil
-	}
-	complaints := r.virtqueue.Errors()
-	err := r.virtqueue.Close()
-	r.virtqueue = nil
-	if complaints > 0 {
-		err = errors.Join(err, fmt.Errorf("vhost-net complained %d times about its virtqueue", complaints))
-	}
-	return err
-}
-
-// collect reads what is in the used ring of a virtqueue while its reader does
-// not: what vhost-net has put there is received.
-func (r *reader) collect() {
-	if r.virtqueue == nil {
-		return
-	}
-	for {
-		n, err := r.virtqueue.Read(r.spool.free())
-		if err != nil {
-			return
-		}
-		r.spool.put(n)
-	}
 }
 
 // run reads until it is asked to stop or the queue cannot be read.
 func (r *reader) run() {
 	r.tid.Store(int32(unix.Gettid()))
 	defer r.ended.Store(true)
-	if r.virtqueue == nil {
-		// Its own descriptor: Stop promises that the queue can be closed.
-		defer unix.Close(r.fd)
-	}
+	defer r.source.end()
 	c := r.consumer
 	pace := pacer{interval: c.cfg.Interval}
+	most := spoolPackets
+	if pace.interval != 0 {
+		most = 1
+	}
 	for {
 		if c.want.Load() != reading {
 			if r.park() == stopping {
 				return
 			}
 		}
-		switch err := r.read(); err {
+		switch err := r.source.read(&r.spool, most, &c.want); err {
 		case nil:
 			if pace.interval != 0 {
 				pace.wait(&c.want)
@@ -138,7 +86,7 @@ func (r *reader) run() {
 		case unix.EINTR:
 		case unix.EAGAIN:
 			r.spool.check()
-			if err := r.await(); err != nil {
+			if err := r.source.await(); err != nil {
 				r.err = err
 				return
 			}
@@ -148,63 +96,6 @@ func (r *reader) run() {
 			return
 		}
 	}
-}
-
-// ownDescriptors gives the thread a table of descriptors of its own, with the
-// queue and what it waits on. A table that threads share makes each read(2)
-// count a reference of the file (fs/file.c: __fget_light), which took up to a
-// third of a reader's pace under TCG. Nothing else that is open stays in the
-// copy, for it would outlive its close. Where vhost-net reads, it does so for
-// the whole process.
-func (r *reader) ownDescriptors() error {
-	if r.virtqueue != nil {
-		return nil
-	}
-	if err := unix.Unshare(unix.CLONE_FILES); err != nil {
-		return fmt.Errorf("give a reader its own descriptors: unshare: %w", err)
-	}
-	const dir = "/proc/thread-self/fd/"
-	open, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("give a reader its own descriptors: %w", err)
-	}
-	for _, entry := range open {
-		fd, err := strconv.Atoi(entry.Name())
-		if err != nil || fd <= 2 || fd == r.fd {
-			continue
-		}
-		// Go's own poller is an eventpoll and an eventfd, too, and has to work
-		// on any thread.
-		if file, err := os.Readlink(dir + entry.Name()); err == nil && !strings.HasPrefix(file, "anon_inode:[event") {
-			unix.Close(fd)
-		}
-	}
-	return nil
-}
-
-// read reads as many packets as there are, or one if the reader is slow.
-func (r *reader) read() error {
-	if r.virtqueue != nil {
-		n, err := r.readVirtqueue(r.spool.free())
-		if err == nil {
-			r.spool.put(n)
-		}
-		return err
-	}
-	most := spoolPackets
-	if r.consumer.cfg.Interval != 0 {
-		most = 1
-	}
-	return r.spool.fill(r.fd, most, &r.consumer.want)
-}
-
-// readVirtqueue offers the buffers of what was read again, many at once.
-func (r *reader) readVirtqueue(buf []byte) (int, error) {
-	n, err := r.virtqueue.Read(buf)
-	if free := r.virtqueue.Free(); free >= r.virtqueue.Size()/2 {
-		r.virtqueue.Offer(free)
-	}
-	return n, err
 }
 
 // park waits at the gate for as long as the consumer is paused.
@@ -220,32 +111,6 @@ func (r *reader) park() int32 {
 	return c.want.Load()
 }
 
-// await waits until there is something to read, or the reader is kicked.
-func (r *reader) await() error {
-	timeout := -1
-	if r.virtqueue != nil {
-		if !r.virtqueue.AskForCall() {
-			return nil
-		}
-		defer r.virtqueue.RefuseCalls()
-		if r.consumer.cfg.Vhost.Polled {
-			timeout = 1
-		}
-	}
-	var events [2]unix.EpollEvent
-	n, err := unix.EpollWait(r.epoll, events[:], timeout)
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("epoll_wait: %w", err)
-	}
-	for _, event := range events[:max(n, 0)] {
-		if event.Fd == int32(r.event) {
-			var count [8]byte
-			unix.Read(r.event, count[:])
-		}
-	}
-	return nil
-}
-
 // heeds says whether the reader does what is wanted, which is not to read.
 func (r *reader) heeds(want int32) bool {
 	return r.ended.Load() || want == pausing && r.parked.Load()
@@ -253,13 +118,8 @@ func (r *reader) heeds(want int32) bool {
 
 // kick gets the reader out of the system call that it waits in.
 func (r *reader) kick() {
-	if r.event >= 0 {
-		unix.Write(r.event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		return
-	}
-	// A thread that has ended meanwhile is no longer found.
 	if tid := r.tid.Load(); tid != 0 {
-		unix.Tgkill(unix.Getpid(), int(tid), kickSignal)
+		r.source.kick(int(tid))
 	}
 }
 

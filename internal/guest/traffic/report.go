@@ -42,7 +42,7 @@ func (c *Consumer) Report() *Report {
 	}
 	report := &Report{Queues: make([]uint64, len(c.fds))}
 	for _, r := range c.readers {
-		r.collect()
+		r.source.collect(&r.spool)
 	}
 	c.check()
 	for _, r := range c.readers {

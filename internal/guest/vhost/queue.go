@@ -312,6 +312,9 @@ func (q *Queue) Pin(cpu int) error {
 // a kernel thread.
 func (q *Queue) Worker() int { return q.worker }
 
+// Polled is whether no calls are asked for.
+func (q *Queue) Polled() bool { return q.cfg.Polled }
+
 // Call is an eventfd to wait on, when AskForCall has returned true.
 func (q *Queue) Call() int { return q.call }
 

@@ -82,7 +82,9 @@ func TestEverythingArrives(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/%d queues/%d readers", name, queues, readers), func(t *testing.T) {
 					d, link := open(t, queues, 4*count, netdev.PfifoFast)
-					c := consume(t, d, link, traffic.ConsumerConfig{Vhost: &card, Readers: readers})
+					cfg := tun.ByVhost(card)
+					cfg.Readers = readers
+					c := consume(t, d, link, cfg)
 					began := time.Now()
 					var sources []traffic.Source
 					for i := range 2 {
@@ -116,7 +118,9 @@ func TestPauseAndDrain(t *testing.T) {
 	for name, card := range cards() {
 		t.Run(name, func(t *testing.T) {
 			d, link := open(t, 1, 1000, netdev.Noqueue)
-			c := consume(t, d, link, traffic.ConsumerConfig{Vhost: &card, Paused: true})
+			cfg := tun.ByVhost(card)
+			cfg.Paused = true
+			c := consume(t, d, link, cfg)
 			s := sender(t, link, traffic.SenderConfig{})
 			want := uint64(0)
 			for _, packets := range []int{1, 3, 63, 64, 65, 300, 900} {
@@ -144,7 +148,7 @@ func TestPauseAndDrain(t *testing.T) {
 // not.
 func TestTheUsedRingIsReceived(t *testing.T) {
 	d, link := open(t, 1, 100, netdev.Noqueue)
-	c := consume(t, d, link, traffic.ConsumerConfig{Vhost: &vhost.Config{Size: 16}})
+	c := consume(t, d, link, tun.ByVhost(vhost.Config{Size: 16}))
 	s := sender(t, link, traffic.SenderConfig{})
 	send(t, s, 1)
 	guesttest.NoError(t, c.Drain(5*time.Second))
