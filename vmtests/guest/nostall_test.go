@@ -25,26 +25,26 @@ func TestNoStall(t *testing.T) {
 	}
 	for _, kind := range []netdev.Kind{netdev.PfifoFast, netdev.FQCodel, netdev.Noqueue} {
 		for _, length := range lengths {
-			variants(t, fmt.Sprintf("%s/len%d", kind, length), func(t *testing.T, flags uint16) {
-				r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: length, qdisc: netdev.Qdisc{Kind: kind}, flags: flags}, contract.NoStall)
+			variants(t, fmt.Sprintf("%s/len%d", kind, length), func(t *testing.T, backpressure bool) {
+				r := newRig(t, rigConfig{txQueue: length, qdisc: netdev.Qdisc{Kind: kind}, backpressure: backpressure}, contract.NoStall)
 				r.cycle(length)
 			})
 		}
 	}
-	variants(t, "detach", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, queues: 2, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.MQ}, flags: flags}, contract.NoStall)
+	variants(t, "detach", func(t *testing.T, backpressure bool) {
+		r := newRig(t, rigConfig{queues: 2, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
 		r.detachFull()
 	})
-	variants(t, "noqueue-while-stopped", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, contract.NoStall)
+	variants(t, "noqueue-while-stopped", func(t *testing.T, backpressure bool) {
+		r := newRig(t, rigConfig{txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, backpressure: backpressure}, contract.NoStall)
 		r.takeQdisc()
 	})
-	variants(t, "read-while-down", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, contract.NoStall)
+	variants(t, "read-while-down", func(t *testing.T, backpressure bool) {
+		r := newRig(t, rigConfig{txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, backpressure: backpressure}, contract.NoStall)
 		r.readWhileDown()
 	})
-	variants(t, "dead-reader", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, contract.NoStall)
+	variants(t, "dead-reader", func(t *testing.T, backpressure bool) {
+		r := newRig(t, rigConfig{txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, backpressure: backpressure}, contract.NoStall)
 		r.senderMeetsDeadReader()
 	})
 }
@@ -152,7 +152,7 @@ func (r *rig) detachFull() {
 			r.t.Fatal(err)
 		}
 	}
-	if err := r.dev.Detach(0); err != nil {
+	if err := tun.Of(r.made).Detach(0); err != nil {
 		r.t.Fatal(err)
 	}
 	// One txq is left, to which all flows go.
@@ -208,7 +208,7 @@ const (
 func (r *rig) probes(source uint8, path traffic.Path) (probes []liveness.Sender) {
 	r.t.Helper()
 	s := r.sender(source, path)
-	if len(r.dev.Queues()) == 1 {
+	if len(r.made.Queues()) == 1 {
 		return []liveness.Sender{s}
 	}
 	// So many that a queue without a flow is out of the question: the hash
@@ -258,8 +258,8 @@ func (p *probe) Send() (traffic.Outcome, error) {
 // oracle is how the stall oracle shall look at the device.
 func (r *rig) oracle() liveness.Config {
 	cfg := liveness.Config{
-		Device: r.dev, Queues: r.dev.Queues(), Received: r.consumer.Received, Flush: r.consumer.Flush,
-		Fresh: r.fresh, Bypass: r.bypass, Revivals: tun.Revivals(r.dev),
+		Device: r.dev, Queues: r.made.Queues(), Received: r.consumer.Received, Flush: r.consumer.Flush,
+		Fresh: r.fresh, Bypass: r.bypass, Revivals: r.made.Revivals(),
 	}
 	if r.cfg.qdisc.Shaped() {
 		cfg.Hold = 100 * time.Millisecond

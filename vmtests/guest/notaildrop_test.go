@@ -3,16 +3,12 @@ package guest
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
-	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"github.com/ringproof/ringproof/vmtests/matrix"
 )
 
@@ -29,24 +25,21 @@ func TestNoTailDrop(t *testing.T) {
 		overrunFrom(t, s, netdev.FQCodel, promises)
 	}
 	for _, reader := range readers {
-		cfg := rigConfig{mode: tuntap.TUN, txQueue: cmp.Or(reader.txQueue, 16), qdisc: netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000}, readers: reader.cfg}
-		if reader.cfg.Queue != nil {
-			cfg.mode = tuntap.TAP
-		}
+		cfg := rigConfig{mode: reader.mode, txQueue: cmp.Or(reader.txQueue, 16), qdisc: netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000}, readers: &reader.cfg}
 		overrun(t, "reader/"+reader.name, cfg, promises, func(r *rig) { r.produce(2, traffic.PacketSocket) }, reader.packets)
 	}
 	for _, path := range []traffic.Path{traffic.XDPRedirect, traffic.XDPTransmit} {
-		variants(t, "sender/"+path.String(), func(t *testing.T, flags uint16) {
-			r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 4, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, promises...)
+		variants(t, "sender/"+path.String(), func(t *testing.T, backpressure bool) {
+			r := newRig(t, rigConfig{txQueue: 4, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, backpressure: backpressure}, promises...)
 			r.framesFill(path)
 		})
 	}
-	variants(t, "shrink", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 100, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, promises...)
+	variants(t, "shrink", func(t *testing.T, backpressure bool) {
+		r := newRig(t, rigConfig{txQueue: 100, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, backpressure: backpressure}, promises...)
 		r.changeFull(func() error { return r.dev.SetTxQueueLen(10) })
 	})
-	variants(t, "link-cycle", func(t *testing.T, flags uint16) {
-		r := newRig(t, rigConfig{mode: tuntap.TAP, txQueue: 4, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, flags: flags}, promises...)
+	variants(t, "link-cycle", func(t *testing.T, backpressure bool) {
+		r := newRig(t, rigConfig{txQueue: 4, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, backpressure: backpressure}, promises...)
 		r.changeFull(func() error { return errors.Join(r.dev.SetUp(false), r.dev.SetUp(true)) })
 	})
 }
@@ -55,7 +48,7 @@ func TestNoTailDrop(t *testing.T) {
 // through the qdisc then. XDP does not ask whether the queue is stopped.
 func (r *rig) framesFill(path traffic.Path) {
 	r.t.Helper()
-	frames, err := traffic.NewSender(r.link, traffic.SenderConfig{Path: path, Source: 1, Queue: r.dev.Queues()[0]})
+	frames, err := traffic.NewSender(r.link, traffic.SenderConfig{Path: path, Source: 1, Queue: r.made.Queues()[0]})
 	if err != nil {
 		r.lacking(err)
 		r.t.Fatal(err)
@@ -135,8 +128,8 @@ func (r *rig) changeFull(change func() error) {
 // overrun starts sources against a consumer that sleeps, until a ring is full,
 // lets both race until so many packets have arrived, and decides the promises.
 func overrun(t *testing.T, name string, cfg rigConfig, promises []contract.Promise, sources func(*rig), packets uint64) {
-	variants(t, name, func(t *testing.T, flags uint16) {
-		cfg.flags = flags
+	variants(t, name, func(t *testing.T, backpressure bool) {
+		cfg.backpressure = backpressure
 		r := newRig(t, cfg, promises...)
 		sources(r)
 		r.press()
@@ -152,7 +145,7 @@ func overrunCell(t *testing.T, c matrix.Cell, promises []contract.Promise) {
 
 // overrunFrom does so from two senders of a kind.
 func overrunFrom(t *testing.T, s sender, qdisc netdev.Kind, promises []contract.Promise) {
-	cfg := rigConfig{mode: tuntap.TAP, txQueue: 16, qdisc: netdev.Qdisc{Kind: qdisc}}
+	cfg := rigConfig{txQueue: 16, qdisc: netdev.Qdisc{Kind: qdisc}}
 	overrun(t, "sender/"+s.name, cfg, promises, func(r *rig) { s.start(r, 2) }, 2000)
 }
 
@@ -173,40 +166,30 @@ var senders = []sender{
 
 // variants runs a check once, or, for the opt-in contract, without and with
 // the flag that opts in.
-func variants(t *testing.T, name string, check func(t *testing.T, flags uint16)) {
+func variants(t *testing.T, name string, check func(t *testing.T, backpressure bool)) {
 	if contractOf(t) != contract.OptIn {
-		t.Run(name, func(t *testing.T) { check(t, 0) })
+		t.Run(name, func(t *testing.T) { check(t, false) })
 		return
 	}
-	t.Run(name+"/off", func(t *testing.T) { check(t, 0) })
-	t.Run(name+"/on", func(t *testing.T) { check(t, tuntap.IFFBackpressure) })
+	t.Run(name+"/off", func(t *testing.T) { check(t, false) })
+	t.Run(name+"/on", func(t *testing.T) { check(t, true) })
 }
 
 func cells() []matrix.Cell {
-	if testing.Short() {
-		return matrix.Short()
+	var modes []string
+	for _, mode := range subject.Modes {
+		modes = append(modes, mode.Name)
 	}
-	return matrix.All()
+	if testing.Short() {
+		return matrix.Short(modes)
+	}
+	return matrix.All(modes)
 }
 
 func fromCell(c matrix.Cell) rigConfig {
 	cfg := rigConfig{
-		queues: c.Queues, txQueue: c.TxQueue,
-		qdisc:   netdev.Qdisc{Kind: netdev.Kind(c.Qdisc)},
-		readers: traffic.ConsumerConfig{Readers: c.Consumers},
-	}
-	switch c.Mode {
-	case "tun":
-		cfg.mode = tuntap.TUN
-	case "tap":
-		cfg.mode = tuntap.TAP
-	case "vhost":
-		cfg.mode = tuntap.TAP
-		// As a Linux guest negotiates.
-		cfg.readers = tun.ByVhost(vhost.Config{Mergeable: true, EventIdx: true})
-		cfg.readers.Readers = c.Consumers
-	default:
-		panic(fmt.Sprintf("matrix: no mode %q", c.Mode))
+		mode: c.Mode, queues: c.Queues, txQueue: c.TxQueue,
+		qdisc: netdev.Qdisc{Kind: netdev.Kind(c.Qdisc)}, perQueue: c.Consumers,
 	}
 	if cfg.qdisc.Kind == netdev.TBF {
 		// Some 12,000 packets a second: shaped, but never for longer than a

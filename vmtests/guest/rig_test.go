@@ -11,14 +11,13 @@ import (
 	"github.com/ringproof/ringproof/inject/breakpoint"
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/kmsg"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
-	"github.com/ringproof/ringproof/internal/guest/tuntap"
-	"golang.org/x/sys/unix"
 )
 
 // rig is a device under test with its consumer, its ledger, and what sends
@@ -28,7 +27,8 @@ type rig struct {
 	contract contract.Contract
 	cfg      rigConfig
 	decides  []contract.Promise
-	dev      *tuntap.Device
+	made     driver.Made
+	dev      *netdev.Device
 	link     *traffic.Link
 	ledger   *ledger.Ledger
 	consumer *traffic.Consumer
@@ -43,17 +43,22 @@ type rig struct {
 	// overlap is how many transmits can run at once on one txq.
 	overlap int
 	pressed bool
+	// kernelConsumes: what is read was taken from the rings before.
+	kernelConsumes bool
 	// stops counts the stops of the queue where a contract asks for them.
 	stops *breakpoint.Stops
 }
 
 type rigConfig struct {
-	mode    tuntap.Mode
-	queues  int
-	txQueue int // tx_queue_len
-	qdisc   netdev.Qdisc
-	flags   uint16 // of TUNSETIFF
-	readers traffic.ConsumerConfig
+	mode         string // of the driver; "" is its usual one
+	queues       int    // 0 is one
+	txQueue      int    // tx_queue_len
+	qdisc        netdev.Qdisc
+	backpressure bool
+	// readers is how packets are read, if not as the mode has it.
+	readers *traffic.ConsumerConfig
+	// perQueue is how many readers there are for each queue; 0 is one.
+	perQueue int
 }
 
 // newRig makes a device, with its consumer paused, for a test that decides
@@ -71,19 +76,28 @@ func newRig(t *testing.T, cfg rigConfig, decides ...contract.Promise) *rig {
 }
 
 func (r *rig) open() (err error) {
-	flags := r.cfg.flags
-	if r.cfg.readers.Queue != nil {
-		flags |= unix.IFF_VNET_HDR
+	mode := subject.Modes[0]
+	for _, m := range subject.Modes {
+		if m.Name == r.cfg.mode {
+			mode = m
+		}
 	}
+	readers := mode.Consumer
+	if r.cfg.readers != nil {
+		readers = *r.cfg.readers
+	}
+	readers.Readers = max(readers.Readers, r.cfg.perQueue)
+	r.kernelConsumes = readers.Queue != nil
 	step("make the device", "")
-	r.dev, err = tuntap.Open(tuntap.Config{
-		Mode: r.cfg.mode, Queues: r.cfg.queues, TxQueueLen: &r.cfg.txQueue,
-		Qdisc: r.cfg.qdisc, Flags: flags,
+	r.made, err = subject.Make(driver.Shape{
+		Mode: mode.Name, TxQueues: r.cfg.queues, TxQueueLen: r.cfg.txQueue,
+		Qdisc: r.cfg.qdisc, Backpressure: r.cfg.backpressure,
 	})
 	if err != nil {
 		return err
 	}
-	r.t.Cleanup(func() { r.closing(r.dev.Close()) })
+	r.dev = r.made.Link()
+	r.t.Cleanup(func() { r.closing(r.made.Close()) })
 	step("open its ledger", "")
 	if r.link, err = traffic.LinkByName(r.dev.Name()); err != nil {
 		return err
@@ -97,14 +111,13 @@ func (r *rig) open() (err error) {
 	}
 	r.t.Cleanup(func() { r.closing(r.log.Close()) })
 	step("start its consumer", "")
-	readers := r.cfg.readers
 	readers.Paused = true
-	if r.consumer, err = traffic.Consume(r.link, r.dev.Queues(), readers); err != nil {
+	if r.consumer, err = traffic.Consume(r.link, r.made.Queues(), readers); err != nil {
 		return err
 	}
 	r.t.Cleanup(func() { r.closing(r.consumer.Stop()) })
 	r.consumer.Resume()
-	if r.contract.Of(r.backpressure()) == contract.RareDrop {
+	if r.contract.Of(r.cfg.backpressure) == contract.RareDrop {
 		// Without, drops decide nothing, and there need not be any.
 		stops, err := breakpoint.CountStops()
 		if err != nil {
@@ -120,9 +133,6 @@ func (r *rig) open() (err error) {
 	r.consumer.Pause()
 	return nil
 }
-
-// backpressure is whether the device was opened with IFF_BACKPRESSURE.
-func (r *rig) backpressure() bool { return r.cfg.flags&tuntap.IFFBackpressure != 0 }
 
 func (r *rig) closing(err error) {
 	if err != nil {
@@ -310,7 +320,7 @@ func (r *rig) freedQuietly() bool {
 	for _, f := range consumed {
 		n += f.Count
 	}
-	return r.cfg.readers.Queue == nil && n > r.consumer.Received()
+	return !r.kernelConsumes && n > r.consumer.Received()
 }
 
 // race lets the consumer read, while the sources go on, until so many packets
@@ -378,7 +388,7 @@ func (r *rig) seen() *contract.Seen {
 	}
 	seen := &contract.Seen{
 		Books: books, BooksErr: err, Pressed: r.pressed,
-		Overlap: r.overlap, Backpressure: r.backpressure(),
+		Overlap: r.overlap, Backpressure: r.cfg.backpressure,
 		AsksToQueue: kmsg.AsksToQueue(records, r.dev.Name()),
 	}
 	if r.stops != nil {

@@ -1,20 +1,20 @@
 // Package matrix chooses the combinations of device, qdisc and load that the
 // contract tests run.
 //
-// The full product of the axes is 1170 cells. Three axes decide which code runs
-// and when: the qdisc (its enqueue and dequeue paths), tx_queue_len (when the
-// ring is full, where it wraps, when consumed slots are handed back) and the
-// number of txqs. All their combinations are kept. The other three (tun,
-// tap, or tap with vhost-net; producers; consumers) change who races with whom, for which it is
-// enough that every pair of values of any two axes meets in some cell; they
-// are spread over the kept combinations so that this holds.
+// The full product of the axes is 390 cells for each mode that a driver's devices
+// have. Three axes decide which code runs and when: the qdisc (its enqueue and
+// dequeue paths), tx_queue_len (when the ring is full, where it wraps, when
+// consumed slots are handed back) and the number of txqs. All their combinations
+// are kept. The other three (mode, producers, consumers) change who races with
+// whom, for which it is enough that every pair of values of any two axes meets in
+// some cell; they are spread over the kept combinations so that this holds.
 package matrix
 
 import "fmt"
 
 // Cell is one combination.
 type Cell struct {
-	Mode      string // tun, tap, or vhost: a tap whose consumers are vhost-net's workers
+	Mode      string // of the driver's devices
 	Queues    int    // txqs
 	Qdisc     string // as tc names it
 	TxQueue   int    // tx_queue_len, packets
@@ -30,7 +30,6 @@ func (c Cell) String() string {
 
 // The axes.
 var (
-	modes     = []string{"tap", "tun", "vhost"}
 	queues    = []int{1, 4}
 	qdiscs    = []string{"noqueue", "pfifo_fast", "pfifo", "fq", "fq_codel", "mq", "tbf"}
 	txQueues  = []int{1, 2, 16, 500, 1000}
@@ -44,7 +43,7 @@ func (c Cell) possible() bool { return c.Qdisc != "mq" || c.Queues > 1 }
 
 // All returns the cells of the whole matrix, always the same ones in the same
 // order.
-func All() []Cell {
+func All(modes []string) []Cell {
 	var cells []Cell
 	met := map[pair]bool{}
 	for _, qdisc := range qdiscs {
@@ -52,7 +51,7 @@ func All() []Cell {
 			for _, length := range txQueues {
 				core := Cell{Qdisc: qdisc, Queues: q, TxQueue: length}
 				if core.possible() {
-					cells = append(cells, core.spread(met))
+					cells = append(cells, core.spread(modes, met))
 				}
 			}
 		}
@@ -62,10 +61,10 @@ func All() []Cell {
 
 // Short returns a few cells of All in which every value of the first three
 // axes occurs: enough to see each promise at work.
-func Short() []Cell {
+func Short(modes []string) []Cell {
 	var cells []Cell
 	met := map[pair]bool{}
-	for _, c := range All() {
+	for _, c := range All(modes) {
 		news := false
 		for _, p := range c.pairs() {
 			// A value of one axis, kept as a pair with itself.
@@ -84,7 +83,7 @@ func Short() []Cell {
 
 // spread completes core with those values of the other axes that meet the
 // most pairs which have not met yet, and notes them in met.
-func (core Cell) spread(met map[pair]bool) Cell {
+func (core Cell) spread(modes []string, met map[pair]bool) Cell {
 	best, most := core, -1
 	for _, mode := range modes {
 		for _, p := range producers {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
+	"github.com/ringproof/ringproof/internal/guest/traffic"
 )
 
 // Driver is a driver under test.
@@ -22,6 +23,11 @@ type Driver struct {
 	// Open makes a device with one txq for schedules and sequences of faults.
 	// What the kernel lacks for it is a *kernelfeature.MissingError.
 	Open func(Setup) (Device, error)
+	// Modes are the kinds of devices that Make makes, the usual one first.
+	Modes []Mode
+	// Make makes a device with any number of txqs, whose consumers run by
+	// themselves, for producers that run by themselves.
+	Make func(Shape) (Made, error)
 	// Targets are the functions that are held up.
 	Targets []Target
 	// Opponents and Faults are those that only this driver's devices have: what
@@ -47,6 +53,36 @@ type Setup struct {
 	// Backpressure: it is opened with the flag that opts in.
 	Backpressure bool
 	Consumer     Consumer
+}
+
+// Mode is a kind of device, with who consumes.
+type Mode struct {
+	Name string
+	// Consumer is how its packets are read.
+	Consumer traffic.ConsumerConfig
+}
+
+// Shape says what device to make.
+type Shape struct {
+	Mode       string
+	TxQueues   int
+	TxQueueLen int
+	Qdisc      netdev.Qdisc
+	// Backpressure: it is opened with the flag that opts in.
+	Backpressure bool
+}
+
+// Made is a device of Make.
+type Made interface {
+	// Link is the device as any network device.
+	Link() *netdev.Device
+	// Queues are the descriptors that its packets are read from, one for each txq.
+	Queues() []int
+	// Revivals is what may set it going when it is stalled, the least first. What is
+	// queued may be lost by it.
+	Revivals() []Revival
+	// Close removes it.
+	Close() error
 }
 
 // Target is a driver's function that is held up, with all that it calls in the

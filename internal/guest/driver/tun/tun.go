@@ -26,6 +26,8 @@ var Driver = &driver.Driver{
 	Name:     "tun",
 	Contract: claims,
 	Open:     open,
+	Modes:    modes,
+	Make:     makeDevice,
 	// drivers/net/tun.c: tun_netdev_ops, tap_netdev_ops, tun_fops; and vhost-net
 	// as far as it takes packets from tap's ring and waits for more
 	// (drivers/vhost/net.c, and vhost_poll_* of vhost.c). What it does with a
