@@ -61,7 +61,7 @@ kernels:
 	$(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash -config modular
 
 proof: deps
-	$(RINGPROOF) proof $(if $(SHARD),-shard $(SHARD))
+	$(RINGPROOF) proof $(if $(SHARD),-shard $(SHARD)) -baseline $(or $(BASELINE),10s)
 
 soak: deps
 	$(RINGPROOF) soak $(if $(N),-n $(N)) $(CONFIG:%=-config %)

@@ -13,6 +13,7 @@ import (
 // The tests of vmtests/guest, by the same names and in the order in which they
 // run there: by file, and within a file as they stand.
 
+func TestBaseline(t *testing.T)         { inGuest(t) }
 func TestKernel(t *testing.T)           { inGuest(t) }
 func TestNoqueueDrops(t *testing.T)     { inGuest(t) }
 func TestNoStall(t *testing.T)          { inGuest(t) }

@@ -173,6 +173,11 @@ func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
 			check.Verdict(v)
 			t.Attr(string(v.Promise), string(v.Outcome))
 		}
+	case contract.AttrBaseline:
+		var b contract.Baseline
+		if decode(t, e, &b) {
+			r.run.Baseline(b)
+		}
 	case contract.AttrUnknown:
 		var paths contract.Paths
 		if decode(t, e, &paths) {

@@ -15,10 +15,11 @@ import (
 func prove(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("ringproof proof", flag.ContinueOnError)
 	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "usage: ringproof proof [-shard I/N] [NAME ...]    designs or bugs to prove; all without a name\n       ringproof proof -merge DIR [DIR ...]       put together what shards found out")
+		fmt.Fprintln(flags.Output(), "usage: ringproof proof [-shard I/N] [-baseline D] [NAME ...]    designs or bugs to prove; all without a name\n       ringproof proof -merge DIR [DIR ...]       put together what shards found out")
 		flags.PrintDefaults()
 	}
 	cfg := proof.Config{Patches: "patches", Progress: os.Stderr}
+	flags.DurationVar(&cfg.Baseline, "baseline", 0, "compare with plain stress and a CPU held up at random, each for `DURATION`")
 	shard := flags.String("shard", os.Getenv("SHARD"), "do the `I/N`th part of the jobs")
 	merge := flags.Bool("merge", false, "prove nothing: read the outcomes in these directories")
 	flags.StringVar(&cfg.Dir, "dir", filepath.Join("artifacts", "proof"), "`directory` of the outcomes; jobs that have one are not done again")

@@ -149,6 +149,8 @@ const (
 	AttrFinding = "ringproof.finding"
 	// AttrUnknown carries Paths that the ledger does not know.
 	AttrUnknown = "ringproof.unknown"
+	// AttrBaseline carries a Baseline.
+	AttrBaseline = "ringproof.baseline"
 	// AttrMarked says that the test writes MarkBegin and MarkEnd.
 	AttrMarked = "ringproof.marked"
 	// AttrOwes carries Owes. It comes before anything that may end the test.
@@ -162,6 +164,18 @@ const (
 
 // NoTime is why a check was not run for which go test's -timeout leaves no time.
 const NoTime = "go test's -timeout leaves no time: -timeout=30m runs all"
+
+// Baseline is what one way to look for bugs has found within a time.
+type Baseline struct {
+	// Method is "stress", "random" or "systematic".
+	Method string
+	Limit  time.Duration
+	// Promise is the one that it saw broken; "" is none.
+	Promise Promise
+	// Tried is how many races there were, or schedules, and After how long it took.
+	Tried int
+	After time.Duration
+}
 
 // Owes says which promises a test is to decide. Whatever ends the test, the host
 // records each that has no verdict then as undecided.

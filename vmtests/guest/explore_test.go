@@ -131,7 +131,8 @@ type breach struct {
 	books    *contract.Books
 }
 
-func (x *exploration) explore(t *testing.T, target driver.Target, opponent *driver.Opponent, at stage.Setting) {
+func (x *exploration) explore(t *testing.T, check check) {
+	target, opponent, at := check.target, check.opponent, check.at
 	c, promises := x.begin(t, at)
 	began := time.Now()
 	there, err := x.points(t, target, at)

@@ -67,6 +67,12 @@ type rigConfig struct {
 func newRig(t *testing.T, cfg rigConfig, decides ...contract.Promise) *rig {
 	t.Helper()
 	begin(t, decides...)
+	return makeRig(t, cfg, decides...)
+}
+
+// makeRig does so within a test that has begun.
+func makeRig(t *testing.T, cfg rigConfig, decides ...contract.Promise) *rig {
+	t.Helper()
 	r := &rig{t: t, contract: contractOf(t), cfg: cfg, decides: decides, overlap: 1}
 	if err := r.open(); err != nil {
 		r.lacking(err)
@@ -334,9 +340,9 @@ func (r *rig) race(packets uint64) {
 	}
 }
 
-// decide stops the sources, closes the books when nothing moves any more, asks
-// the stall oracle, and reports a verdict on each promise of the rig.
-func (r *rig) decide() {
+// settled stops the sources, closes the books when nothing moves any more, and asks
+// the stall oracle, whose error says why it does not know.
+func (r *rig) settled() (*contract.Seen, *liveness.Stall, error) {
 	r.t.Helper()
 	step("stop the producers and close the books", "")
 	for _, s := range r.sources {
@@ -352,6 +358,13 @@ func (r *rig) decide() {
 	seen := r.seen()
 	step("ask the stall oracle", "")
 	stall, err := liveness.Check(r.oracle())
+	return seen, stall, err
+}
+
+// decide reports a verdict on each promise of the rig.
+func (r *rig) decide() {
+	r.t.Helper()
+	seen, stall, err := r.settled()
 	for _, p := range r.decides {
 		switch p {
 		case contract.NoTailDrop:

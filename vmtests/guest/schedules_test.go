@@ -26,7 +26,12 @@ func TestRequeueSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	x.transmit(t, "second-fills", stage.Setting{Setup: driver.Setup{Ring: 2, Qdisc: netdev.FQCodel}, Trim: 4})
+	x.run(t, requeues(t))
+}
+
+// requeues are the checks of TestRequeueSchedules.
+func requeues(t *testing.T) []check {
+	return againstTransmit(t, "second-fills", stage.Setting{Setup: driver.Setup{Ring: 2, Qdisc: netdev.FQCodel}, Trim: 4})
 }
 
 // TestFaults lets random faults happen to a device, one after the other, and
@@ -100,22 +105,29 @@ func TestSchedules(t *testing.T) {
 		}
 		return
 	}
+	x.run(t, schedules(t))
+}
+
+// schedules are the checks of TestSchedules.
+func schedules(t *testing.T) []check {
 	if testing.Short() {
-		x.settings(t, tun.Reading, false, []int{2}, netdev.FQCodel)
-		return
+		return settings(t, tun.Reading, false, []int{2}, netdev.FQCodel)
 	}
-	x.settings(t, tun.Reading, false, []int{1, 2, 16}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue)
-	x.settings(t, tun.Reading, false, []int{500}, netdev.FQCodel)
-	x.settings(t, tun.Vhost, false, []int{2}, netdev.FQCodel)
-	// Into a ring that is full, on a txq that was woken too late, while the ring
-	// is read.
-	x.transmit(t, "drain-all", stage.Setting{Setup: driver.Setup{Ring: 2, Qdisc: netdev.FQCodel}, Woken: true})
+	checks := slices.Concat(
+		settings(t, tun.Reading, false, []int{1, 2, 16}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue),
+		settings(t, tun.Reading, false, []int{500}, netdev.FQCodel),
+		settings(t, tun.Vhost, false, []int{2}, netdev.FQCodel),
+		// Into a ring that is full, on a txq that was woken too late, while the
+		// ring is read.
+		againstTransmit(t, "drain-all", stage.Setting{Setup: driver.Setup{Ring: 2, Qdisc: netdev.FQCodel}, Woken: true}))
 	if everything() {
-		x.settings(t, tun.Vhost, false, []int{2}, netdev.Noqueue)
-		// The worker takes 64 packets, and so not all of these at once
-		// (drivers/vhost/net.c: VHOST_NET_BATCH).
-		x.settings(t, tun.Vhost, false, []int{100}, netdev.FQCodel)
+		checks = slices.Concat(checks,
+			settings(t, tun.Vhost, false, []int{2}, netdev.Noqueue),
+			// The worker takes 64 packets, and so not all of these at once
+			// (drivers/vhost/net.c: VHOST_NET_BATCH).
+			settings(t, tun.Vhost, false, []int{100}, netdev.FQCodel))
 	}
+	return checks
 }
 
 // TestControlSchedules does the same with opponents that change the device:
@@ -125,13 +137,19 @@ func TestControlSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
+	x.run(t, controls(t))
+}
+
+// controls are the checks of TestControlSchedules.
+func controls(t *testing.T) []check {
 	if everything() {
-		x.settings(t, tun.Reading, true, []int{1, 2, 16, 500}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue)
-		x.settings(t, tun.Vhost, true, []int{2}, netdev.FQCodel, netdev.Noqueue)
-		return
+		return slices.Concat(
+			settings(t, tun.Reading, true, []int{1, 2, 16, 500}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue),
+			settings(t, tun.Vhost, true, []int{2}, netdev.FQCodel, netdev.Noqueue))
 	}
-	x.settings(t, tun.Reading, true, []int{2}, netdev.FQCodel, netdev.Noqueue)
-	x.settings(t, tun.Vhost, true, []int{2}, netdev.FQCodel)
+	return slices.Concat(
+		settings(t, tun.Reading, true, []int{2}, netdev.FQCodel, netdev.Noqueue),
+		settings(t, tun.Vhost, true, []int{2}, netdev.FQCodel))
 }
 
 // everything says whether all schedules are to be run, however long it takes.
@@ -149,8 +167,24 @@ func leaveOut(t *testing.T) {
 	}
 }
 
-// settings explores all targets of one kind of consumer with these opponents.
-func (x *exploration) settings(t *testing.T, consumer driver.Consumer, control bool, rings []int, qdiscs ...netdev.Kind) {
+// check is a target, an opponent and a setting: all schedules at the target's
+// instructions.
+type check struct {
+	target   driver.Target
+	opponent *driver.Opponent
+	at       stage.Setting
+}
+
+// String is the name of the check's subtest: what its schedules' ids have in common,
+// but for the instruction.
+func (c check) String() string {
+	_, name, _ := strings.Cut(schedule.Schedule{Opponent: c.opponent, Setting: c.at}.String(), "/")
+	return c.target.Root + "/" + name
+}
+
+// settings are the checks of all targets of one kind of consumer, with opponents
+// that change the device or such that do not.
+func settings(t *testing.T, consumer driver.Consumer, control bool, rings []int, qdiscs ...netdev.Kind) (checks []check) {
 	for _, target := range subject.Targets {
 		if target.Consumer != consumer {
 			continue
@@ -165,29 +199,30 @@ func (x *exploration) settings(t *testing.T, consumer driver.Consumer, control b
 						if opponent.Control != control || opponent.Producer != target.Consumes || !opponent.Suits(ring, consumer) {
 							continue
 						}
-						at := stage.Setting{Setup: driver.Setup{Ring: ring, Qdisc: qdisc, Backpressure: backpressure, Consumer: consumer}}
+						c := check{target, opponent, stage.Setting{Setup: driver.Setup{Ring: ring, Qdisc: qdisc, Backpressure: backpressure, Consumer: consumer}}}
 						if !target.Consumes {
-							x.run(t, target, opponent, at)
+							checks = append(checks, c)
 							continue
 						}
-						for _, at.Left = range schedule.Lefts(ring) {
-							if at.Left == 0 && (consumer != tun.Reading || qdisc != netdev.FQCodel || testing.Short()) && !everything() {
+						for _, c.at.Left = range schedule.Lefts(ring) {
+							if c.at.Left == 0 && (consumer != tun.Reading || qdisc != netdev.FQCodel || testing.Short()) && !everything() {
 								continue // what matters is the reader
 							}
-							if control && at.Left != ring {
+							if control && c.at.Left != ring {
 								continue // a txq that is stopped, and woken by what is read
 							}
-							x.run(t, target, opponent, at)
+							checks = append(checks, c)
 						}
 					}
 				}
 			}
 		}
 	}
+	return checks
 }
 
-// transmit explores the transmit against one opponent.
-func (x *exploration) transmit(t *testing.T, opponent string, at stage.Setting) {
+// againstTransmit are the checks of the transmit against one opponent.
+func againstTransmit(t *testing.T, opponent string, at stage.Setting) (checks []check) {
 	for _, target := range subject.Targets {
 		for _, o := range schedule.Opponents(subject) {
 			if target.Consumes || o.Name != opponent {
@@ -198,9 +233,17 @@ func (x *exploration) transmit(t *testing.T, opponent string, at stage.Setting) 
 				if at.Woken && contractOf(t).Of(at.Backpressure) == contract.Stock {
 					continue // stops no txq that could be woken
 				}
-				x.run(t, target, o, at)
+				checks = append(checks, check{target, o, at})
 			}
 		}
+	}
+	return checks
+}
+
+// run explores each check in a subtest of its name.
+func (x *exploration) run(t *testing.T, checks ...[]check) {
+	for _, c := range slices.Concat(checks...) {
+		t.Run(c.String(), func(t *testing.T) { x.explore(t, c) })
 	}
 }
 
@@ -218,13 +261,6 @@ func optIn(t *testing.T) []bool {
 // qdisc.
 func stockLike(t *testing.T, backpressure bool) bool {
 	return contractOf(t) == contract.OptIn && !backpressure
-}
-
-// run explores a target in a subtest of the name that its schedules' ids have,
-// but for the instruction.
-func (x *exploration) run(t *testing.T, target driver.Target, opponent *driver.Opponent, at stage.Setting) {
-	_, name, _ := strings.Cut(schedule.Schedule{Opponent: opponent, Setting: at}.String(), "/")
-	t.Run(target.Root+"/"+name, func(t *testing.T) { x.explore(t, target, opponent, at) })
 }
 
 // requested returns the ids of schedules that -run names; the host quotes what

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
 )
@@ -102,9 +103,76 @@ func (p *Proof) Text() string {
 	if bugs > 0 {
 		fmt.Fprintf(&b, "\n%d of %d bugs caught, in %.0f s (seconds: to wait for the kernel + to catch the bug)\n", caught, bugs, seconds)
 	}
+	b.WriteString(p.baselines())
 	for _, wrong := range p.Wrong() {
 		fmt.Fprintf(&b, "wrong: %s\n", wrong)
 	}
+	return b.String()
+}
+
+// Methods of TestBaseline, in the order in which they are shown.
+var methods = []string{"stress", "random", "systematic"}
+
+// baselines is how the ways to look for bugs compare; "" if that was not asked.
+func (p *Proof) baselines() string {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	took := make(map[string][]time.Duration) // of those that caught it
+	bugs := 0
+	var limit time.Duration
+	for _, d := range p.Designs {
+		for _, bug := range d.Bugs {
+			o := p.Outcomes[d.Name+"+"+bug.Name]
+			if o == nil || len(o.Baselines) == 0 {
+				continue
+			}
+			if bugs == 0 {
+				fmt.Fprintln(tw, "\nBUG\tSTRESS\tRANDOM\tSYSTEMATIC")
+			}
+			bugs++
+			cells := []string{bug.Name}
+			for _, method := range methods {
+				i := slices.IndexFunc(o.Baselines, func(b contract.Baseline) bool { return b.Method == method })
+				switch {
+				case i < 0:
+					cells = append(cells, "no answer")
+				case o.Baselines[i].Promise == "":
+					cells = append(cells, fmt.Sprintf("not in %d", o.Baselines[i].Tried))
+				default:
+					took[method] = append(took[method], o.Baselines[i].After)
+					cells = append(cells, fmt.Sprintf("%.1f s", o.Baselines[i].After.Seconds()))
+				}
+				if i >= 0 {
+					limit = o.Baselines[i].Limit
+				}
+			}
+			fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		}
+	}
+	if bugs == 0 {
+		return ""
+	}
+	for _, line := range []struct {
+		name string
+		of   func(took []time.Duration) string
+	}{
+		{"caught", func(took []time.Duration) string { return fmt.Sprintf("%d of %d", len(took), bugs) }},
+		{"median", func(took []time.Duration) string {
+			if len(took) == 0 {
+				return "-"
+			}
+			slices.Sort(took)
+			return fmt.Sprintf("%.1f s", took[len(took)/2].Seconds())
+		}},
+	} {
+		cells := []string{line.name}
+		for _, method := range methods {
+			cells = append(cells, line.of(took[method]))
+		}
+		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+	}
+	tw.Flush()
+	fmt.Fprintf(&b, "(Each way to look for a bug had %v, in the same VM, and ended with the first promise that it saw broken; the median is of the bugs that it caught. \"no answer\": the guest died.)\n", limit)
 	return b.String()
 }
 

@@ -37,6 +37,9 @@ type Config struct {
 	Shard, Shards int
 	// Only names jobs to do; none is all.
 	Only []string
+	// Baseline is how long each way to look for a bug has to find it; 0 is that
+	// they are not compared.
+	Baseline time.Duration
 	// Progress is told what is done.
 	Progress io.Writer
 }
@@ -61,6 +64,9 @@ type Outcome struct {
 	// and DetectedSeconds after how long, counted from the start of go test.
 	CaughtBy, Replay string
 	DetectedSeconds  float64
+	// Baselines are what plain stress, a CPU held up at random and the systematic
+	// search found of a bug in the same time.
+	Baselines []contract.Baseline `json:",omitempty"`
 	// Elsewhere: not by the check that its patch names.
 	Elsewhere bool
 	// Errors are of the harness, or the guest.
@@ -169,7 +175,7 @@ func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.
 	if err != nil {
 		return err
 	}
-	o.Key = key(k.Key, image, passes, j.contract)
+	o.Key = key(k.Key, image, passes, j.contract, cfg.Baseline)
 	file := filepath.Join(cfg.Dir, j.name+".json")
 	if done, err := readOutcome(file); err == nil && done.Key == o.Key {
 		fmt.Fprintln(cfg.Progress, "done before")
@@ -201,6 +207,11 @@ func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.
 			break
 		}
 	}
+	if j.bug != nil && cfg.Baseline > 0 {
+		if err := cfg.compare(ctx, j, k, o); err != nil {
+			return err
+		}
+	}
 	data, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {
 		return err
@@ -208,6 +219,23 @@ func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.
 	if err := os.WriteFile(file, append(data, '\n'), 0o644); err != nil {
 		return fmt.Errorf("keep the outcome: %w", err)
 	}
+	return nil
+}
+
+// compare has each way to look for a bug look for it. What they find is not the
+// bug's verdict, and a guest that dies of it has ended the search that did it.
+func (cfg *Config) compare(ctx context.Context, j job, k *kernel.Result, o *Outcome) error {
+	run, err := suite.Run(ctx, suite.Config{
+		Label: j.name, Name: "baseline-" + j.name, Kernel: k, Contract: j.contract, Args: []string{"-run=^TestBaseline$"},
+		Env: []string{fmt.Sprintf("BASELINE=%v", cfg.Baseline), "SEED=1"}, Progress: cfg.Progress,
+	})
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case run == nil:
+		return err
+	}
+	o.Baselines = run.Baselines
 	return nil
 }
 
@@ -239,8 +267,8 @@ func anchored(check string) string {
 
 // key names all that the outcome depends on. The image's directory is named by
 // what is in it.
-func key(kernel, image string, passes [][]string, c contract.Contract) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v\n%s", kernel, filepath.Base(filepath.Dir(image)), passes, c))
+func key(kernel, image string, passes [][]string, c contract.Contract, baseline time.Duration) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%v\n%s\n%v", kernel, filepath.Base(filepath.Dir(image)), passes, c, baseline))
 	return hex.EncodeToString(sum[:8])
 }
 

@@ -158,15 +158,15 @@ func TestShards(t *testing.T) {
 // TestWhatAnOutcomeDependsOn: when any of it changes, the job is done again.
 func TestWhatAnOutcomeDependsOn(t *testing.T) {
 	passes := [][]string{{"-short"}}
-	first := key("k", "/cache/initramfs/1/initramfs.cpio", passes, contract.Stock)
-	if again := key("k", "/elsewhere/initramfs/1/initramfs.cpio", passes, contract.Stock); again != first {
+	first := key("k", "/cache/initramfs/1/initramfs.cpio", passes, contract.Stock, 0)
+	if again := key("k", "/elsewhere/initramfs/1/initramfs.cpio", passes, contract.Stock, 0); again != first {
 		t.Error("another cache changes the key")
 	}
 	for what, other := range map[string]string{
-		"kernel":   key("l", "/cache/initramfs/1/initramfs.cpio", passes, contract.Stock),
-		"image":    key("k", "/cache/initramfs/2/initramfs.cpio", passes, contract.Stock),
-		"checks":   key("k", "/cache/initramfs/1/initramfs.cpio", nil, contract.Stock),
-		"contract": key("k", "/cache/initramfs/1/initramfs.cpio", passes, contract.Auto),
+		"kernel":   key("l", "/cache/initramfs/1/initramfs.cpio", passes, contract.Stock, 0),
+		"image":    key("k", "/cache/initramfs/2/initramfs.cpio", passes, contract.Stock, 0),
+		"checks":   key("k", "/cache/initramfs/1/initramfs.cpio", nil, contract.Stock, 0),
+		"contract": key("k", "/cache/initramfs/1/initramfs.cpio", passes, contract.Auto, 0),
 	} {
 		if other == first {
 			t.Errorf("another %s does not change the key", what)

@@ -48,6 +48,8 @@ type Run struct {
 	Verdicts []contract.Verdict `json:"verdicts"`
 	// Findings are the interleavings that broke a promise.
 	Findings []contract.Finding `json:"findings,omitempty"`
+	// Baselines are what other ways to look for bugs have found, of TestBaseline.
+	Baselines []contract.Baseline `json:"baselines,omitempty"`
 	// Unknown are the ways by which packets were freed and that no release of
 	// ringproof knows yet, each with those counters that may be the one which
 	// counts it: what every check allows.

@@ -102,6 +102,9 @@ func (r *Run) boot(flags *Flags, skip, after string) (*Guest, error) {
 		fmt.Sprintf("SEED=%d", r.cfg.Seed), fmt.Sprintf("FAULTS=%v", r.cfg.Faults),
 		"SCHEDULES=" + r.cfg.Schedules, fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
 	}
+	if r.cfg.Baseline > 0 {
+		env = append(env, fmt.Sprintf("BASELINE=%v", r.cfg.Baseline))
+	}
 	if after != "" {
 		env = append(env, "AFTER="+after)
 	}

@@ -26,6 +26,8 @@ type Config struct {
 	Label     string
 	Seed      uint64
 	Faults    time.Duration
+	// Baseline is how long each method of TestBaseline has; 0 leaves it out.
+	Baseline  time.Duration
 	Schedules string
 	Replays   int
 	Known     string
@@ -51,6 +53,8 @@ type Config struct {
 //	APPEND     further kernel arguments, separated by spaces
 //	SEED       what random sequences of faults are made from (the time of day)
 //	FAULTS     for how long there are new ones, for example 1h (5s)
+//	BASELINE   for how long TestBaseline gives each of its methods; without it
+//	           that is left out
 //	SCHEDULES  "all" to run schedules in all settings, for hours
 //	REPLAYS    how often what breaks a promise is run again before it is
 //	           reported (10)
@@ -101,6 +105,11 @@ func ConfigFromEnv() (Config, error) {
 	if text := os.Getenv("FAULTS"); text != "" {
 		if c.Faults, err = time.ParseDuration(text); err != nil || c.Faults <= 0 {
 			return c, fmt.Errorf("FAULTS=%q: must be a duration, for example 1h", text)
+		}
+	}
+	if text := os.Getenv("BASELINE"); text != "" {
+		if c.Baseline, err = time.ParseDuration(text); err != nil || c.Baseline <= 0 {
+			return c, fmt.Errorf("BASELINE=%q: must be a duration, for example 10s", text)
 		}
 	}
 	return c, nil
