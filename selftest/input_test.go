@@ -1,6 +1,7 @@
 package selftest
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,15 +17,33 @@ func lossless(t *testing.T) *kernel.Result {
 	return kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}})
 }
 
-// without is the default kernel less what the fragment of that name in
-// testdata takes away.
-func without(t *testing.T, what string) *kernel.Result {
+// modular is the default kernel with the subject and its surroundings as modules.
+func modular(t *testing.T) *kernel.Result {
+	return kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}, Fragments: []string{"pc", "crash", "modular"}})
+}
+
+// without is the modular kernel less one of its modules: to a check, a kernel that
+// was built without it.
+func without(t *testing.T, module string) *kernel.Result {
 	t.Helper()
-	fragment, err := filepath.Abs(filepath.Join("..", "internal", "host", "kernel", "testdata", what+".config"))
-	if err != nil {
+	k := *modular(t)
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(k.Modules)); err != nil {
 		t.Fatal(err)
 	}
-	return kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}, Fragments: []string{fragment}})
+	found := false
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && filepath.Base(path) == module+".ko" {
+			found = true
+			return os.Remove(path)
+		}
+		return err
+	})
+	if err != nil || !found {
+		t.Fatalf("take the module %s from %s: found %v, %v", module, k.Modules, found, err)
+	}
+	k.Modules = dir
+	return &k
 }
 
 // TestBadInput: what cannot work is refused at once, and the message says
@@ -165,7 +184,7 @@ func restKept(t *testing.T, h *harness, code int, part, option string) {
 // can have, and what it cannot have is never counted as kept.
 func TestLackingKernels(t *testing.T) {
 	t.Run("tun", func(t *testing.T) {
-		h, code := run(t, on(without(t, "no-tun")), "-short")
+		h, code := run(t, on(without(t, "tun")), "-short")
 		checkedNothing(t, h, code, "CONFIG_TUN")
 	})
 	t.Run("BPF", func(t *testing.T) {
@@ -177,19 +196,18 @@ func TestLackingKernels(t *testing.T) {
 		restKept(t, h, code, "TestSchedules/", "CONFIG_KPROBES")
 	})
 	t.Run("vhost-net", func(t *testing.T) {
-		h, code := run(t, on(without(t, "no-vhost-net")), "-short", "-run=TestNoTailDrop|TestNoqueueDrops")
+		h, code := run(t, on(without(t, "vhost_net")), "-short", "-run=TestNoTailDrop|TestNoqueueDrops")
 		restKept(t, h, code, "vhost", "CONFIG_VHOST_NET")
 	})
 	t.Run("virtio console", func(t *testing.T) {
-		h, code := run(t, on(without(t, "no-virtio-console")), "-run=TestKernel")
+		h, code := run(t, on(without(t, "virtio_console")), "-run=TestKernel")
 		if code == 0 {
 			t.Error("exit status 0")
 		}
 		h.says("CONFIG_VIRTIO_CONSOLE")
 	})
 	t.Run("modules", func(t *testing.T) {
-		k := kernelOf(t, kernel.Spec{Series: []string{"patches/designs/lossless"}, Fragments: []string{"pc", "crash", "modular"}})
-		h, code := run(t, on(k), "-short", withoutReattach)
+		h, code := run(t, on(modular(t)), "-short", withoutReattach)
 		if code != 0 {
 			t.Errorf("exit status %d:\n%s", code, h.out)
 		}
