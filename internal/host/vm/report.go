@@ -16,6 +16,7 @@ const (
 	Warning    Kind = "WARNING"
 	KASAN      Kind = "KASAN"
 	KCSAN      Kind = "KCSAN"
+	KMSAN      Kind = "KMSAN"
 	KFENCE     Kind = "KFENCE"
 	UBSAN      Kind = "UBSAN"
 	Lockdep    Kind = "lockdep"
@@ -61,20 +62,31 @@ var rules = []rule{
 	{Panic, regexp.MustCompile(`^Kernel panic - not syncing`), regexp.MustCompile(`^---\[ end Kernel panic`)},
 	{KASAN, regexp.MustCompile(`^BUG: KASAN: `), endFrame},
 	{KCSAN, regexp.MustCompile(`^BUG: KCSAN: `), endFrame},
+	{KMSAN, regexp.MustCompile(`^BUG: KMSAN: `), endFrame},
 	{KFENCE, regexp.MustCompile(`^BUG: KFENCE: `), endFrame},
 	{UBSAN, regexp.MustCompile(`^UBSAN: `), endTrace},
-	{SoftLockup, regexp.MustCompile(`^(watchdog: )?BUG: soft lockup - CPU`), endStack},
-	{HardLockup, regexp.MustCompile(`^(NMI )?watchdog: Watchdog detected hard LOCKUP`), nil},
+	{SoftLockup, regexp.MustCompile(`^((NMI )?watchdog: )?BUG: soft lockup - CPU`), endStack},
+	{HardLockup, regexp.MustCompile(`\bWatchdog detected hard LOCKUP on cpu`), nil},
 	{RCUStall, regexp.MustCompile(`^(rcu: )?INFO: rcu\w* (self-)?detected (expedited )?stalls?`), nil},
-	{HungTask, regexp.MustCompile(`^INFO: task .* blocked (in I/O wait )?for more than`), endStack},
+	// The name of the task may have a line break in it.
+	{HungTask, regexp.MustCompile(`:\d+ (blocked|blocked in I/O wait|can't die) for more than \d+ seconds`), endStack},
 	{Lockdep, regexp.MustCompile(`^WARNING: (possible |inconsistent lock state|suspicious RCU usage|bad unlock balance|` +
 		`\S+-safe -> \S+-unsafe lock order|(held lock freed|lock held when returning|Nested lock was not taken))`), endStack},
-	{Lockdep, regexp.MustCompile(`^(BUG|WARNING): (.* still has locks held|Invalid wait context|.*lock held at )|^\[ BUG: `), endStack},
+	{Lockdep, regexp.MustCompile(`^(BUG|WARNING): (.* still has locks held|Invalid wait context|.*lock held at )|^INFO: trying to register non-static key`), endStack},
+	// Before 4.11 all that lockdep says is in brackets, and its BUGs still are.
+	{Lockdep, regexp.MustCompile(`^\[ (BUG|INFO): `), endStack},
 	{Oops, regexp.MustCompile(`^(kernel BUG at |BUG: kernel NULL pointer|BUG: unable to handle|BUG: stack guard page|BUG: TASK stack guard)`), endTrace},
-	{Oops, regexp.MustCompile(`^(Oops: |general protection fault|double fault|traps: PANIC|PANIC: double fault|divide error: |invalid opcode: |int3: |stack segment: |Unable to handle kernel )`), endTrace},
+	{Oops, regexp.MustCompile(`^(Oops: |(segment-related )?general protection fault|double fault|traps: PANIC|PANIC: double fault|divide[ _]error: |invalid opcode: |int3: |stack segment: |` +
+		`Unable to handle kernel |Unhandled fault: |Internal error: )`), endTrace},
 	// Before 6.18 and from then on (kernel/panic.c: __warn).
 	{Warning, regexp.MustCompile(`^WARNING: (CPU: \d+ PID: \d+|\S+:\d+ at |at \S+\+0x)`), endTrace},
+	// arch/x86/kernel/unwind_frame.c: unwind_next_frame.
+	{Warning, regexp.MustCompile(`^WARNING: kernel stack (regs|frame pointer) at `), thisLine},
 	{Bug, regexp.MustCompile(`^BUG: `), endStack},
+	// mm/slub.c: slab_bug.
+	{Bug, regexp.MustCompile(`^BUG \S+ \((Not tainted|Tainted: [^)]*)\): [A-Z]`), endStack},
+	// fs/open.c: filp_flush; fs/super.c: generic_shutdown_super.
+	{Bug, regexp.MustCompile(`^VFS: (Close: file count is 0|Busy inodes after unmount)`), thisLine},
 	{OOM, regexp.MustCompile(`invoked oom-killer: `), oomKill},
 	{Leak, regexp.MustCompile(`^unregister_netdevice: waiting for `), thisLine},
 	{Leak, regexp.MustCompile(`^kmemleak: \d+ new suspected memory leaks`), thisLine},
@@ -88,7 +100,10 @@ var (
 	// include/linux/bug.h: CUT_HERE comes before the line that says what.
 	cutHere = regexp.MustCompile(`^-+\[ cut here \]-+$`)
 	// printk.time, and CONFIG_PRINTK_CALLER.
-	stamp = regexp.MustCompile(`^(<\d+>)?\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?`)
+	stamp = regexp.MustCompile(`(<\d+>)?\[ *\d+\.\d{6}\](\[ *[TC]\d+\])? *`)
+	// rest is what follows the first line of a report of mm/slub.c, which may be
+	// lost: when it was printed faster than the console is, or the buffer is full.
+	rest = regexp.MustCompile(`^INFO: (Allocated|Freed) in `)
 )
 
 // A report is cut at so many lines: a lockdep splat of a long chain has some
@@ -107,12 +122,28 @@ type parser struct {
 	message string
 }
 
-// line reads a line of the console.
+// line reads a line of the console. It has several of the kernel's if what was
+// printed first did not end its line.
 func (p *parser) line(text string) {
+	from := 0
+	for _, at := range stamp.FindAllStringIndex(text, -1) {
+		if at[0] > from {
+			p.record(text[from:at[0]])
+			from = at[0]
+		}
+	}
+	p.record(text[from:])
+}
+
+// record reads a line of the kernel's log.
+func (p *parser) record(text string) {
 	if p.marks.line(text) {
 		return
 	}
-	bare := stamp.ReplaceAllString(text, "")
+	bare := text
+	if at := stamp.FindStringIndex(text); at != nil && at[0] == 0 {
+		bare = text[at[1]:]
+	}
 	switch r, ok := match(bare); {
 	case cutHere.MatchString(bare):
 		p.close()
@@ -128,6 +159,8 @@ func (p *parser) line(text string) {
 	case ok:
 		p.close()
 		p.begin(r.kind, bare, r.end)
+	case p.open == nil && rest.MatchString(bare):
+		p.begin(Bug, bare, endStack)
 	}
 	if p.open == nil {
 		return

@@ -131,6 +131,14 @@ func TestOrdinaryLinesAreNoReports(t *testing.T) {
 		"[    1.000000] Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible via Spectre v2 BHB attacks!",
 		"[    1.100000] INFO: lockdep is turned off.",
 		"[    1.200000] perf: interrupt took too long (2503 > 2500), lowering kernel.perf_event_max_sample_rate to 79000",
+		"[    1.300000] INFO: NMI handler (perf_event_nmi_handler) took too long to run: 1.204 msecs",
+		"[    1.400000] rcu: INFO: Stall ended before state dump start",
+		"[    1.500000] traps: guest.test[71] general protection fault ip:401234 sp:7ffd0000 error:0 in guest.test[400000+1000]",
+		"[    1.600000] guest.test[72]: segfault at 10 ip 0000000000401234 sp 00007ffd00000000 error 4 in guest.test[400000+1000]",
+		"[    1.700000] tun: WARNING: the flags of tap0 are ignored",
+		"[    1.800000] WARNING: this option of mount(2) will be removed",
+		"[    1.900000] VFS: Mounted root (tmpfs filesystem) on device 0:17.",
+		"[    2.000000] Command line: console=ttyS0 panic=-1 oops=panic",
 		"the program says: BUG: not the kernel's",
 		"",
 	} {
@@ -139,6 +147,74 @@ func TestOrdinaryLinesAreNoReports(t *testing.T) {
 	p.close()
 	if len(p.found) != 0 {
 		t.Errorf("found %+v", p.found)
+	}
+}
+
+// Each line begins a report, wherever in a line of the console it stands.
+func TestFirstLines(t *testing.T) {
+	for line, want := range map[string]Kind{
+		"INFO: trying to register non-static key.":                                           Lockdep,
+		"[ INFO: possible irq lock inversion dependency detected ]":                          Lockdep,
+		"[ BUG: Invalid wait context ]":                                                      Lockdep,
+		"NMI watchdog: BUG: soft lockup - CPU#1 stuck for 23s! [vhost-71:73]":                SoftLockup,
+		"Watchdog detected hard LOCKUP on cpu 1":                                             HardLockup,
+		"watchdog: CPU3: Watchdog detected hard LOCKUP on cpu 3":                             HardLockup,
+		"INFO: task vhost-71:73 blocked in I/O wait for more than 120 seconds.":              HungTask,
+		"INFO: task vhost-71:73 can't die for more than 143 seconds.":                        HungTask,
+		"of two lines:73 blocked for more than 143 seconds.":                                 HungTask,
+		"divide_error: 0000 [#1] PREEMPT SMP":                                                Oops,
+		"segment-related general protection fault: e030 [#1] SMP":                            Oops,
+		"Internal error: synchronous external abort: 96000010 [#1] SMP":                      Oops,
+		"Unhandled fault: page domain fault (0x01b) at 0x00000010":                           Oops,
+		"WARNING: kernel stack regs at ffffc90000123f58 in guest.test:71 has bad 'bp' value": Warning,
+		"WARNING: kernel stack frame pointer at ffffc90000123f58 in guest.test:71 has bad":   Warning,
+		"BUG: KMSAN: uninit-value in tun_net_xmit+0x12c/0x5d0":                               KMSAN,
+		"BUG skbuff_head_cache (Tainted: G    B W          ): Poison overwritten":            Bug,
+		"BUG kmalloc-64 (Not tainted): Object already free":                                  Bug,
+		"INFO: Freed in kfree_skbmem+0x52/0xa0 age=12 cpu=1 pid=71":                          Bug,
+		"VFS: Close: file count is 0 (f_op=tun_fops)":                                        Bug,
+		"VFS: Busy inodes after unmount of sda (ext4)":                                       Bug,
+	} {
+		for _, before := range []string{
+			"", "[   16.305150] ", "<4>[   16.305150][   T71] ", "[   16.305150][    C1]  ",
+			"guest login: [   16.305150] ",
+			"** 31 printk messages dropped ** [   16.305150] ",
+			"[   16.305100] tap0: a line that does not end[   16.305150][ T1234] ",
+		} {
+			var p parser
+			p.line(before + line)
+			p.close()
+			if len(p.found) != 1 || p.found[0].Kind != want || p.found[0].Title != line {
+				t.Errorf("%q: found %+v, want %s", before+line, p.found, want)
+			}
+		}
+	}
+}
+
+func TestOneReportOfSeveralThatCouldBe(t *testing.T) {
+	for name, lines := range map[string][]string{
+		"an oops in its steps": {
+			"Unhandled fault: page domain fault (0x01b) at 0x00000010",
+			"Internal error: : 1b [#1] SMP ARM",
+		},
+		"an object and who had it": {
+			"BUG kmalloc-64 (Not tainted): Object already free",
+			"INFO: Allocated in __alloc_skb+0x12a/0x2d0 age=7 cpu=1 pid=71",
+			"INFO: Freed in kfree_skbmem+0x52/0xa0 age=3 cpu=0 pid=72",
+		},
+		"the same, and its first line is lost": {
+			"INFO: Allocated in __alloc_skb+0x12a/0x2d0 age=7 cpu=1 pid=71",
+			"INFO: Freed in kfree_skbmem+0x52/0xa0 age=3 cpu=0 pid=72",
+		},
+	} {
+		var p parser
+		for _, line := range lines {
+			p.line("[   16.305150] " + line)
+		}
+		p.close()
+		if len(p.found) != 1 || p.found[0].Title != lines[0] || strings.Count(p.found[0].Text, "\n") != len(lines) {
+			t.Errorf("%s: found %+v", name, p.found)
+		}
 	}
 }
 
