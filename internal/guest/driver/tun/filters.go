@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -15,12 +16,14 @@ type steering struct {
 // steer sends all packets to one txq from now on.
 func (d *device) steer(txq uint32) error {
 	if d.steering.Program == nil {
-		if err := loadFiltersObjects(&d.steering, nil); err != nil {
+		var loaded steering
+		if err := loadFiltersObjects(&loaded, nil); err != nil {
 			return fmt.Errorf("load a program that steers: %w", err)
 		}
-		if err := d.SetSteering(d.steering.Program.FD()); err != nil {
-			return err
+		if err := d.SetSteering(loaded.Program.FD()); err != nil {
+			return errors.Join(err, loaded.Program.Close())
 		}
+		d.steering = loaded
 	}
 	return d.steering.Txq.Set(txq)
 }
