@@ -369,8 +369,12 @@ func TestWhatIsFreedQuietlyIsNamed(t *testing.T) {
 	if err != nil || books.FreedQuietly() != 1 {
 		t.Errorf("one was freed quietly: have %v, %v", books, err)
 	}
+	tp, err := consumeTracepoint()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for key := range books.Quiet {
-		if !strings.HasPrefix(key, "consume_skb@tun_") {
+		if named := strings.HasPrefix(key, "consume_skb@tun_"); named != tp.hasLocation {
 			t.Errorf("freed by %s", key)
 		}
 	}
