@@ -116,6 +116,24 @@ const (
 	NotRun Outcome = "not run"
 )
 
+// Outweighs says whether the outcome, and not other, is that of both together. Any
+// outweighs none, which is "".
+func (o Outcome) Outweighs(other Outcome) bool { return o.weight() > other.weight() }
+
+func (o Outcome) weight() int {
+	switch o {
+	case "":
+		return 0
+	case NotRun:
+		return 1
+	case Kept:
+		return 2
+	case Broken:
+		return 4
+	}
+	return 3 // Undecided, and what a later version says
+}
+
 // Verdict is what one test found out about one promise.
 type Verdict struct {
 	// Test is the name of the test that decided, as go test prints it.

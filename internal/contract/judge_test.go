@@ -69,6 +69,17 @@ func TestNoqueueDrops(t *testing.T) {
 	}
 }
 
+func TestTheWorstOutcomeWins(t *testing.T) {
+	order := []Outcome{"", NotRun, Kept, Undecided, Broken}
+	for i, a := range order {
+		for j, b := range order {
+			if a.Outweighs(b) != (i > j) {
+				t.Errorf("%q outweighs %q: %v", a, b, i <= j)
+			}
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	for _, c := range Contracts() {
 		if got, err := Parse(string(c)); err != nil || got != c {

@@ -280,7 +280,7 @@ func (o *Outcome) add(run *report.Run) {
 	}
 	o.Artifacts = append(o.Artifacts, run.Dir)
 	for _, p := range run.Promises() {
-		if worse(p.Outcome, o.Promises[p.Promise]) {
+		if p.Outcome.Outweighs(o.Promises[p.Promise]) {
 			o.Promises[p.Promise] = p.Outcome
 		}
 	}
@@ -293,12 +293,6 @@ func (o *Outcome) add(run *report.Run) {
 			o.Tests[v.Promise] = append(o.Tests[v.Promise], v.Test)
 		}
 	}
-}
-
-// worse says whether one outcome outweighs the other, as in report.Run.Promises.
-func worse(a, b contract.Outcome) bool {
-	weight := []contract.Outcome{"", contract.NotRun, contract.Kept, contract.Undecided, contract.Broken}
-	return slices.Index(weight, a) > slices.Index(weight, b)
 }
 
 // caught says whether the run saw the bug break what it breaks, and notes how.

@@ -117,7 +117,7 @@ type Promise struct {
 func (r *Run) Promises() []Promise {
 	var sums []Promise
 	for _, id := range contract.Promises() {
-		p := Promise{Promise: id}
+		p := Promise{Promise: id, Outcome: contract.NotRun}
 		for _, v := range r.Verdicts {
 			if v.Promise != id {
 				continue
@@ -132,16 +132,9 @@ func (r *Run) Promises() []Promise {
 			default:
 				p.Undecided++
 			}
-		}
-		switch {
-		case p.Broken > 0:
-			p.Outcome = contract.Broken
-		case p.Undecided > 0:
-			p.Outcome = contract.Undecided
-		case p.Kept > 0:
-			p.Outcome = contract.Kept
-		default:
-			p.Outcome = contract.NotRun
+			if v.Outcome.Outweighs(p.Outcome) {
+				p.Outcome = v.Outcome
+			}
 		}
 		if i := slices.IndexFunc(r.Verdicts, func(v contract.Verdict) bool {
 			return v.Promise == id && v.Outcome == p.Outcome
