@@ -74,10 +74,11 @@ func (b *baseline) over() bool { return time.Now().After(b.until) }
 // small rings and all kinds of senders, and asks after each whether it has kept what
 // it promises.
 func stress(t *testing.T, b *baseline) (found contract.Promise, err error) {
-	qdiscs := []netdev.Kind{netdev.FQCodel, netdev.PfifoFast, netdev.Noqueue}
+	// Short, so that a race ends soon.
+	qdiscs := []netdev.Qdisc{{Kind: netdev.FQCodel, Limit: 64}, {Kind: netdev.Pfifo, Limit: 64}, {Kind: netdev.Noqueue}}
 	for ; !b.over() && found == ""; b.tried++ {
 		cfg := rigConfig{
-			txQueue: []int{1, 2, 16}[b.random.IntN(3)], qdisc: netdev.Qdisc{Kind: qdiscs[b.random.IntN(len(qdiscs))]},
+			txQueue: []int{1, 2, 16}[b.random.IntN(3)], qdisc: qdiscs[b.random.IntN(len(qdiscs))],
 		}
 		modes := subject.Modes
 		cfg.mode = modes[b.random.IntN(len(modes))].Name
@@ -89,7 +90,7 @@ func stress(t *testing.T, b *baseline) (found contract.Promise, err error) {
 			r := makeRig(t, cfg)
 			r.produce(2, path)
 			r.press()
-			r.race(3000)
+			r.race(1000)
 			seen, stall, err := r.settled()
 			if err == nil && stall != nil {
 				seen.Stalled = stall.Error()
@@ -115,8 +116,13 @@ func heldUpAtRandom(t *testing.T, b *baseline) (contract.Promise, error) {
 	checks := slices.Concat(schedules(t), controls(t), requeues(t))
 	points := make(map[string][]disasm.Point)
 	x := &exploration{runner: runner}
+	// A new device takes as long as several schedules on one that is there.
+	const onOne = 16
+	var c check
 	for ; !b.over(); b.tried++ {
-		c := checks[b.random.IntN(len(checks))]
+		if b.tried%onOne == 0 {
+			c = checks[b.random.IntN(len(checks))]
+		}
 		all, known := points[c.target.Root]
 		if !known {
 			functions, err := schedule.Functions(c.target)
