@@ -186,7 +186,7 @@ func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
 	case contract.AttrFinding:
 		var f contract.Finding
 		if decode(t, e, &f) {
-			if where := r.run.Finding(f); where != "" {
+			if where := r.run.Finding(e.Test, f); where != "" {
 				t.Log(where)
 			}
 		}

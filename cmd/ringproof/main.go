@@ -22,6 +22,7 @@ const usage = `usage: ringproof COMMAND [ARGUMENT ...]
   proof [-h]               judge the designs and the planted bugs in patches/
   soak [-h]                judge the sound designs N times
   bisect [-h]              judge a tree for git bisect run
+  report [-h] DIR          print what a run found out, in any of several forms
   compare DIR [DIR ...]    show the artifacts of several runs side by side
 
 exit status of check and bisect: 0 all promises kept, 1 one broken, 125 the
@@ -75,6 +76,8 @@ func command(ctx context.Context, args []string) error {
 			return soak(ctx, args[1:])
 		case "bisect":
 			return bisect(ctx, args[1:])
+		case "report":
+			return show(ctx, args[1:])
 		case "compare":
 			return compare(args[1:])
 		}

@@ -15,6 +15,11 @@ type Finding struct {
 	From, To Place
 	// Points is how many instructions that are, of so many that are Reached.
 	Points, Reached int
+	// At are the addresses of those Points; nil where only From and To are known.
+	At []uint64 `json:",omitempty"`
+	// Second is where the other side is held up in turn; nil unless the schedule is
+	// one of a pair.
+	Second *Place `json:",omitempty"`
 	// Opponent is what the other side did meanwhile, in words.
 	Opponent string
 	// Schedule is the id of one of the schedules, which was run again Tries
@@ -23,13 +28,12 @@ type Finding struct {
 	Failed, Tries int
 	// TimeLine is that of one of those runs.
 	TimeLine []Moment `json:",omitempty"`
+	// Kept is the schedule nearest to it that kept the promise; nil if none is known.
+	Kept *Neighbour `json:",omitempty"`
 	// Script, instead of all that, is a sequence of faults, a line each, and
 	// Seed what the random sequences that led to it were made from.
 	Script string `json:",omitempty"`
 	Seed   uint64 `json:",omitempty"`
-	// Replay is the command that runs the schedule or the sequences alone, on
-	// the same kernel: the host's to fill in.
-	Replay string `json:",omitempty"`
 	// Why are the figures that decide, Books the counts behind them, and
 	// Evidence what else there is to see.
 	Why      string
@@ -51,6 +55,37 @@ type Moment struct {
 	At   time.Duration // since the first
 	Who  string
 	What string
+	// Queue is the txq's state at that time; nil where it was not read.
+	Queue *Queue `json:",omitempty"`
+}
+
+// Queue is the state of a txq. All counts are packets.
+type Queue struct {
+	// Ring is how many the ring holds, of so many that it has room for.
+	Ring, Size int
+	// Backlog is how many the qdisc holds.
+	Backlog int
+	// Stopped is whether the driver has stopped the txq (QUEUE_STATE_DRV_XOFF,
+	// include/linux/netdevice.h).
+	Stopped bool
+}
+
+// String is the state in words.
+func (q *Queue) String() string {
+	state := "runs"
+	if q.Stopped {
+		state = "is stopped"
+	}
+	return fmt.Sprintf("the ring holds %d of %d packets, the qdisc %d, and the txq %s", q.Ring, q.Size, q.Backlog, state)
+}
+
+// Neighbour is a schedule that kept the promise which its neighbour breaks.
+type Neighbour struct {
+	// Place is where the CPU was held up instead.
+	Place    Place
+	Schedule string
+	TimeLine []Moment `json:",omitempty"`
+	Books    *Books
 }
 
 // Pattern is the -run pattern that selects the finding's schedule, or the

@@ -34,7 +34,8 @@ type Fault struct {
 
 // String is the fault for people.
 func (f Fault) String() string {
-	whose := map[Kind]string{Kernel: "the kernel", SetUp: "the set-up", Harness: "ringproof"}[f.Kind]
+	// A run of an older version does not say whose.
+	whose := map[Kind]string{Kernel: " of the kernel", SetUp: " of the set-up", Harness: " of ringproof"}[f.Kind]
 	test := ""
 	if f.Test != "" {
 		test = f.Test + ": "
@@ -43,7 +44,7 @@ func (f Fault) String() string {
 	if f.Title != "" && f.Test != "" {
 		what = "it reported " + f.Title // the test's output has the rest
 	}
-	return fmt.Sprintf("fault of %s: %s%s", whose, test, strings.TrimRight(what, "\n"))
+	return fmt.Sprintf("fault%s: %s%s", whose, test, strings.TrimRight(what, "\n"))
 }
 
 // Has says whether the run has a fault of that kind.

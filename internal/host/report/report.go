@@ -3,15 +3,11 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
@@ -20,6 +16,8 @@ import (
 
 // Run is everything that one run found out; verdict.json holds it.
 type Run struct {
+	// Version is that of the form in which this is written.
+	Version int `json:"version"`
 	// Dir is the run's directory of artifacts.
 	Dir string `json:"dir"`
 	// Label names the run beside others, for example "stock".
@@ -46,8 +44,9 @@ type Run struct {
 	Seconds float64 `json:"seconds"`
 	// Verdicts are in the order in which the tests gave them.
 	Verdicts []contract.Verdict `json:"verdicts"`
-	// Findings are the interleavings that broke a promise.
-	Findings []contract.Finding `json:"findings,omitempty"`
+	// Findings are the interleavings that broke a promise, each as a check saw it;
+	// Causes groups them.
+	Findings []Finding `json:"findings,omitempty"`
 	// Baselines are what other ways to look for bugs have found, of TestBaseline.
 	Baselines []contract.Baseline `json:"baselines,omitempty"`
 	// Unknown are the ways by which packets were freed and that no release of
@@ -146,62 +145,6 @@ func (r *Run) Promises() []Promise {
 	return sums
 }
 
-// Text is verdict.txt: the table of promises, why each that was not kept was
-// not, and what could not run.
-func (r *Run) Text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "kernel    %s %s\ncontract  %s\n", r.booted(), r.Kernel, r.Contract)
-	if r.Accel != "" {
-		fmt.Fprintf(&b, "run by    %s: %s\n", r.Accel, r.AccelReason)
-	}
-	fmt.Fprintf(&b, "time      %.1f s\n\n", r.Seconds)
-	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "PROMISE\tVERDICT\tKEPT\tBROKEN\tUNDECIDED\tNOT RUN")
-	promises := r.Promises()
-	for _, p := range promises {
-		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\n", p.Promise, p.shout(), p.Kept, p.Broken, p.Undecided, p.NotRun)
-	}
-	tw.Flush()
-	for _, p := range promises {
-		if p.First == nil || p.Outcome == contract.Kept {
-			continue
-		}
-		fmt.Fprintf(&b, "\n%s: %s, first in %s\n    %s\n", p.Promise, p.Outcome, p.First.Test, p.First.Why)
-		if p.First.Books != nil {
-			fmt.Fprintf(&b, "    %s\n", p.First.Books)
-		}
-		if p.First.Test != "" {
-			fmt.Fprintf(&b, "    replay: %s\n", r.ReplayTest(p.First.Test))
-		}
-	}
-	const few = 5
-	for i, f := range r.Findings {
-		if i == few {
-			fmt.Fprintf(&b, "\nfound: %d more, see verdict.json\n", len(r.Findings)-few)
-			break
-		}
-		fmt.Fprintf(&b, "\nfound: %s breaks in %s\n    replay: %s\n", f.Promise, f.Where(), f.Replay)
-	}
-	for _, why := range r.notRun() {
-		fmt.Fprintf(&b, "\nnot run: %s\n", why)
-	}
-	for _, m := range r.Modules {
-		fmt.Fprintf(&b, "\nnot loaded: module %s\n", m)
-	}
-	for _, path := range r.unknown() {
-		fmt.Fprintf(&b, "\nunknown path: packets were freed by %s\n", path)
-	}
-	for _, f := range r.Noise {
-		title, _, _ := strings.Cut(f.What, "\n")
-		fmt.Fprintf(&b, "\nreported by the kernel, decides nothing: %s\n", title)
-	}
-	for _, f := range r.Errors {
-		fmt.Fprintf(&b, "\n%v\n", f)
-	}
-	fmt.Fprintf(&b, "\n%d tests passed, %d failed, %d skipped\nartifacts: %s\n", r.Tests.Passed, r.Tests.Failed, r.Tests.Skipped, r.Dir)
-	return b.String()
-}
-
 // booted names the kernel that ran; a guest that never said what it is has no
 // name.
 func (r *Run) booted() string {
@@ -274,36 +217,4 @@ func ExactPattern(test string) string {
 		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
 	}
 	return strings.Join(parts, "/")
-}
-
-// Write puts verdict.json and verdict.txt into the run's directory. Each is as it
-// was, or as it is to be, even if the process is killed meanwhile.
-func (r *Run) Write() error {
-	data, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the verdict: %w", err)
-	}
-	for name, content := range map[string][]byte{"verdict.json": append(data, '\n'), "verdict.txt": []byte(r.Text())} {
-		file := filepath.Join(r.Dir, name)
-		if err := os.WriteFile(file+".new", content, 0o644); err != nil {
-			return fmt.Errorf("write the verdict: %w", err)
-		}
-		if err := os.Rename(file+".new", file); err != nil {
-			return fmt.Errorf("write the verdict: %w", err)
-		}
-	}
-	return nil
-}
-
-// Read returns the run whose artifacts are in dir.
-func Read(dir string) (*Run, error) {
-	data, err := os.ReadFile(filepath.Join(dir, "verdict.json"))
-	if err != nil {
-		return nil, fmt.Errorf("no verdict in %s: %w", dir, err)
-	}
-	r := new(Run)
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, "verdict.json"), err)
-	}
-	return r, nil
 }

@@ -6,57 +6,36 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/report"
 	"github.com/ringproof/ringproof/internal/host/source"
 )
 
 // Finding records what breaks a promise, and returns what the guest cannot know:
 // the command that replays it, and where in the source it is, as far as VMLINUX
 // tells and it is at a place in particular.
-func (r *Run) Finding(f contract.Finding) string {
+func (r *Run) Finding(test string, f contract.Finding) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f.Replay = r.report.ReplayFinding(&f)
-	r.report.Findings = append(r.report.Findings, f)
-	return strings.TrimSuffix(fmt.Sprintf("replay: %s\n%s", f.Replay, r.where(f)), "\n")
-}
-
-func (r *Run) where(f contract.Finding) string {
-	if f.From.Addr == 0 {
-		return ""
-	}
-	if r.cfg.Vmlinux == "" {
-		return "source lines: give the kernel's ELF file as VMLINUX="
-	}
-	lines, err := r.openLines()
-	if err != nil {
-		return err.Error()
-	}
-	var b strings.Builder
-	for _, place := range []contract.Place{f.From, f.To} {
-		frames, err := lines.At(place.Addr)
+	found := report.Finding{Finding: f, Test: test, Replay: r.report.ReplayFinding(&f)}
+	said := "replay: " + found.Replay
+	switch {
+	case f.From.Addr == 0: // a sequence of faults
+	case r.cfg.Vmlinux == "":
+		said += "\nsource lines: give the kernel's ELF file as VMLINUX="
+	default:
+		lines, err := r.openLines()
+		if err == nil {
+			err = found.Locate(lines)
+		}
 		if err != nil {
-			return err.Error()
-		}
-		fmt.Fprintf(&b, "%s is in", place.Name)
-		for i, frame := range frames {
-			if i > 0 {
-				b.WriteString(", inlined in")
-			}
-			fmt.Fprintf(&b, " %v", frame)
-		}
-		b.WriteString("\n")
-		// Of the chain, a header's inline function says least.
-		for _, frame := range frames {
-			if !strings.HasSuffix(frame.File, ".h") {
-				b.WriteString(lines.Context(frame, 2))
-				break
-			}
-		}
-		if f.Points == 1 {
-			break
+			said += "\n" + err.Error()
 		}
 	}
-	return b.String()
+	for _, s := range found.Source {
+		said += fmt.Sprintf("\nheld up in %v\n%s", s, s.Text())
+	}
+	r.report.Findings = append(r.report.Findings, found)
+	return strings.TrimSuffix(said, "\n")
 }
 
 // openLines reads VMLINUX, once for a run: that of a distribution's kernel has

@@ -263,7 +263,7 @@ func (r *Run) Finish() *report.Run {
 	if err := r.log.close(); err != nil {
 		r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 	}
-	if err := r.report.Write(); err != nil {
+	if err := r.report.WriteAll(); err != nil {
 		r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 	}
 	return &r.report

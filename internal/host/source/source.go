@@ -264,22 +264,16 @@ func (l *Lines) name(e *dwarf.Entry) string {
 	return "?"
 }
 
-// Context returns the lines of the source around the frame's, so many on each
-// side, with their numbers; "" if what the source was is not known.
-func (l *Lines) Context(f Frame, around int) string {
-	text, ok := l.Read(f.File)
-	if !ok {
-		return ""
+// Symbol returns the address of a function; ok is false if there is none of that
+// name.
+func (l *Lines) Symbol(name string) (addr uint64, ok bool) {
+	symbols, err := l.file.Symbols()
+	if err != nil {
+		return 0, false
 	}
-	var b strings.Builder
-	for i, line := range strings.Split(text, "\n") {
-		if n := i + 1; n >= f.Line-around && n <= f.Line+around {
-			mark := " "
-			if n == f.Line {
-				mark = ">"
-			}
-			fmt.Fprintf(&b, "%s %5d %s\n", mark, n, line)
-		}
+	i := slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == name && elf.ST_TYPE(s.Info) == elf.STT_FUNC })
+	if i < 0 {
+		return 0, false
 	}
-	return b.String()
+	return symbols[i].Value, true
 }

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/report"
+	"github.com/ringproof/ringproof/internal/host/source"
+)
+
+// show writes what a run found out in any of the forms that there are.
+func show(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("ringproof report", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), `usage: ringproof report [flags] DIR
+
+Report prints what the run whose artifacts are in DIR found out. A run that was cut
+off, or whose guest died, is reported as far as it came, and says so.
+
+`)
+		flags.PrintDefaults()
+	}
+	form := flags.String("format", "text", "`form` to print: "+strings.Join(report.Formats(), ", "))
+	write := flags.Bool("w", false, "write all forms into DIR, as verdict.*, instead")
+	vmlinux := flags.String("vmlinux", "", "the kernel's ELF `file`, to name source lines in a run that was without")
+	ksrc := flags.String("ksrc", "", "`tree` that -vmlinux was built from, where that is not known")
+	if err := flags.Parse(args); err != nil {
+		return flag.ErrHelp
+	}
+	if flags.NArg() != 1 {
+		return fmt.Errorf("report: give the directory of one run, not %d", flags.NArg())
+	}
+	run, err := report.Read(flags.Arg(0))
+	if err != nil {
+		return err
+	}
+	if *vmlinux != "" {
+		if err := locate(ctx, run, *vmlinux, *ksrc); err != nil {
+			return err
+		}
+	}
+	if *write {
+		return run.WriteAll()
+	}
+	text, err := run.Format(*form)
+	if err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write(text)
+	return err
+}
+
+// locate names the source lines of a run's findings. The text of those is read from
+// ksrc, or else from what is known to be the vmlinux's source.
+func locate(ctx context.Context, run *report.Run, vmlinux, ksrc string) error {
+	lines, err := source.Open(vmlinux)
+	if err != nil {
+		return err
+	}
+	defer lines.Close()
+	built, err := kernel.FindSource(vmlinux)
+	switch {
+	case err != nil:
+		return err
+	case ksrc != "":
+		lines.Read = func(file string) (string, bool) {
+			text, err := os.ReadFile(filepath.Join(ksrc, file))
+			return string(text), err == nil
+		}
+	case built != nil:
+		lines.Read = func(file string) (string, bool) { return built.Read(ctx, file) }
+	}
+	return run.Locate(lines)
+}

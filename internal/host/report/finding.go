@@ -1,0 +1,262 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// Finding is one that the guest made, and what the host knows of it.
+type Finding struct {
+	contract.Finding
+	// Test is the one that made it.
+	Test string `json:",omitempty"`
+	// Replay is the command that runs its schedule or its sequences alone.
+	Replay string `json:",omitempty"`
+	// Source is where in the source that is, as far as VMLINUX tells.
+	Source []Source `json:",omitempty"`
+}
+
+// Cause is what breaks a promise in one way: findings whose windows overlap,
+// whatever the settings, the opponents and the consumers.
+type Cause struct {
+	Promise contract.Promise
+	// Findings are in the order of how short their schedules are.
+	Findings []*Finding
+}
+
+// First is the finding with the shortest schedule.
+func (c *Cause) First() *Finding { return c.Findings[0] }
+
+// Settings are the settings and opponents in which it was seen.
+func (c *Cause) Settings() []string {
+	var all []string
+	for _, f := range c.Findings {
+		if s := f.setting(); !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// Windows are the instructions that break the promise in any setting, by function.
+func (c *Cause) Windows() []window {
+	var all []window
+	for _, f := range c.Findings {
+		for _, w := range f.windows() {
+			i := slices.IndexFunc(all, func(known window) bool { return known.symbol == w.symbol })
+			if i < 0 {
+				all = append(all, w)
+				continue
+			}
+			all[i].from, all[i].to = min(all[i].from, w.from), max(all[i].to, w.to)
+		}
+	}
+	return all
+}
+
+// Sources are the places in the source of all its findings, one for each function,
+// the shortest schedule's first.
+func (c *Cause) Sources() []Source {
+	var all []Source
+	for _, f := range c.Findings {
+		for _, s := range f.Source {
+			i := slices.IndexFunc(all, func(known Source) bool { return known.Function == s.Function && known.File == s.File })
+			if i < 0 {
+				all = append(all, s)
+				continue
+			}
+			all[i] = all[i].with(s)
+		}
+	}
+	return all
+}
+
+// Sides says who is held up in the function of that symbol.
+func (c *Cause) Sides(symbol string) string {
+	var who []string
+	for _, f := range c.Findings {
+		for i, w := range f.windows() {
+			side := f.victim()
+			if i > 0 {
+				side = map[string]string{"producer": "consumer", "consumer": "producer"}[side]
+			}
+			if w.symbol == symbol && !slices.Contains(who, side) {
+				who = append(who, side)
+			}
+		}
+	}
+	return strings.Join(who, " and ")
+}
+
+// Causes groups the findings.
+func (r *Run) Causes() []*Cause {
+	var causes []*Cause
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		joined := &Cause{Promise: f.Promise}
+		causes = slices.DeleteFunc(causes, func(c *Cause) bool {
+			same := c.Promise == f.Promise && slices.ContainsFunc(c.Findings, f.sameCause)
+			if same {
+				joined.Findings = append(joined.Findings, c.Findings...)
+			}
+			return same
+		})
+		joined.Findings = append(joined.Findings, f)
+		causes = append(causes, joined)
+	}
+	for _, c := range causes {
+		slices.SortStableFunc(c.Findings, shorter)
+	}
+	slices.SortStableFunc(causes, func(a, b *Cause) int {
+		return cmp.Or(cmp.Compare(slices.Index(contract.Promises(), a.Promise), slices.Index(contract.Promises(), b.Promise)), shorter(a.First(), b.First()))
+	})
+	return causes
+}
+
+// shorter compares how much a reader of two findings has to follow. What breaks
+// each time comes before what does not.
+func shorter(a, b *Finding) int {
+	offered := func(f *Finding) (packets uint64) {
+		if f.Books != nil {
+			packets = f.Books.Offered
+		}
+		return packets
+	}
+	last := func(b bool) int {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(
+		last(a.Failed < a.Tries)-last(b.Failed < b.Tries),
+		last(a.pair())-last(b.pair()),
+		cmp.Compare(offered(a), offered(b)),
+		cmp.Compare(len(a.TimeLine), len(b.TimeLine)),
+		cmp.Compare(strings.Count(a.Script, "\n"), strings.Count(b.Script, "\n")),
+		cmp.Compare(strings.Count(a.Schedule, "/"), strings.Count(b.Schedule, "/")),
+	)
+}
+
+// window is a part of a function, in bytes from its start.
+type window struct {
+	symbol   string
+	from, to uint64
+}
+
+func (w window) overlaps(v window) bool {
+	return w.symbol == v.symbol && w.from <= v.to && v.from <= w.to
+}
+
+func (w window) String() string {
+	if w.from == w.to {
+		return fmt.Sprintf("%s+%#x", w.symbol, w.from)
+	}
+	return fmt.Sprintf("%s+%#x .. %+#x", w.symbol, w.from, w.to)
+}
+
+// windows are those in which a CPU is held up: one, or in a pair the two sides'.
+func (f *Finding) windows() []window {
+	if f.Script != "" {
+		return nil
+	}
+	symbol, from := split(f.From.Name)
+	_, to := split(f.To.Name)
+	all := []window{{symbol, from, to}}
+	if second := f.second(); second != "" {
+		symbol, at := split(second)
+		all = append(all, window{symbol, at, at})
+	}
+	return all
+}
+
+// split takes "tun_net_xmit+0x1cb" apart.
+func split(place string) (symbol string, offset uint64) {
+	symbol, at, _ := strings.Cut(place, "+")
+	fmt.Sscanf(at, "0x%x", &offset)
+	return symbol, offset
+}
+
+// second names the place where the other side of a pair is held up; "" if it is
+// no pair. The schedule's id has it, too: "a+0x1&b+0x2/ring=2/fq_codel".
+func (f *Finding) second() string {
+	if f.Second != nil {
+		return f.Second.Name
+	}
+	places, _, _ := strings.Cut(f.Schedule, "/")
+	_, second, _ := strings.Cut(places, "&")
+	return second
+}
+
+func (f *Finding) pair() bool { return f.second() != "" }
+
+// setting is the schedule's id without the instructions.
+func (f *Finding) setting() string {
+	if f.Script != "" {
+		return f.Test
+	}
+	_, setting, _ := strings.Cut(f.Schedule, "/")
+	return setting
+}
+
+// numbers are what differs between sequences that do the same.
+var numbers = regexp.MustCompile(`\d+`)
+
+// sameCause says whether two findings of the same promise are of one cause. Two
+// pairs are if both sides' windows overlap, or the lines that those are of. A
+// schedule with one side held up lets the other run to its end, so it stands for
+// all pairs with that window.
+func (f *Finding) sameCause(o *Finding) bool {
+	if f.Script != "" || o.Script != "" {
+		return numbers.ReplaceAllString(f.Script, "#") == numbers.ReplaceAllString(o.Script, "#")
+	}
+	mine, theirs := f.windows(), o.windows()
+	shared := 0
+	for _, w := range mine {
+		if slices.ContainsFunc(theirs, w.overlaps) || f.sameLine(w, o) {
+			shared++
+		}
+	}
+	if f.pair() && o.pair() {
+		return shared == len(mine)
+	}
+	return shared > 0 || f.continues(o) || o.continues(f)
+}
+
+// sameLine says whether a line of the window in the source is one of the other's.
+func (f *Finding) sameLine(w window, o *Finding) bool {
+	return slices.ContainsFunc(f.Source, func(s Source) bool {
+		return s.Symbol == w.symbol && slices.ContainsFunc(o.Source, s.overlaps)
+	})
+}
+
+// continues says whether a window begins where a function does that is called from
+// the other's window: it breaks in the same setting, on the same side, and goes on
+// there until the call.
+func (f *Finding) continues(o *Finding) bool {
+	mine, theirs := f.windows(), o.windows()
+	return len(mine) == 1 && len(theirs) == 1 && mine[0].from == 0 && mine[0].symbol != theirs[0].symbol &&
+		f.setting() == o.setting() && f.victim() == o.victim()
+}
+
+// What a time line says of the moment from which on a CPU stays where it is, and of
+// that at which it goes on.
+const (
+	heldUp = "is held up"
+	goesOn = "goes on"
+)
+
+// victim is who is held up, as the time line calls it; of a pair, who is so first.
+func (f *Finding) victim() string {
+	for _, m := range f.TimeLine {
+		if m.What == heldUp {
+			return m.Who
+		}
+	}
+	return "CPU"
+}

@@ -1,0 +1,181 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// schedule is a finding at instructions from to to, bytes of the symbol that the
+// schedule's id begins with.
+func schedule(promise contract.Promise, victim, id string, from, to uint64) Finding {
+	symbol, _ := split(id[:strings.IndexAny(id, "/&")])
+	f := Finding{Finding: contract.Finding{
+		Promise: promise, Contract: contract.OptIn, Schedule: id, Points: 1, Failed: 10, Tries: 10,
+		From:     contract.Place{Name: fmt.Sprintf("%s+%#x", symbol, from), Text: "mov %rax,%rbx"},
+		To:       contract.Place{Name: fmt.Sprintf("%s+%#x", symbol, to), Text: "pop %rbx"},
+		Opponent: "a producer sends three packets",
+		Why:      "1 of 6 packets tail-dropped with a qdisc attached",
+		Books:    &contract.Books{Offered: 6, Received: 5, Drops: map[string]uint64{"FULL_RING@tun_net_xmit": 1}},
+		TimeLine: []contract.Moment{
+			{At: 10 * time.Microsecond, Who: victim, What: "reads"},
+			{At: 20 * time.Microsecond, Who: victim, What: heldUp},
+			{At: 30 * time.Microsecond, Who: "other side", What: "a producer sends three packets"},
+			{At: 40 * time.Microsecond, Who: "other side", What: "is done"},
+			{At: 50 * time.Microsecond, Who: victim, What: goesOn},
+		},
+	}, Replay: "go test ./vmtests -run 'Schedules/" + id + "'"}
+	if to > from {
+		f.Points = 7
+	}
+	return f
+}
+
+func causesOf(findings ...Finding) []*Cause { return (&Run{Findings: findings}).Causes() }
+
+// TestOneCauseIsOneFinding: windows that overlap are one, in whatever setting, and
+// nothing else is.
+func TestOneCauseIsOneFinding(t *testing.T) {
+	tail, stall := contract.NoTailDrop, contract.NoStall
+	at := func(f Finding, file string, lines ...int) Finding {
+		symbol, _ := split(f.From.Name)
+		f.Source = []Source{{Symbol: symbol, Function: "tun_ring_consume", File: file, Held: lines}}
+		return f
+	}
+	script := func(lines ...string) Finding {
+		return Finding{Finding: contract.Finding{Promise: stall, Script: strings.Join(lines, "\n")}}
+	}
+	for _, tt := range []struct {
+		name     string
+		findings []Finding
+		causes   int
+	}{
+		{"the same window in two settings", []Finding{
+			schedule(tail, "consumer", "consume+0x2f/send-three/ring=2/mq/left=1", 0x27, 0x3a),
+			schedule(tail, "consumer", "consume+0x37/fill/ring=2/fq_codel/left=0", 0x2f, 0x3a),
+		}, 1},
+		{"windows that touch in a third", []Finding{
+			schedule(tail, "producer", "xmit+0x25/reattach/ring=2/fq_codel", 0x25, 0x30),
+			schedule(tail, "producer", "xmit+0x45/reattach/ring=2/fq_codel", 0x45, 0x50),
+			schedule(tail, "producer", "xmit+0x40/reattach/ring=2/fq_codel/vhost", 0x25, 0x60),
+		}, 1},
+		{"another part of the function", []Finding{
+			schedule(tail, "producer", "xmit+0x25/second-fills/ring=2/fq_codel", 0x25, 0x30),
+			schedule(tail, "producer", "xmit+0x45/reattach/ring=2/fq_codel", 0x45, 0x50),
+		}, 2},
+		{"another promise", []Finding{
+			schedule(tail, "consumer", "consume+0x2f/send-three/ring=2/mq/left=1", 0x27, 0x3a),
+			schedule(stall, "consumer", "consume+0x2f/send-three/ring=2/mq/left=1", 0x27, 0x3a),
+		}, 2},
+		{"a pair with one side in the window", []Finding{
+			schedule(tail, "consumer", "consume+0x2f/send-three/ring=2/mq/left=1", 0x27, 0x3a),
+			schedule(tail, "producer", "xmit+0x26f&consume+0x2d/ring=1/fq_codel", 0x26f, 0x26f),
+		}, 1},
+		{"pairs with one side alike", []Finding{
+			schedule(tail, "producer", "xmit+0x26f&consume+0x2d/ring=1/fq_codel", 0x26f, 0x26f),
+			schedule(tail, "producer", "xmit+0x26f&wake+0x2d/ring=2/fq_codel", 0x26f, 0x26f),
+		}, 2},
+		{"a function and the one that it calls", []Finding{
+			schedule(tail, "consumer", "read+0x10/send-one/ring=2/fq_codel/left=2", 0, 0x47),
+			schedule(tail, "consumer", "do_read+0x10/send-one/ring=2/fq_codel/left=2", 0, 0x70),
+		}, 1},
+		{"two sides from their first instruction on", []Finding{
+			schedule(tail, "consumer", "read+0x10/send-one/ring=2/fq_codel/left=2", 0, 0x47),
+			schedule(tail, "producer", "xmit+0x10/second-fills/ring=2/fq_codel", 0, 0x70),
+		}, 2},
+		{"the same line, by another instruction", []Finding{
+			at(schedule(tail, "consumer", "consume+0x2f/send-three/ring=2/mq/left=1", 0x2f, 0x2f), "drivers/net/tun.c", 7, 8),
+			at(schedule(tail, "consumer", "consume+0x47/send-three/ring=2/mq/left=2", 0x47, 0x47), "drivers/net/tun.c", 8),
+		}, 1},
+		{"the same number of a line elsewhere", []Finding{
+			at(schedule(tail, "consumer", "consume+0x2f/send-three/ring=2/mq/left=1", 0x2f, 0x2f), "drivers/net/tun.c", 7),
+			at(schedule(tail, "consumer", "get+0x47/send-three/ring=2/mq/left=2", 0x47, 0x47), "drivers/vhost/net.c", 7),
+		}, 2},
+		{"a sequence of faults with other numbers", []Finding{
+			script("1. fill the ring", "2. detach queue 1"), script("1. fill the ring", "2. detach queue 0"),
+		}, 1},
+		{"another sequence", []Finding{
+			script("1. fill the ring", "2. detach queue 1"), script("1. fill the ring", "2. close queue 1"),
+		}, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			causes := causesOf(tt.findings...)
+			if len(causes) != tt.causes {
+				t.Errorf("%d causes, want %d", len(causes), tt.causes)
+			}
+			seen := 0
+			for _, c := range causes {
+				seen += len(c.Findings)
+			}
+			if seen != len(tt.findings) {
+				t.Errorf("%d of %d findings are in a cause", seen, len(tt.findings))
+			}
+		})
+	}
+}
+
+// TestShortestScheduleFirst: what a reader has to follow least of stands for the
+// cause, and what breaks each time before what does not.
+func TestShortestScheduleFirst(t *testing.T) {
+	pair := schedule(contract.NoTailDrop, "producer", "xmit+0x26f&consume+0x2d/ring=1/fq_codel", 0x26f, 0x26f)
+	long := schedule(contract.NoTailDrop, "consumer", "consume+0x2f/fill/ring=2/fq_codel/left=1", 0x27, 0x3a)
+	long.Books = &contract.Books{Offered: 9, Received: 8, Drops: map[string]uint64{"FULL_RING@f": 1}}
+	short := schedule(contract.NoTailDrop, "consumer", "consume+0x2f/send-one/ring=2/fq_codel/left=1", 0x27, 0x3a)
+	rare := schedule(contract.NoTailDrop, "consumer", "consume+0x2f/supplant/ring=2/fq_codel/left=1", 0x27, 0x3a)
+	rare.Failed, rare.Books = 2, &contract.Books{Offered: 1}
+	causes := causesOf(pair, rare, long, short)
+	if len(causes) != 1 {
+		t.Fatal(causes)
+	}
+	var ids []string
+	for _, f := range causes[0].Findings {
+		ids = append(ids, f.Schedule)
+	}
+	if want := []string{short.Schedule, long.Schedule, pair.Schedule, rare.Schedule}; strings.Join(ids, " ") != strings.Join(want, " ") {
+		t.Errorf("%v, want %v", ids, want)
+	}
+	text := causes[0].text(1)
+	for _, says := range []string{
+		"finding 1: no-tail-drop is broken, seen in 4 settings\n",
+		"The consumer is held up at any of 7 neighbouring instructions",
+		"consume+0x27 .. +0x3a. Meanwhile a producer sends three packets.",
+		"    window: consume+0x27 .. +0x3a\n    window: xmit+0x26f\n",
+		"0.020 ms  consumer    is held up\n",
+		"replay: go test ./vmtests -run 'Schedules/" + short.Schedule + "'\n",
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(text), " "), strings.Join(strings.Fields(says), " ")) {
+			t.Errorf("%s\ndoes not say %q", text, says)
+		}
+	}
+}
+
+// TestNearestKept: the schedule that kept the promise stands beside the one that
+// broke it, the first difference marked.
+func TestNearestKept(t *testing.T) {
+	f := schedule(contract.NoTailDrop, "consumer", "consume+0x2f/send-one/ring=2/fq_codel/left=1", 0x27, 0x3a)
+	running := &contract.Queue{Ring: 2, Size: 2}
+	f.TimeLine[4].Queue = running
+	kept := append([]contract.Moment(nil), f.TimeLine...)
+	kept[4].Queue = &contract.Queue{Ring: 2, Size: 2, Backlog: 1, Stopped: true}
+	f.Kept = &contract.Neighbour{Place: contract.Place{Name: "consume+0x3e", Text: "ret"}, TimeLine: kept, Books: f.Books}
+	if at := f.differs(); at != 4 {
+		t.Errorf("the first difference is in moment %d, want 4", at)
+	}
+	text := causesOf(f)[0].text(1)
+	for _, says := range []string{
+		"Now the ring holds 2 of 2 packets, the qdisc 0, and the txq runs, and the consumer goes on.",
+		"Held up at consume+0x3e instead, everything else being the same, the promise is kept.",
+		"kept when held up at consume+0x3e: ret",
+		">       0.050 ms  consumer    goes on (the ring holds 2 of 2 packets, the qdisc 1, and the txq is stopped)",
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(text), " "), strings.Join(strings.Fields(says), " ")) {
+			t.Errorf("%s\ndoes not say %q", text, says)
+		}
+	}
+	if strings.Count(text, "> ") != 1 {
+		t.Errorf("want one difference marked:\n%s", text)
+	}
+}
