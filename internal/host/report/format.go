@@ -18,6 +18,10 @@ var formats = []struct {
 }{
 	{"text", "verdict.txt", func(r *Run) ([]byte, error) { return []byte(r.Text()), nil }},
 	{"json", "verdict.json", (*Run).json},
+	{"ktap", "verdict.ktap", (*Run).ktap},
+	{"junit", "verdict.xml", (*Run).junit},
+	{"markdown", "verdict.md", (*Run).markdown},
+	{"mail", "verdict.mail", (*Run).cover},
 }
 
 // always is how many of the first formats are written whenever there is something
