@@ -251,6 +251,9 @@ const (
 	goesOn = "goes on"
 )
 
+// otherSide is what a time line calls whoever acts meanwhile.
+const otherSide = "other side"
+
 // victim is who is held up, as the time line calls it; of a pair, who is so first.
 func (f *Finding) victim() string {
 	for _, m := range f.TimeLine {

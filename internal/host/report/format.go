@@ -22,6 +22,7 @@ var formats = []struct {
 	{"junit", "verdict.xml", (*Run).junit},
 	{"markdown", "verdict.md", (*Run).markdown},
 	{"mail", "verdict.mail", (*Run).cover},
+	{"html", "verdict.html", (*Run).page},
 }
 
 // always is how many of the first formats are written whenever there is something
