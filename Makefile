@@ -2,6 +2,9 @@
 #              KSRC=source SERIES=series.mbox for your own, V=2 for its
 #              version 2 where there are more, SHORT=1 for seconds;
 #              a source is a tree, a tar file, debian:7.3 or debian:sid
+# make revisions
+#              the revisions of a series, one after the other, and what changed
+#              from each to the next: SERIES="v9.mbox v12.mbox" KSRC=source
 # make test    static checks, unit tests, the contract in VMs, and that the harness
 #              itself behaves; not proof and soak
 # make fuzz    read mutations of series for TIME=60s, and compare with git;
@@ -29,10 +32,13 @@ ifneq ($(NOT_OURS),)
 $(error $(NOT_OURS) is for the kernel's own make: leave it out. Kernels are built in ringproof's cache, and what their build prints is in a log there)
 endif
 
-.PHONY: check test proof soak kernels fuzz bench deps clean
+.PHONY: check revisions test proof soak kernels fuzz bench deps clean
 
 check: deps
 	$(RINGPROOF) check $(if $(SHORT),-short) $(VERSION)
+
+revisions: deps
+	$(RINGPROOF) revisions $(if $(SHORT),-short) $(SERIES)
 
 # The reference series breaks its promises in the tests that are left out, as
 # version 9 did; selftest sees to it that it does.

@@ -1,6 +1,7 @@
 package vmtests
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -38,15 +39,25 @@ func TestNothingIsLeftOut(t *testing.T) {
 // testsIn returns the names of the tests in a directory's package.
 func testsIn(t *testing.T, dir string) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no tests in %s: %v", dir, err)
+	names, err := readTests(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	var names []string
+	return names
+}
+
+func readTests(dir string) (names []string, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("no tests in %s", dir)
+	}
 	for _, file := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		for _, decl := range f.Decls {
 			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") && fn.Name.Name != "TestMain" {
@@ -54,5 +65,5 @@ func testsIn(t *testing.T, dir string) []string {
 			}
 		}
 	}
-	return names
+	return names, nil
 }

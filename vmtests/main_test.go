@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/host/run"
@@ -40,7 +41,7 @@ func openRun(t *testing.T) (*run.Run, error) {
 	if cfg.Module, err = filepath.Abs(".."); err != nil {
 		return nil, err
 	}
-	cfg.Package = "./vmtests/guest"
+	cfg.Package, cfg.Suite = "./vmtests/guest", testsIn(t, "guest")
 	flags := run.Flags{
 		Run:      flag.Lookup("test.run").Value.String(),
 		Skip:     flag.Lookup("test.skip").Value.String(),
@@ -67,6 +68,10 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	if err := leaveToOthers(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
 	code := m.Run()
 	if theRun.Run == nil {
 		return code
@@ -84,6 +89,24 @@ func runTests(m *testing.M) int {
 		code = 1
 	}
 	return code
+}
+
+// leaveToOthers skips the tests of other shards, if SHARD says that there are any.
+func leaveToOthers() error {
+	suite, err := readTests("guest")
+	if err != nil {
+		return err
+	}
+	others, err := run.OtherShards(os.Getenv("SHARD"), suite)
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	skip := flag.Lookup("test.skip").Value
+	pattern := "^(" + strings.Join(others, "|") + ")$"
+	if own := skip.String(); own != "" {
+		pattern = own + "|" + pattern
+	}
+	return skip.Set(pattern)
 }
 
 // neverCached keeps go test from ever answering "(cached)": it does not see when

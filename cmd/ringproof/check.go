@@ -19,6 +19,9 @@ type column struct {
 	label    string
 	series   []string
 	contract contract.Contract
+	// unbuilt: that it cannot be built is shown, and does not keep the others from
+	// being judged.
+	unbuilt bool
 }
 
 // leftOut is said where the reference series is shown for what it does, and not
@@ -64,42 +67,63 @@ func check(ctx context.Context, args []string) error {
 		fmt.Print(leftOut)
 	}
 
-	// Both kernels first: a series that does not apply is known at once.
+	runs, statuses, err := judgeAll(ctx, columns, kernel.Spec{Source: *ksrc, Version: *version}, tests)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nside by side:\n\n%s", report.SideBySide(runs...))
+	return worst(statuses...)
+}
+
+// judgeAll builds the kernels of all columns, and judges them one after the other.
+// The version of the spec is that of the series, or, where there is but the source,
+// of what to take of that. The statuses are those of the runs.
+func judgeAll(ctx context.Context, columns []column, spec kernel.Spec, tests []string) (runs []*report.Run, statuses []error, err error) {
+	// All kernels first: a series that does not apply is known at once.
 	kernels := make([]*kernel.Result, len(columns))
+	runs, statuses = make([]*report.Run, len(columns)), make([]error, len(columns))
+	version := spec.Version
 	for i, c := range columns {
 		fmt.Printf("%s kernel:\n", c.label)
-		spec := kernel.Spec{Source: *ksrc, Series: c.series}
+		spec.Series, spec.Version = c.series, 0
 		if c.series != nil || len(columns) == 1 {
-			spec.Version = *version
+			spec.Version = version
 		}
 		kernels[i], err = kernel.Build(ctx, spec, os.Stdout)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "cannot be built: %v\n", err)
-			return unbuilt(ctx, err)
+			status := unbuilt(ctx, err)
+			if !c.unbuilt || status != cannotTell {
+				return nil, nil, status
+			}
+			runs[i], statuses[i] = &report.Run{
+				Label: c.label, Contract: c.contract, Errors: []report.Fault{{Kind: report.Kernel, What: fmt.Sprintf("it cannot be built: %v", err)}},
+			}, status
+			continue
 		}
 		fmt.Printf("%s\n", kernels[i].Image)
 	}
-	runs := make([]*report.Run, len(columns))
-	statuses := make([]error, len(columns))
 	var known []string
 	for i, c := range columns {
+		if kernels[i] == nil {
+			continue
+		}
 		fmt.Printf("\n%s kernel, contract %s:\n", c.label, c.contract)
 		run, err := suite.Run(ctx, suite.Config{
 			Label: c.label, Name: "check-" + c.label, Kernel: kernels[i], Contract: c.contract, Args: tests, Env: known, Progress: os.Stdout,
 		})
 		if run == nil {
-			return err
+			return nil, nil, err
 		}
 		fmt.Print(run.Text())
 		runs[i], statuses[i] = run, judged(ctx, run, err)
-		if i+1 < len(columns) {
+		if i == 0 && len(columns) > 1 {
 			if known, err = alsoKnown(run); err != nil {
-				return err
+				return nil, nil, err
 			}
 		}
 	}
-	fmt.Printf("\nside by side:\n\n%s", report.SideBySide(runs...))
-	return worst(statuses...)
+	return runs, statuses, nil
 }
 
 // alsoKnown makes what the stock kernel reported known for the next one, beside what
@@ -121,24 +145,4 @@ func alsoKnown(stock *report.Run) (env []string, err error) {
 		return nil, fmt.Errorf("keep what the stock kernel reports: %w", err)
 	}
 	return []string{"KNOWN=" + file}, nil
-}
-
-func compare(dirs []string) error {
-	if len(dirs) == 0 {
-		fmt.Fprint(os.Stderr, usage)
-		return errUsage
-	}
-	var runs []*report.Run
-	for _, dir := range dirs {
-		run, err := report.Read(dir)
-		if err != nil {
-			return err
-		}
-		if run.Label == "" {
-			run.Label = filepath.Base(dir)
-		}
-		runs = append(runs, run)
-	}
-	fmt.Print(report.SideBySide(runs...))
-	return nil
 }

@@ -23,11 +23,14 @@ const usage = `usage: ringproof COMMAND [ARGUMENT ...]
   soak [-h]                judge the sound designs N times
   bisect [-h]              judge a tree for git bisect run
   report [-h] DIR          print what a run found out, in any of several forms
-  compare DIR [DIR ...]    show the artifacts of several runs side by side
+  compare [-h] DIR DIR     show runs side by side, and what changed
+  merge [-h] DIR [DIR ...] put the shards of a run together
+  revisions [-h] SERIES    judge the revisions of a series, one after the other
 
-exit status of check and bisect: 0 all promises kept, 1 one broken, 125 the
-kernel cannot be built, booted or decided, 128 a fault of the set-up, 129 one of
-ringproof, 130 interrupted. Other commands: 0 or, if something is wrong, 128.
+exit status of check, bisect, merge and revisions: 0 all promises kept, 1 one
+broken, 125 the kernel cannot be built, booted or decided, 128 a fault of the
+set-up, 129 one of ringproof, 130 interrupted. Other commands: 0 or, if something
+is wrong, 128.
 `
 
 // errUsage means that usage has been printed already.
@@ -80,6 +83,10 @@ func command(ctx context.Context, args []string) error {
 			return show(ctx, args[1:])
 		case "compare":
 			return compare(args[1:])
+		case "merge":
+			return merge(ctx, args[1:])
+		case "revisions":
+			return revisions(ctx, args[1:])
 		}
 	}
 	fmt.Fprint(os.Stderr, usage)

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/ringproof/ringproof/internal/contract"
 )
 
 // Kind says whose a Fault is.
@@ -55,6 +57,17 @@ func (r *Run) Has(k Kind) bool {
 		}
 	}
 	return false
+}
+
+// NoneRan has a fault for each promise of which no check could run, other than for
+// want of time.
+func (r *Run) NoneRan() (faults []Fault) {
+	for _, p := range r.Promises() {
+		if p.Outcome == contract.NotRun && p.First != nil && p.First.Why != contract.NoTime {
+			faults = append(faults, Fault{Kind: Kernel, What: fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why)})
+		}
+	}
+	return faults
 }
 
 // varies matches what differs in a report's title from one boot to the next.

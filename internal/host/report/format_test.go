@@ -44,7 +44,7 @@ func sample() *Run {
 		Dir: "/artifacts/one", Label: "mine", Kernel: "/home/me/it's mine/bzImage", Release: "7.3.0-rc7", Preemption: "PREEMPT_LAZY", Accel: "tcg",
 		AccelReason: "there is no /dev/kvm", Modules: []string{"vhost_net: exec format error"}, Contract: contract.Auto,
 		Command: `KERNEL='/home/me/it'\''s mine/bzImage' go test ./vmtests`, Seed: 7, Started: time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC), Seconds: 61.5,
-		Suite: []string{"TestNoTailDrop", "TestSchedules"}, Ran: []string{"TestNoTailDrop"},
+		Suite: []string{"TestNoTailDrop", "TestSchedules"}, Shard: "1/2",
 		Verdicts: []contract.Verdict{
 			{Test: "TestNoTailDrop/tap#1", Promise: contract.NoTailDrop, Contract: contract.Lossless, Outcome: contract.Kept, Why: "0 of 9 <packets> & \x01", Books: &contract.Books{Offered: 9, Refused: 1, Received: 8, Drops: map[string]uint64{"QDISC_DROP@f": 1}}},
 			{Test: found.Test, Promise: contract.NoTailDrop, Contract: contract.Lossless, Outcome: contract.Broken, Why: found.Why, Books: found.Books},

@@ -53,10 +53,10 @@ type Run struct {
 	// ringproof knows yet, each with those counters that may be the one which
 	// counts it: what every check allows.
 	Unknown contract.Paths `json:"unknown,omitempty"`
-	// Suite are all top-level tests, in the order in which they run, and Ran those
-	// that this run has begun.
+	// Suite are all top-level tests, in the order in which they run. Shard says which
+	// of them this run is of, "1/3"; "" is all.
 	Suite []string `json:"suite,omitempty"`
-	Ran   []string `json:"ran,omitempty"`
+	Shard string   `json:"shard,omitempty"`
 	// Tests counts the leaves of the test tree by how they ended.
 	Tests Tests `json:"tests"`
 	// Errors are what went wrong other than a broken promise: a guest that

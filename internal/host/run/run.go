@@ -101,7 +101,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	}
 	r.report = report.Run{
 		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel,
-		Contract: cfg.Contract, Command: cfg.command(), Seed: cfg.Seed, Started: started,
+		Contract: cfg.Contract, Command: cfg.command(), Seed: cfg.Seed, Started: started, Suite: cfg.Suite, Shard: cfg.Shard,
 	}
 	r.save()
 	return r, nil
@@ -245,11 +245,9 @@ func (r *Run) Finish() *report.Run {
 	if what := r.leftOut(); what != "" {
 		r.add(report.Fault{Kind: report.SetUp, What: what})
 	}
-	for _, p := range r.report.Promises() {
-		if p.Outcome == contract.NotRun && p.First != nil && p.First.Why != contract.NoTime {
-			lacking = true
-			r.add(report.Fault{Kind: report.Kernel, What: fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why)})
-		}
+	for _, f := range r.report.NoneRan() {
+		lacking = true
+		r.add(f)
 	}
 	for _, m := range r.report.Modules {
 		if lacking && strings.HasPrefix(m, "tun: ") {

@@ -1,0 +1,131 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// Merge puts the shards of a run together: what they found out is what the whole run
+// would have. A shard that is missing is a fault of the result.
+func Merge(dir string, shards ...*Run) (*Run, error) {
+	if len(shards) == 0 {
+		return nil, errors.New("merge: no runs")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	first := shards[0]
+	whole := &Run{
+		Dir: dir, Label: first.Label, Kernel: first.Kernel, Contract: first.Contract,
+		Command: first.Command, Seed: first.Seed, Started: first.Started, Suite: first.Suite,
+	}
+	decided := make(map[string]*Run) // by promise and test
+	for _, s := range shards {
+		if err := whole.same(s); err != nil {
+			return nil, fmt.Errorf("merge: %s and %s are not of one run: %w", first.Dir, s.Dir, err)
+		}
+		for _, v := range s.Verdicts {
+			key := string(v.Promise) + " " + v.Test
+			if other := decided[key]; other != nil && other != s && v.Test != "" {
+				return nil, fmt.Errorf("merge: %s is both in %s and in %s", v.Test, other.Dir, s.Dir)
+			}
+			decided[key] = s
+			if strings.HasPrefix(v.Test, "TestFaults") {
+				whole.Seed = s.Seed // which makes the sequences
+			}
+		}
+		if s.Started.Before(whole.Started) {
+			whole.Started = s.Started
+		}
+		whole.Seconds += s.Seconds
+		whole.Verdicts = append(whole.Verdicts, s.Verdicts...)
+		whole.Findings = append(whole.Findings, s.Findings...)
+		if s.Unknown != nil {
+			whole.AddUnknown(s.Unknown)
+		}
+		whole.Tests.Passed += s.Tests.Passed
+		whole.Tests.Failed += s.Tests.Failed
+		whole.Tests.Skipped += s.Tests.Skipped
+		// Whether any check of a promise could run is for all shards to say.
+		alone := s.NoneRan()
+		for _, f := range s.Errors {
+			if !slices.Contains(alone, f) && !slices.Contains(whole.Errors, f) {
+				whole.Errors = append(whole.Errors, f)
+			}
+		}
+		for _, f := range s.Noise {
+			if !slices.ContainsFunc(whole.Noise, func(known Fault) bool { return known.Title == f.Title }) {
+				whole.Noise = append(whole.Noise, f)
+			}
+		}
+	}
+	whole.Errors = append(whole.Errors, whole.NoneRan()...)
+	for _, missing := range missingShards(shards) {
+		whole.Errors = append(whole.Errors, Fault{Kind: SetUp, What: missing})
+	}
+	// In the order in which the whole suite runs, whatever that of the shards.
+	at := func(test string) int {
+		root, _, _ := strings.Cut(test, "/")
+		return slices.Index(whole.Suite, root)
+	}
+	slices.SortStableFunc(whole.Verdicts, func(a, b contract.Verdict) int { return at(a.Test) - at(b.Test) })
+	slices.SortStableFunc(whole.Findings, func(a, b Finding) int { return at(a.Test) - at(b.Test) })
+	return whole, nil
+}
+
+// same says in what the shard is of another run than those before, and takes over
+// what they do not know: a guest that never booted does not say what it is.
+func (r *Run) same(s *Run) error {
+	for _, fact := range []struct {
+		what string
+		have *string
+		is   string
+	}{
+		{"kernel", &r.Release, s.Release}, {"preemption model", &r.Preemption, s.Preemption},
+		{"accelerator", &r.Accel, s.Accel}, {"reason for it", &r.AccelReason, s.AccelReason},
+	} {
+		switch {
+		case *fact.have == "":
+			*fact.have = fact.is
+		case fact.is != "" && fact.is != *fact.have && fact.what != "reason for it":
+			return fmt.Errorf("the %s is %s and %s", fact.what, *fact.have, fact.is)
+		}
+	}
+	switch {
+	case s.Contract != r.Contract:
+		return fmt.Errorf("the contract is %s and %s", r.Contract, s.Contract)
+	case !slices.Equal(s.Suite, r.Suite):
+		return errors.New("they are of different versions of ringproof")
+	}
+	for _, m := range s.Modules {
+		if !slices.Contains(r.Modules, m) {
+			r.Modules = append(r.Modules, m)
+		}
+	}
+	return nil
+}
+
+// missingShards says which are not there, of those that the others are parts of.
+func missingShards(shards []*Run) (missing []string) {
+	have := make(map[string]bool)
+	n := 0
+	for _, s := range shards {
+		have[s.Shard] = true
+		var i, of int
+		if _, err := fmt.Sscanf(s.Shard, "%d/%d", &i, &of); err == nil {
+			n = max(n, of)
+		}
+	}
+	for i := 1; i <= n; i++ {
+		if shard := fmt.Sprintf("%d/%d", i, n); !have[shard] {
+			missing = append(missing, fmt.Sprintf("shard %s is missing: what its tests would have found out is not known", shard))
+		}
+	}
+	return missing
+}
