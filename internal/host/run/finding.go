@@ -27,15 +27,32 @@ func (r *Run) Finding(test string, f contract.Finding) string {
 		if err == nil {
 			err = found.Locate(lines)
 		}
-		if err != nil {
+		if err == nil {
+			said += inlined(lines, f.From) + inlined(lines, f.To)
+		} else {
 			said += "\n" + err.Error()
 		}
 	}
 	for _, s := range found.Source {
-		said += fmt.Sprintf("\nheld up in %v\n%s", s, s.Text())
+		if s.Lines != nil {
+			said += fmt.Sprintf("\n%v:\n%s", s, strings.TrimSuffix(s.Text(), "\n"))
+		}
 	}
 	r.report.Findings = append(r.report.Findings, found)
-	return strings.TrimSuffix(said, "\n")
+	return said
+}
+
+// inlined says in what function a place is, and in which others that was inlined.
+func inlined(lines *source.Lines, place contract.Place) string {
+	frames, err := lines.At(place.Addr)
+	if err != nil {
+		return "\n" + err.Error()
+	}
+	var chain []string
+	for _, f := range frames {
+		chain = append(chain, f.String())
+	}
+	return fmt.Sprintf("\n%s is in %s", place.Name, strings.Join(chain, ", inlined in "))
 }
 
 // openLines reads VMLINUX, once for a run: that of a distribution's kernel has
