@@ -108,6 +108,7 @@ which revision broke what and which mended it. It ends with the status of the la
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`, as for ringproof check")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of each revision: auto, lossless, rare-drop or opt-in")
 	short := flags.Bool("short", false, "seconds instead of minutes for each: the three promises, and not the whole matrix")
+	run := flags.String("run", "", "tests to run, as go test's `-run`")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
@@ -126,6 +127,9 @@ which revision broke what and which mended it. It ends with the status of the la
 	var tests []string
 	if *short {
 		tests = append(tests, "-short")
+	}
+	if *run != "" {
+		tests = append(tests, "-run="+*run)
 	}
 	runs, statuses, err := judgeAll(ctx, columns, kernel.Spec{Source: *ksrc}, tests)
 	if err != nil {

@@ -19,6 +19,9 @@ type Finding struct {
 	Replay string `json:",omitempty"`
 	// Source is where in the source that is, as far as VMLINUX tells.
 	Source []Source `json:",omitempty"`
+	// Cause is the number of the cause, from 1 on, which findings have in common; 0
+	// as long as Causes has not been asked.
+	Cause int `json:",omitempty"`
 }
 
 // Cause is what breaks a promise in one way: findings whose windows overlap,
@@ -93,7 +96,7 @@ func (c *Cause) Sides(symbol string) string {
 	return strings.Join(who, " and ")
 }
 
-// Causes groups the findings.
+// Causes groups the findings, and numbers the groups.
 func (r *Run) Causes() []*Cause {
 	var causes []*Cause
 	for i := range r.Findings {
@@ -115,6 +118,11 @@ func (r *Run) Causes() []*Cause {
 	slices.SortStableFunc(causes, func(a, b *Cause) int {
 		return cmp.Or(cmp.Compare(slices.Index(contract.Promises(), a.Promise), slices.Index(contract.Promises(), b.Promise)), shorter(a.First(), b.First()))
 	})
+	for i, c := range causes {
+		for _, f := range c.Findings {
+			f.Cause = i + 1
+		}
+	}
 	return causes
 }
 

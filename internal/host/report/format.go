@@ -50,6 +50,7 @@ func (r *Run) Format(name string) ([]byte, error) {
 
 func (r *Run) json() ([]byte, error) {
 	r.Version = Version
+	r.Causes()
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode the verdict: %w", err)

@@ -71,6 +71,24 @@ const layout = `(() => {
 			if (box.r - box.l > 3 && box.b - box.t > 3) seen.push({node, text: node.data.trim(), ...box});
 		}
 	}
+	// What is read against what is behind it (WCAG 2: 4.5 to 1).
+	const light = c => {
+		const [r, g, b] = c.map(v => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+		return .2126 * r + .7152 * g + .0722 * b;
+	};
+	const color = s => s.match(/[\d.]+/g).map(Number);
+	for (const {node, text} of seen) {
+		const e = node.parentElement;
+		if (e.closest("svg")) continue; // whose letters may lie on a band
+		let behind = [255, 255, 255];
+		for (let at = e; at; at = at.parentElement) {
+			const c = color(getComputedStyle(at).backgroundColor);
+			if (c.length < 4 || c[3] == 1) { behind = c.slice(0, 3); break; }
+		}
+		const a = light(color(getComputedStyle(e).color).slice(0, 3)), b = light(behind);
+		const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+		if (ratio < 4.5) faults.push(JSON.stringify(text) + " has a contrast of " + ratio.toFixed(1));
+	}
 	seen.sort((a, b) => a.t - b.t);
 	for (let i = 0; i < seen.length; i++)
 		for (let j = i + 1; j < seen.length && seen[j].t < seen[i].b - 4; j++) {
@@ -170,7 +188,7 @@ func TestPage(t *testing.T) {
 		for _, view := range []struct {
 			width         int64
 			scheme, media string
-		}{{360, "light", "screen"}, {820, "dark", "screen"}, {1400, "light", "screen"}, {720, "light", "print"}} {
+		}{{360, "light", "screen"}, {820, "dark", "screen"}, {1400, "light", "screen"}, {1400, "dark", "screen"}, {720, "light", "print"}} {
 			for _, fault := range look(t, ctx, page, view.width, view.scheme, view.media) {
 				t.Errorf("%s, %d px, %s, %s: %s", name, view.width, view.scheme, view.media, fault)
 			}
@@ -181,6 +199,7 @@ func TestPage(t *testing.T) {
 		"the console":                 `<script>console.error("x")</script>`,
 		"a script fails":              `<script>nothing()</script>`,
 		"lies on":                     `<p style="position:absolute;top:50px">one text</p><p style="position:absolute;top:55px">another text</p>`,
+		"has a contrast of":           `<p style="color:#999">x</p>`,
 		"px wider than the window":    `<p style="width:5000px">x</p>`,
 		"Content Security Policy":     `<meta http-equiv="Content-Security-Policy" content="default-src 'none'"><p style="color:red">x</p>`,
 		"which nobody finds fault in": "",

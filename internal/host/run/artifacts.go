@@ -29,7 +29,7 @@ func Refuse(cfg Config, why error) error {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return errors.Join(said, err)
 	}
-	if err := refused.Write(); err != nil {
+	if err := refused.WriteAll(); err != nil {
 		return errors.Join(said, err)
 	}
 	return said
