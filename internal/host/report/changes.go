@@ -68,9 +68,8 @@ func (c *Cause) like(o *Cause) bool {
 	if c.Promise != o.Promise {
 		return false
 	}
-	mine, theirs := c.First(), o.First()
-	if mine.Script != "" || theirs.Script != "" {
-		return mine.sameCause(theirs)
+	if mine, theirs := c.First().shape(), o.First().shape(); mine.script != "" || theirs.script != "" {
+		return mine.sameCause(&theirs)
 	}
 	return slices.ContainsFunc(c.Windows(), func(w window) bool {
 		return slices.ContainsFunc(o.Windows(), func(v window) bool { return v.symbol == w.symbol })

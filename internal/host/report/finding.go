@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
@@ -46,20 +47,31 @@ func (c *Cause) Settings() []string {
 	return all
 }
 
-// Windows are the instructions that break the promise in any setting, by function.
+// Windows are the instructions that break the promise in any setting, those that
+// overlap together, by function.
 func (c *Cause) Windows() []window {
-	var all []window
+	var symbols []string
+	var windows []window
 	for _, f := range c.Findings {
 		for _, w := range f.windows() {
-			i := slices.IndexFunc(all, func(known window) bool { return known.symbol == w.symbol })
-			if i < 0 {
-				all = append(all, w)
-				continue
+			windows = append(windows, w)
+			if !slices.Contains(symbols, w.symbol) {
+				symbols = append(symbols, w.symbol)
 			}
-			all[i].from, all[i].to = min(all[i].from, w.from), max(all[i].to, w.to)
 		}
 	}
-	return all
+	slices.SortFunc(windows, func(a, b window) int {
+		return cmp.Or(cmp.Compare(slices.Index(symbols, a.symbol), slices.Index(symbols, b.symbol)), cmp.Compare(a.from, b.from))
+	})
+	var apart []window
+	for _, w := range windows {
+		if n := len(apart); n > 0 && apart[n-1].overlaps(w) {
+			apart[n-1].to = max(apart[n-1].to, w.to)
+			continue
+		}
+		apart = append(apart, w)
+	}
+	return apart
 }
 
 // Sources are the places in the source of all its findings, one for each function,
@@ -98,22 +110,29 @@ func (c *Cause) Sides(symbol string) string {
 
 // Causes groups the findings, and numbers the groups.
 func (r *Run) Causes() []*Cause {
-	var causes []*Cause
+	shapes := make([]shape, len(r.Findings))
+	groups := make([][]int, 0, len(r.Findings)) // of findings, by their index
 	for i := range r.Findings {
-		f := &r.Findings[i]
-		joined := &Cause{Promise: f.Promise}
-		causes = slices.DeleteFunc(causes, func(c *Cause) bool {
-			same := c.Promise == f.Promise && slices.ContainsFunc(c.Findings, f.sameCause)
+		shapes[i] = r.Findings[i].shape()
+		joined := []int{i}
+		groups = slices.DeleteFunc(groups, func(group []int) bool {
+			same := slices.ContainsFunc(group, func(j int) bool { return shapes[i].sameCause(&shapes[j]) })
 			if same {
-				joined.Findings = append(joined.Findings, c.Findings...)
+				joined = append(joined, group...)
 			}
 			return same
 		})
-		joined.Findings = append(joined.Findings, f)
-		causes = append(causes, joined)
+		groups = append(groups, joined)
 	}
-	for _, c := range causes {
+	var causes []*Cause
+	for _, group := range groups {
+		slices.Sort(group)
+		c := &Cause{Promise: r.Findings[group[0]].Promise}
+		for _, i := range group {
+			c.Findings = append(c.Findings, &r.Findings[i])
+		}
 		slices.SortStableFunc(c.Findings, shorter)
+		causes = append(causes, c)
 	}
 	slices.SortStableFunc(causes, func(a, b *Cause) int {
 		return cmp.Or(cmp.Compare(slices.Index(contract.Promises(), a.Promise), slices.Index(contract.Promises(), b.Promise)), shorter(a.First(), b.First()))
@@ -186,7 +205,7 @@ func (f *Finding) windows() []window {
 // split takes "tun_net_xmit+0x1cb" apart.
 func split(place string) (symbol string, offset uint64) {
 	symbol, at, _ := strings.Cut(place, "+")
-	fmt.Sscanf(at, "0x%x", &offset)
+	offset, _ = strconv.ParseUint(at, 0, 64)
 	return symbol, offset
 }
 
@@ -215,41 +234,57 @@ func (f *Finding) setting() string {
 // numbers are what differs between sequences that do the same.
 var numbers = regexp.MustCompile(`\d+`)
 
-// sameCause says whether two findings of the same promise are of one cause. Two
-// pairs are if both sides' windows overlap, or the lines that those are of. A
-// schedule with one side held up lets the other run to its end, so it stands for
-// all pairs with that window.
-func (f *Finding) sameCause(o *Finding) bool {
-	if f.Script != "" || o.Script != "" {
-		return numbers.ReplaceAllString(f.Script, "#") == numbers.ReplaceAllString(o.Script, "#")
+// shape is what of a finding tells its cause.
+type shape struct {
+	promise         contract.Promise
+	windows         []window
+	source          []Source
+	setting, victim string
+	script          string // without numbers
+}
+
+func (f *Finding) shape() shape {
+	return shape{
+		promise: f.Promise, windows: f.windows(), source: f.Source, setting: f.setting(), victim: f.victim(),
+		script: numbers.ReplaceAllString(f.Script, "#"),
 	}
-	mine, theirs := f.windows(), o.windows()
+}
+
+// sameCause says whether two findings are of one cause. Two pairs are if both sides'
+// windows overlap, or the lines that those are of. A schedule with one side held up
+// lets the other run to its end, so it stands for all pairs with that window.
+func (s *shape) sameCause(o *shape) bool {
+	if s.promise != o.promise || s.script != o.script {
+		return false
+	}
+	if s.script != "" {
+		return true
+	}
 	shared := 0
-	for _, w := range mine {
-		if slices.ContainsFunc(theirs, w.overlaps) || f.sameLine(w, o) {
+	for _, w := range s.windows {
+		if slices.ContainsFunc(o.windows, w.overlaps) || s.sameLine(w, o) {
 			shared++
 		}
 	}
-	if f.pair() && o.pair() {
-		return shared == len(mine)
+	if len(s.windows) > 1 && len(o.windows) > 1 {
+		return shared == len(s.windows)
 	}
-	return shared > 0 || f.continues(o) || o.continues(f)
+	return shared > 0 || s.continues(o) || o.continues(s)
 }
 
 // sameLine says whether a line of the window in the source is one of the other's.
-func (f *Finding) sameLine(w window, o *Finding) bool {
-	return slices.ContainsFunc(f.Source, func(s Source) bool {
-		return s.Symbol == w.symbol && slices.ContainsFunc(o.Source, s.overlaps)
+func (s *shape) sameLine(w window, o *shape) bool {
+	return slices.ContainsFunc(s.source, func(line Source) bool {
+		return line.Symbol == w.symbol && slices.ContainsFunc(o.source, line.overlaps)
 	})
 }
 
 // continues says whether a window begins where a function does that is called from
 // the other's window: it breaks in the same setting, on the same side, and goes on
 // there until the call.
-func (f *Finding) continues(o *Finding) bool {
-	mine, theirs := f.windows(), o.windows()
-	return len(mine) == 1 && len(theirs) == 1 && mine[0].from == 0 && mine[0].symbol != theirs[0].symbol &&
-		f.setting() == o.setting() && f.victim() == o.victim()
+func (s *shape) continues(o *shape) bool {
+	return len(s.windows) == 1 && len(o.windows) == 1 && s.windows[0].from == 0 && s.windows[0].symbol != o.windows[0].symbol &&
+		s.setting == o.setting && s.victim == o.victim
 }
 
 // What a time line says of the moment from which on a CPU stays where it is, and of

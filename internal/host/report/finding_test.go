@@ -179,3 +179,24 @@ func TestNearestKept(t *testing.T) {
 		t.Errorf("want one difference marked:\n%s", text)
 	}
 }
+
+// TestManyFindings: a kernel that keeps nothing has hundreds, which the report of a
+// run that goes on groups every two seconds.
+func TestManyFindings(t *testing.T) {
+	r := new(Run)
+	for i := range 2000 {
+		id := fmt.Sprintf("f%d+0x2f/send-three/ring=%d/mq/left=1", i%300, i)
+		r.Findings = append(r.Findings, schedule(contract.NoTailDrop, "consumer", id, uint64(i%7*16), uint64(i%7*16+20)))
+	}
+	began := time.Now()
+	if n := len(r.Causes()); n < 300 || n > 400 {
+		t.Errorf("%d causes", n)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v to group them", took)
+	}
+	page, err := r.Format("html")
+	if err != nil || len(page) > 2<<20 {
+		t.Errorf("a page of %d bytes, %v", len(page), err)
+	}
+}
