@@ -81,6 +81,7 @@ func TestQEMUKilled(t *testing.T) {
 	if !h.verdict().Has(report.SetUp) {
 		t.Errorf("no fault of the set-up: %v", h.verdict().Errors)
 	}
+	h.forms()
 }
 
 func TestInterrupted(t *testing.T) {

@@ -88,6 +88,7 @@ func TestFindings(t *testing.T) {
 				return
 			}
 			h.says(tt.says...)
+			h.forms()
 			command := replay.FindStringSubmatch(h.out.String())
 			if command == nil {
 				t.Fatalf("no command replays it:\n%s", h.out)

@@ -62,7 +62,7 @@ func start(t testing.TB, env []string, flags ...string) *harness {
 			h.dir = dir
 		}
 	}
-	own := []string{"KERNEL", "MODULES", "VMLINUX", "CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "ARTIFACTS", "SEED", "FAULTS", "SCHEDULES", "REPLAYS"}
+	own := []string{"KERNEL", "MODULES", "VMLINUX", "CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "ARTIFACTS", "SEED", "FAULTS", "SCHEDULES", "REPLAYS", "SHARD"}
 	h.cmd = exec.Command("go", append(append([]string{"test"}, flags...), "./vmtests")...)
 	h.cmd.Dir = ".."
 	h.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
@@ -112,6 +112,26 @@ func (h *harness) verdict() *report.Run {
 		h.t.Fatalf("%v\n%s", err, h.out)
 	}
 	return r
+}
+
+// forms fails the test unless the run has left each form of its report, as
+// ringproof report makes it of the artifacts.
+func (h *harness) forms() {
+	h.t.Helper()
+	r := h.verdict()
+	for form, name := range map[string]string{
+		"text": "verdict.txt", "json": "verdict.json", "html": "verdict.html", "markdown": "verdict.md",
+		"mail": "verdict.mail", "ktap": "verdict.ktap", "junit": "verdict.xml",
+	} {
+		left, err := os.ReadFile(filepath.Join(h.dir, name))
+		if err != nil {
+			h.t.Error(err)
+			continue
+		}
+		if again, err := r.Format(form); err != nil || string(again) != string(left) {
+			h.t.Errorf("%s is not what is made of the artifacts: %v\n%s\n%s", name, err, left, again)
+		}
+	}
 }
 
 // says fails the test unless the harness printed all of these.

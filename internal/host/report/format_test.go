@@ -62,6 +62,28 @@ func sample() *Run {
 	}
 }
 
+// TestReadBack: what is made of the artifacts later is what the run has left.
+func TestReadBack(t *testing.T) {
+	r := sample()
+	r.Dir = t.TempDir()
+	if err := r.WriteAll(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Read(r.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range formats {
+		left, err := os.ReadFile(filepath.Join(r.Dir, f.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := again.Format(f.name); err != nil || string(text) != string(left) {
+			t.Errorf("%s: %v\n%s\nwas\n%s", f.name, err, text, left)
+		}
+	}
+}
+
 // TestKTAP has the kernel's own parser read it.
 func TestKTAP(t *testing.T) {
 	const parser = "tools/testing/kunit/kunit.py"
