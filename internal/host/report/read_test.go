@@ -85,3 +85,28 @@ func TestRead(t *testing.T) {
 		t.Errorf("no directory: %v", err)
 	}
 }
+
+// TestGuestThatDied: each form says that the guest died, and none that a promise is
+// kept.
+func TestGuestThatDied(t *testing.T) {
+	r := &Run{Dir: t.TempDir(), Release: "7.3.0", Errors: []Fault{{Kind: Kernel, Test: "TestNoStall", What: "the guest ended early: the kernel panicked\n    Kernel panic - not syncing: Fatal exception"}}}
+	for _, p := range contract.Promises() {
+		r.Verdicts = append(r.Verdicts, contract.Verdict{Test: "TestNoStall", Promise: p, Contract: contract.Lossless, Outcome: contract.Undecided, Why: "the guest ended early: the kernel panicked; the checks after it did not run"})
+	}
+	if r.Headline() != "5 promises undecided, 1 fault" {
+		t.Error(r.Headline())
+	}
+	for _, form := range Formats() {
+		text, err := r.Format(form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := strings.Join(strings.Fields(string(text)), " ") // whatever the lines
+		if !strings.Contains(said, "the guest ended early: the kernel panicked") {
+			t.Errorf("%s does not say that the guest died:\n%s", form, text)
+		}
+		if strings.Contains(string(text), "\n  ok ") || strings.Contains(said, `"Outcome": "kept"`) || strings.Contains(said, "promise kept") {
+			t.Errorf("%s says that something was kept:\n%s", form, text)
+		}
+	}
+}
