@@ -54,11 +54,12 @@ func sample() *Run {
 			{Test: "TestFaults", Promise: contract.NoStall, Contract: contract.Lossless, Outcome: contract.Broken, Why: script.Why},
 			{Test: "TestRequeue", Promise: contract.RequeueIntact, Contract: contract.Lossless, Outcome: contract.NotRun, Why: "this kernel lacks CONFIG_X"},
 		},
-		Findings: []Finding{pair, found, script},
-		Unknown:  contract.Paths{"BURST@f": {contract.NoCounter}},
-		Tests:    Tests{Passed: 1, Failed: 5, Skipped: 1},
-		Errors:   []Fault{{Kind: Kernel, Test: "TestNoTailDrop/shrink", Title: "WARNING at f", What: "WARNING at f\nCall Trace:\n f+0x1/0x2"}, {Kind: SetUp, What: "the disk is full"}},
-		Noise:    []Fault{{Kind: Kernel, What: "WARNING at g"}},
+		Findings:  []Finding{pair, found, script},
+		Baselines: []contract.Baseline{{Method: "random", Limit: time.Second, Promise: contract.NoStall, Tried: 9, After: time.Millisecond}},
+		Unknown:   contract.Paths{"BURST@f": {contract.NoCounter}},
+		Tests:     Tests{Passed: 1, Failed: 5, Skipped: 1},
+		Errors:    []Fault{{Kind: Kernel, Test: "TestNoTailDrop/shrink", Title: "WARNING at f", What: "WARNING at f\nCall Trace:\n f+0x1/0x2"}, {Kind: SetUp, What: "the disk is full"}},
+		Noise:     []Fault{{Kind: Kernel, What: "WARNING at g"}},
 	}
 }
 

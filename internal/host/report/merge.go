@@ -46,6 +46,7 @@ func Merge(dir string, shards ...*Run) (*Run, error) {
 		whole.Seconds += s.Seconds
 		whole.Verdicts = append(whole.Verdicts, s.Verdicts...)
 		whole.Findings = append(whole.Findings, s.Findings...)
+		whole.Baselines = append(whole.Baselines, s.Baselines...)
 		if s.Unknown != nil {
 			whole.AddUnknown(s.Unknown)
 		}

@@ -14,6 +14,7 @@ func shardsOf(r *Run, n int) []*Run {
 	for i := range shards {
 		s := *r
 		s.Shard = string(rune('1'+i)) + "/" + string(rune('0'+n))
+		s.Baselines = nil
 		s.Verdicts, s.Findings, s.Errors, s.Tests, s.Seconds = nil, nil, nil, Tests{}, r.Seconds/float64(n)
 		shards[i] = &s
 	}
@@ -32,7 +33,7 @@ func shardsOf(r *Run, n int) []*Run {
 	for _, s := range shards {
 		s.Errors = s.NoneRan()
 	}
-	shards[0].Tests = r.Tests
+	shards[0].Tests, shards[0].Baselines = r.Tests, r.Baselines
 	return shards
 }
 

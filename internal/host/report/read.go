@@ -171,6 +171,11 @@ func (r *Run) recoverAttribute(test, key, value string) {
 		if json.Unmarshal([]byte(value), &f) == nil {
 			r.Findings = append(r.Findings, Finding{Finding: f, Test: test, Replay: r.ReplayFinding(&f)})
 		}
+	case contract.AttrBaseline:
+		var b contract.Baseline
+		if json.Unmarshal([]byte(value), &b) == nil {
+			r.Baselines = append(r.Baselines, b)
+		}
 	case contract.AttrUnknown:
 		var paths contract.Paths
 		if json.Unmarshal([]byte(value), &paths) == nil {
