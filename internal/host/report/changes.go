@@ -14,8 +14,8 @@ import (
 func Changes(a, b *Run) string {
 	var s strings.Builder
 	for i, was := range a.Promises() {
-		if is := b.Promises()[i]; is.shout() != was.shout() {
-			fmt.Fprintf(&s, "  %s: %s, was %s\n", is.Promise, is.shout(), was.shout())
+		if is := b.Promises()[i]; is.Shout() != was.Shout() {
+			fmt.Fprintf(&s, "  %s: %s, was %s\n", is.Promise, is.Shout(), was.Shout())
 		}
 	}
 	was, is := a.Causes(), b.Causes()
@@ -71,8 +71,8 @@ func (c *Cause) like(o *Cause) bool {
 	if mine, theirs := c.First().shape(), o.First().shape(); mine.script != "" || theirs.script != "" {
 		return mine.sameCause(&theirs)
 	}
-	return slices.ContainsFunc(c.Windows(), func(w window) bool {
-		return slices.ContainsFunc(o.Windows(), func(v window) bool { return v.symbol == w.symbol })
+	return slices.ContainsFunc(c.Windows(), func(w Window) bool {
+		return slices.ContainsFunc(o.Windows(), func(v Window) bool { return v.symbol == w.symbol })
 	})
 }
 
@@ -85,7 +85,7 @@ func (c *Cause) line() string {
 			where = append(where, w.String())
 		}
 	}
-	return fmt.Sprintf("%s in %s (%s)", c.Promise, strings.Join(where, ", "), c.seen())
+	return fmt.Sprintf("%s in %s (%s)", c.Promise, strings.Join(where, ", "), c.Seen())
 }
 
 // tried says whether the run has decided a check in which the cause was found.
@@ -110,7 +110,7 @@ func Revisions(runs ...*Run) string {
 	for _, r := range runs {
 		fmt.Fprint(tw, r.Label)
 		for _, p := range r.Promises() {
-			fmt.Fprintf(tw, "\t%s", p.shout())
+			fmt.Fprintf(tw, "\t%s", p.Shout())
 		}
 		fmt.Fprintf(tw, "\t%d\t%d\n", len(r.Causes()), len(r.Errors))
 	}

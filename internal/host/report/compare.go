@@ -21,15 +21,15 @@ func SideBySide(runs ...*Run) string {
 		fmt.Fprintln(tw)
 	}
 	row("", func(r *Run) string { return r.Label })
-	row("kernel", func(r *Run) string { return r.booted() })
+	row("kernel", func(r *Run) string { return r.Booted() })
 	row("contract", func(r *Run) string { return string(r.Contract) })
 	for i, id := range contract.Promises() {
 		row(string(id), func(r *Run) string {
 			p := r.Promises()[i]
-			if p.shout() == "not tried" {
-				return p.shout()
+			if p.Shout() == "not tried" {
+				return p.Shout()
 			}
-			return fmt.Sprintf("%s (%d of %d checks)", p.shout(), p.count(), p.Kept+p.Broken+p.Undecided+p.NotRun)
+			return fmt.Sprintf("%s (%d of %d checks)", p.Shout(), p.count(), p.Kept+p.Broken+p.Undecided+p.NotRun)
 		})
 	}
 	for _, s := range []struct {

@@ -19,10 +19,10 @@ func (r *Run) cover() ([]byte, error) {
 	if r.Accel != "" {
 		by = fmt.Sprintf(" by QEMU (%s)", r.Accel)
 	}
-	b.WriteString(fill("", "", fmt.Sprintf("Tested with ringproof on %s, run%s for %.0f seconds, contract %s:", r.booted(), by, r.Seconds, r.Contract), mailWidth))
+	b.WriteString(fill("", "", fmt.Sprintf("Tested with ringproof on %s, run%s for %.0f seconds, contract %s:", r.Booted(), by, r.Seconds, r.Contract), mailWidth))
 	b.WriteString("\n")
 	for _, p := range r.Promises() {
-		said := p.shout()
+		said := p.Shout()
 		for _, n := range []struct {
 			n    int
 			what contract.Outcome
@@ -40,7 +40,7 @@ func (r *Run) cover() ([]byte, error) {
 	causes := r.Causes()
 	for i, c := range causes {
 		f := c.First()
-		fmt.Fprintf(&b, "\n%d. %s is broken, %s, in %d of %d runs\n\n", i+1, c.Promise, c.seen(), f.Failed, f.Tries)
+		fmt.Fprintf(&b, "\n%d. %s is broken, %s, in %d of %d runs\n\n", i+1, c.Promise, c.Seen(), f.Failed, f.Tries)
 		b.WriteString(fill("", "   ", c.Because(), mailWidth))
 		if f.Books != nil {
 			b.WriteString(fill("Packets: ", "   ", f.Books.String(), mailWidth))
@@ -48,7 +48,7 @@ func (r *Run) cover() ([]byte, error) {
 		b.WriteString("\n" + shell("   ", f.Replay, mailWidth))
 	}
 	for _, p := range r.Promises() {
-		if verdicts := r.unexplained(p); len(verdicts) > 0 && (p.Outcome == contract.Broken || p.Outcome == contract.Undecided) {
+		if verdicts := r.Unexplained(p); len(verdicts) > 0 && (p.Outcome == contract.Broken || p.Outcome == contract.Undecided) {
 			b.WriteString("\n" + fill("", "", fmt.Sprintf("%s is %s in %s, first in %s: %s", p.Promise, p.Outcome, count(len(verdicts), "check"), verdicts[0].Test, verdicts[0].Why), mailWidth))
 		}
 	}
@@ -56,7 +56,7 @@ func (r *Run) cover() ([]byte, error) {
 		title, _, _ := strings.Cut(f.String(), "\n")
 		b.WriteString("\n" + fill("", "", "A "+title, mailWidth))
 	}
-	for _, why := range r.notRun() {
+	for _, why := range r.NotRunFor() {
 		b.WriteString("\n" + fill("", "", "Not run: "+why, mailWidth))
 	}
 	b.WriteString("\nTo reproduce:\n\n" + shell("  ", r.Command, mailWidth))

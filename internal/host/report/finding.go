@@ -49,9 +49,9 @@ func (c *Cause) Settings() []string {
 
 // Windows are the instructions that break the promise in any setting, those that
 // overlap together, by function.
-func (c *Cause) Windows() []window {
+func (c *Cause) Windows() []Window {
 	var symbols []string
-	var windows []window
+	var windows []Window
 	for _, f := range c.Findings {
 		for _, w := range f.windows() {
 			windows = append(windows, w)
@@ -60,10 +60,10 @@ func (c *Cause) Windows() []window {
 			}
 		}
 	}
-	slices.SortFunc(windows, func(a, b window) int {
+	slices.SortFunc(windows, func(a, b Window) int {
 		return cmp.Or(cmp.Compare(slices.Index(symbols, a.symbol), slices.Index(symbols, b.symbol)), cmp.Compare(a.from, b.from))
 	})
-	var apart []window
+	var apart []Window
 	for _, w := range windows {
 		if n := len(apart); n > 0 && apart[n-1].overlaps(w) {
 			apart[n-1].to = max(apart[n-1].to, w.to)
@@ -170,17 +170,17 @@ func shorter(a, b *Finding) int {
 	)
 }
 
-// window is a part of a function, in bytes from its start.
-type window struct {
+// Window is a part of a function, in bytes from its start.
+type Window struct {
 	symbol   string
 	from, to uint64
 }
 
-func (w window) overlaps(v window) bool {
+func (w Window) overlaps(v Window) bool {
 	return w.symbol == v.symbol && w.from <= v.to && v.from <= w.to
 }
 
-func (w window) String() string {
+func (w Window) String() string {
 	if w.from == w.to {
 		return fmt.Sprintf("%s+%#x", w.symbol, w.from)
 	}
@@ -188,16 +188,16 @@ func (w window) String() string {
 }
 
 // windows are those in which a CPU is held up: one, or in a pair the two sides'.
-func (f *Finding) windows() []window {
+func (f *Finding) windows() []Window {
 	if f.Script != "" {
 		return nil
 	}
 	symbol, from := split(f.From.Name)
 	_, to := split(f.To.Name)
-	all := []window{{symbol, from, to}}
+	all := []Window{{symbol, from, to}}
 	if second := f.second(); second != "" {
 		symbol, at := split(second)
-		all = append(all, window{symbol, at, at})
+		all = append(all, Window{symbol, at, at})
 	}
 	return all
 }
@@ -237,7 +237,7 @@ var numbers = regexp.MustCompile(`\d+`)
 // shape is what of a finding tells its cause.
 type shape struct {
 	promise         contract.Promise
-	windows         []window
+	windows         []Window
 	source          []Source
 	setting, victim string
 	script          string // without numbers
@@ -273,7 +273,7 @@ func (s *shape) sameCause(o *shape) bool {
 }
 
 // sameLine says whether a line of the window in the source is one of the other's.
-func (s *shape) sameLine(w window, o *shape) bool {
+func (s *shape) sameLine(w Window, o *shape) bool {
 	return slices.ContainsFunc(s.source, func(line Source) bool {
 		return line.Symbol == w.symbol && slices.ContainsFunc(o.source, line.overlaps)
 	})

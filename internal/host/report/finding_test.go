@@ -161,7 +161,7 @@ func TestNearestKept(t *testing.T) {
 	kept := append([]contract.Moment(nil), f.TimeLine...)
 	kept[4].Queue = &contract.Queue{Ring: 2, Size: 2, Backlog: 1, Stopped: true}
 	f.Kept = &contract.Neighbour{Place: contract.Place{Name: "consume+0x3e", Text: "ret"}, TimeLine: kept, Books: f.Books}
-	if at := f.differs(); at != 4 {
+	if at := f.Differs(); at != 4 {
 		t.Errorf("the first difference is in moment %d, want 4", at)
 	}
 	text := causesOf(f)[0].text(1)

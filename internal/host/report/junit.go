@@ -55,7 +55,7 @@ func (r *Run) junit() ([]byte, error) {
 	all := junitSuites{Name: "ringproof", Time: fmt.Sprintf("%.3f", r.Seconds)}
 	for _, s := range r.suites() {
 		suite := junitSuite{Name: s.name, Tests: len(s.cases), Timestamp: r.Started.UTC().Format("2006-01-02T15:04:05"), Properties: []junitProperty{
-			{"kernel", r.booted()}, {"contract", string(r.Contract)}, {"command", r.Command},
+			{"kernel", r.Booted()}, {"contract", string(r.Contract)}, {"command", r.Command},
 		}}
 		for _, c := range s.cases {
 			class := "ringproof." + s.name

@@ -11,13 +11,13 @@ import (
 func (r *Run) markdown() ([]byte, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## ringproof: %s\n\n", r.Headline())
-	fmt.Fprintf(&b, "Kernel %s, contract %s", code(r.booted()), code(string(r.Contract)))
+	fmt.Fprintf(&b, "Kernel %s, contract %s", code(r.Booted()), code(string(r.Contract)))
 	if r.Accel != "" {
 		fmt.Fprintf(&b, ", run by %s in %.0f s", r.Accel, r.Seconds)
 	}
 	b.WriteString(".\n\n| promise | verdict | kept | broken | undecided | not run |\n|---|---|--:|--:|--:|--:|\n")
 	for _, p := range r.Promises() {
-		verdict := p.shout()
+		verdict := p.Shout()
 		if p.Outcome == contract.Broken {
 			verdict = "**" + verdict + "**"
 		}
@@ -25,7 +25,7 @@ func (r *Run) markdown() ([]byte, error) {
 	}
 	for i, c := range r.Causes() {
 		f := c.First()
-		fmt.Fprintf(&b, "\n### Finding %d: %s is broken, %s\n\n%s\n", i+1, c.Promise, c.seen(), escape(c.Because()))
+		fmt.Fprintf(&b, "\n### Finding %d: %s is broken, %s\n\n%s\n", i+1, c.Promise, c.Seen(), escape(c.Because()))
 		for _, s := range c.Sources() {
 			if s.Lines != nil {
 				fmt.Fprintf(&b, "\n%s, %s, where the %s is held up:\n\n%s", code(s.File), code(s.Function), c.Sides(s.Symbol), fence("c", s.Text()))
@@ -37,7 +37,7 @@ func (r *Run) markdown() ([]byte, error) {
 		fmt.Fprintf(&b, "\nIt breaks in %d of %d runs. Replay:\n\n%s", f.Failed, f.Tries, fence("sh", f.Replay))
 	}
 	for _, p := range r.Promises() {
-		if verdicts := r.unexplained(p); len(verdicts) > 0 && p.Outcome != contract.Kept && p.Outcome != contract.NotRun {
+		if verdicts := r.Unexplained(p); len(verdicts) > 0 && p.Outcome != contract.Kept && p.Outcome != contract.NotRun {
 			first := verdicts[0]
 			fmt.Fprintf(&b, "\n**%s**: %s, in %s, first in %s: %s\n", p.Promise, p.Outcome, count(len(verdicts), "check"), code(first.Test), escape(first.Why))
 		}
@@ -48,7 +48,7 @@ func (r *Run) markdown() ([]byte, error) {
 			fmt.Fprint(&b, fence("text", f.String()))
 		}
 	}
-	if why := r.notRun(); len(why) > 0 {
+	if why := r.NotRunFor(); len(why) > 0 {
 		b.WriteString("\n<details><summary>Not run</summary>\n\n")
 		for _, line := range why {
 			fmt.Fprintf(&b, "- %s\n", escape(line))

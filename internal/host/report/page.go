@@ -46,14 +46,6 @@ func (r *Run) page() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Booted, Shout, NotRunFor, UnknownPaths and Unexplained are what Text says, too.
-func (r *Run) Booted() string                            { return r.booted() }
-func (p Promise) Shout() string                          { return p.shout() }
-func (r *Run) NotRunFor() []string                       { return r.notRun() }
-func (r *Run) UnknownPaths() []string                    { return r.unknown() }
-func (r *Run) Unexplained(p Promise) []*contract.Verdict { return r.unexplained(p) }
-func (c *Cause) Seen() string                            { return c.seen() }
-
 // Row is what one top-level test found out, for the matrix.
 type Row struct {
 	Test     string
@@ -189,9 +181,6 @@ func lanes(moments []contract.Moment, differs int) drawing {
 	}
 	return d
 }
-
-// Differs is for the page what differs is for text.
-func (f *Finding) Differs() int { return f.differs() }
 
 // file is an artifact that the page holds.
 type file struct {

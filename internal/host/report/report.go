@@ -88,8 +88,8 @@ func (r *Run) AddUnknown(paths contract.Paths) {
 	}
 }
 
-// unknown says of each path what counts it, as far as the checks agree.
-func (r *Run) unknown() (lines []string) {
+// UnknownPaths says of each path what counts it, as far as the checks agree.
+func (r *Run) UnknownPaths() (lines []string) {
 	for _, path := range slices.Sorted(maps.Keys(r.Unknown)) {
 		line := path + ": what counts them is not clear"
 		var counters []string
@@ -149,26 +149,26 @@ func (r *Run) Promises() []Promise {
 	return sums
 }
 
-// booted names the kernel that ran; a guest that never said what it is has no
+// Booted names the kernel that ran; a guest that never said what it is has no
 // name.
-func (r *Run) booted() string {
+func (r *Run) Booted() string {
 	if r.Preemption == "" {
 		return r.Release
 	}
 	return r.Release + ", " + r.Preemption
 }
 
-// shout is the outcome for tables; a promise that no test was to decide was not
+// Shout is the outcome for tables; a promise that no test was to decide was not
 // tried.
-func (p Promise) shout() string {
+func (p Promise) Shout() string {
 	if p.Kept+p.Broken+p.Undecided+p.NotRun == 0 {
 		return "not tried"
 	}
 	return shout(p.Outcome)
 }
 
-// notRun groups the checks that could not run by what they lacked.
-func (r *Run) notRun() []string {
+// NotRunFor groups the checks that could not run by what they lacked.
+func (r *Run) NotRunFor() []string {
 	tests := map[string]int{}
 	var order []string
 	for _, v := range r.Verdicts {

@@ -13,7 +13,7 @@ import (
 // not kept that no finding says, and what could not run.
 func (r *Run) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "kernel    %s %s\ncontract  %s\n", r.booted(), r.Kernel, r.Contract)
+	fmt.Fprintf(&b, "kernel    %s %s\ncontract  %s\n", r.Booted(), r.Kernel, r.Contract)
 	if r.Accel != "" {
 		fmt.Fprintf(&b, "run by    %s: %s\n", r.Accel, r.AccelReason)
 	}
@@ -24,7 +24,7 @@ func (r *Run) Text() string {
 		b.WriteString("\n" + c.text(i+1))
 	}
 	for _, p := range r.Promises() {
-		verdicts := r.unexplained(p)
+		verdicts := r.Unexplained(p)
 		if len(verdicts) == 0 || p.Outcome == contract.Kept {
 			continue
 		}
@@ -37,13 +37,13 @@ func (r *Run) Text() string {
 			fmt.Fprintf(&b, "    replay: %s\n", r.ReplayTest(first.Test))
 		}
 	}
-	for _, why := range r.notRun() {
+	for _, why := range r.NotRunFor() {
 		fmt.Fprintf(&b, "\nnot run: %s\n", why)
 	}
 	for _, m := range r.Modules {
 		fmt.Fprintf(&b, "\nnot loaded: module %s\n", m)
 	}
-	for _, path := range r.unknown() {
+	for _, path := range r.UnknownPaths() {
 		fmt.Fprintf(&b, "\nunknown path: packets were freed by %s\n", path)
 	}
 	for _, f := range r.Noise {
@@ -62,13 +62,13 @@ func (r *Run) table(b *strings.Builder) {
 	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "PROMISE\tVERDICT\tKEPT\tBROKEN\tUNDECIDED\tNOT RUN")
 	for _, p := range r.Promises() {
-		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\n", p.Promise, p.shout(), p.Kept, p.Broken, p.Undecided, p.NotRun)
+		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%d\t%d\n", p.Promise, p.Shout(), p.Kept, p.Broken, p.Undecided, p.NotRun)
 	}
 	tw.Flush()
 }
 
-// unexplained are the verdicts with the promise's outcome that no finding belongs to.
-func (r *Run) unexplained(p Promise) []*contract.Verdict {
+// Unexplained are the verdicts with the promise's outcome that no finding belongs to.
+func (r *Run) Unexplained(p Promise) []*contract.Verdict {
 	var all []*contract.Verdict
 	for i := range r.Verdicts {
 		v := &r.Verdicts[i]
@@ -104,7 +104,7 @@ const width = 92
 func (c *Cause) text(nth int) string {
 	var b strings.Builder
 	f := c.First()
-	fmt.Fprintf(&b, "finding %d: %s is broken, %s\n", nth, c.Promise, c.seen())
+	fmt.Fprintf(&b, "finding %d: %s is broken, %s\n", nth, c.Promise, c.Seen())
 	b.WriteString(fill("because ", "    ", c.Because(), width))
 	indent := func(what string) {
 		for line := range strings.Lines(what) {
@@ -126,7 +126,7 @@ func (c *Cause) text(nth int) string {
 		fmt.Fprintf(&b, "\n    kept when held up at %s: %s\n", f.Kept.Place.Name, f.Kept.Place.Text)
 		for i, m := range f.Kept.TimeLine {
 			mark := "  "
-			if i == f.differs() {
+			if i == f.Differs() {
 				mark = "> "
 			}
 			b.WriteString("    " + mark + strings.TrimPrefix(timeLine([]contract.Moment{m}), "  "))
@@ -149,14 +149,14 @@ func (c *Cause) text(nth int) string {
 	return b.String()
 }
 
-// seen says in how many settings.
-func (c *Cause) seen() string {
+// Seen says in how many settings.
+func (c *Cause) Seen() string {
 	return "seen in " + count(len(c.Settings()), "setting")
 }
 
-// differs is the first moment in which the time line of the schedule that kept the
+// Differs is the first moment in which the time line of the schedule that kept the
 // promise is another than the finding's; -1 if none is.
-func (f *Finding) differs() int {
+func (f *Finding) Differs() int {
 	for i, m := range f.Kept.TimeLine {
 		if i >= len(f.TimeLine) || f.TimeLine[i].Who != m.Who || f.TimeLine[i].What != m.What || !same(f.TimeLine[i].Queue, m.Queue) {
 			return i
