@@ -279,9 +279,9 @@ func (s *shape) sameLine(w Window, o *shape) bool {
 	})
 }
 
-// continues says whether a window begins where a function does that is called from
-// the other's window: it breaks in the same setting, on the same side, and goes on
-// there until the call.
+// continues says whether a window begins where a function does, and the other is of
+// another function, in the same setting and on the same side: nothing happens
+// between the call and the first instruction, so the caller breaks there, too.
 func (s *shape) continues(o *shape) bool {
 	return len(s.windows) == 1 && len(o.windows) == 1 && s.windows[0].from == 0 && s.windows[0].symbol != o.windows[0].symbol &&
 		s.setting == o.setting && s.victim == o.victim
