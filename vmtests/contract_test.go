@@ -1,7 +1,6 @@
 package vmtests
 
 import (
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -39,25 +38,15 @@ func TestNothingIsLeftOut(t *testing.T) {
 // testsIn returns the names of the tests in a directory's package.
 func testsIn(t *testing.T, dir string) []string {
 	t.Helper()
-	names, err := readTests(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
-}
-
-func readTests(dir string) (names []string, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	if err != nil {
-		return nil, err
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no tests in %s: %v", dir, err)
 	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("no tests in %s", dir)
-	}
+	var names []string
 	for _, file := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 		if err != nil {
-			return nil, err
+			t.Fatal(err)
 		}
 		for _, decl := range f.Decls {
 			if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv == nil && strings.HasPrefix(fn.Name.Name, "Test") && fn.Name.Name != "TestMain" {
@@ -65,5 +54,5 @@ func readTests(dir string) (names []string, err error) {
 			}
 		}
 	}
-	return names, nil
+	return names
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/host/run"
@@ -68,10 +67,6 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	if err := leaveToOthers(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
-	}
 	code := m.Run()
 	if theRun.Run == nil {
 		return code
@@ -89,24 +84,6 @@ func runTests(m *testing.M) int {
 		code = 1
 	}
 	return code
-}
-
-// leaveToOthers skips the tests of other shards, if SHARD says that there are any.
-func leaveToOthers() error {
-	suite, err := readTests("guest")
-	if err != nil {
-		return err
-	}
-	others, err := run.OtherShards(os.Getenv("SHARD"), suite)
-	if err != nil || len(others) == 0 {
-		return err
-	}
-	skip := flag.Lookup("test.skip").Value
-	pattern := "^(" + strings.Join(others, "|") + ")$"
-	if own := skip.String(); own != "" {
-		pattern = own + "|" + pattern
-	}
-	return skip.Set(pattern)
 }
 
 // neverCached keeps go test from ever answering "(cached)": it does not see when

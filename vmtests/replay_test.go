@@ -40,6 +40,8 @@ type replay struct {
 	last string
 	// death is why the guest died, told by the innermost test; "" if it has not.
 	death string
+	// elsewhere: the test that runs is one of another shard.
+	elsewhere bool
 	// deaths counts the guests that died.
 	deaths int
 }
@@ -88,9 +90,10 @@ func (r *replay) test(t *testing.T, name string) {
 				ended = "fail"
 			}
 			check.Ended(ended)
-			if leaf {
+			if leaf && !r.elsewhere {
 				r.run.Count(ended)
 			}
+			r.elsewhere = false
 			if ended == "skip" {
 				t.SkipNow()
 			}
@@ -155,6 +158,8 @@ func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
 	switch e.Key {
 	case contract.AttrMarked:
 		r.stream.Guest().Marked(e.Test)
+	case contract.AttrElsewhere:
+		r.elsewhere = true
 	case contract.AttrAt:
 	case contract.AttrOwes:
 		var owes contract.Owes

@@ -158,6 +158,8 @@ const (
 	// AttrAt says, in words, what the test is doing. It comes every few seconds
 	// while a test runs.
 	AttrAt = "ringproof.at"
+	// AttrElsewhere says that the test is one of another Shard.
+	AttrElsewhere = "ringproof.elsewhere"
 	// AttrOverdue carries Overdue. The guest waits to be ended.
 	AttrOverdue = "ringproof.overdue"
 )

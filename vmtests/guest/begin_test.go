@@ -15,6 +15,7 @@ import (
 func begin(t *testing.T, decides ...contract.Promise) {
 	t.Helper()
 	skipBefore(t)
+	skipElsewhere(t)
 	if len(decides) > 0 {
 		c := contractOf(t)
 		attribute(t, contract.AttrOwes, contract.Owes{Contract: c, Promises: decides})
@@ -50,6 +51,19 @@ func skipBefore(t *testing.T) {
 	}
 	resumed = t.Name() == os.Getenv("AFTER")
 	t.Skip("run by another guest")
+}
+
+// skipElsewhere skips a test of another shard than the one that SHARD names.
+func skipElsewhere(t *testing.T) {
+	t.Helper()
+	shard, err := contract.ParseShard(os.Getenv("SHARD"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !shard.Has(t.Name()) {
+		t.Attr(contract.AttrElsewhere, "1")
+		t.SkipNow()
+	}
 }
 
 // clock is what is known of how fast this machine is.

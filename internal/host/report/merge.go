@@ -25,17 +25,19 @@ func Merge(dir string, shards ...*Run) (*Run, error) {
 		Dir: dir, Label: first.Label, Kernel: first.Kernel, Contract: first.Contract,
 		Command: first.Command, Seed: first.Seed, Started: first.Started, Suite: first.Suite,
 	}
-	decided := make(map[string]*Run) // by promise and test
+	have := make(map[string]*Run) // by shard
 	for _, s := range shards {
+		if shard, err := contract.ParseShard(s.Shard); err != nil || shard.Of == 0 {
+			return nil, errors.Join(fmt.Errorf("merge: %s is no shard, but a run of all that it was asked for", s.Dir), err)
+		}
+		if other := have[s.Shard]; other != nil {
+			return nil, fmt.Errorf("merge: %s and %s are both shard %s", other.Dir, s.Dir, s.Shard)
+		}
+		have[s.Shard] = s
 		if err := whole.same(s); err != nil {
 			return nil, fmt.Errorf("merge: %s and %s are not of one run: %w", first.Dir, s.Dir, err)
 		}
 		for _, v := range s.Verdicts {
-			key := string(v.Promise) + " " + v.Test
-			if other := decided[key]; other != nil && other != s && v.Test != "" {
-				return nil, fmt.Errorf("merge: %s is both in %s and in %s", v.Test, other.Dir, s.Dir)
-			}
-			decided[key] = s
 			if strings.HasPrefix(v.Test, "TestFaults") {
 				whole.Seed = s.Seed // which makes the sequences
 			}
@@ -67,7 +69,7 @@ func Merge(dir string, shards ...*Run) (*Run, error) {
 		}
 	}
 	whole.Errors = append(whole.Errors, whole.NoneRan()...)
-	for _, missing := range missingShards(shards) {
+	for _, missing := range missingShards(have) {
 		whole.Errors = append(whole.Errors, Fault{Kind: SetUp, What: missing})
 	}
 	// In the order in which the whole suite runs, whatever that of the shards.
@@ -88,7 +90,7 @@ func (r *Run) same(s *Run) error {
 		have *string
 		is   string
 	}{
-		{"kernel", &r.Release, s.Release}, {"preemption model", &r.Preemption, s.Preemption},
+		{"kernel", &r.Release, s.Release}, {"build id", &r.BuildID, s.BuildID}, {"preemption model", &r.Preemption, s.Preemption},
 		{"accelerator", &r.Accel, s.Accel}, {"reason for it", &r.AccelReason, s.AccelReason},
 	} {
 		switch {
@@ -113,20 +115,20 @@ func (r *Run) same(s *Run) error {
 }
 
 // missingShards says which are not there, of those that the others are parts of.
-func missingShards(shards []*Run) (missing []string) {
-	have := make(map[string]bool)
-	n := 0
-	for _, s := range shards {
-		have[s.Shard] = true
-		var i, of int
-		if _, err := fmt.Sscanf(s.Shard, "%d/%d", &i, &of); err == nil {
-			n = max(n, of)
+func missingShards(have map[string]*Run) (missing []string) {
+	for _, s := range have {
+		shard, err := contract.ParseShard(s.Shard)
+		if err != nil {
+			continue // it has been refused
+		}
+		for n := 1; n <= shard.Of; n++ {
+			shard.Number = n
+			what := fmt.Sprintf("shard %s is missing: what its tests would have found out is not known", shard)
+			if have[shard.String()] == nil && !slices.Contains(missing, what) {
+				missing = append(missing, what)
+			}
 		}
 	}
-	for i := 1; i <= n; i++ {
-		if shard := fmt.Sprintf("%d/%d", i, n); !have[shard] {
-			missing = append(missing, fmt.Sprintf("shard %s is missing: what its tests would have found out is not known", shard))
-		}
-	}
+	slices.Sort(missing)
 	return missing
 }

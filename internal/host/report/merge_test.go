@@ -49,7 +49,7 @@ func whole() *Run {
 	r.Verdicts = append(r.Verdicts, contract.Verdict{Test: "TestSchedules/trim", Promise: contract.RequeueIntact, Contract: contract.Lossless, Outcome: contract.Kept})
 	slices.SortStableFunc(r.Verdicts, func(a, b contract.Verdict) int { return at(a.Test) - at(b.Test) })
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return at(a.Test) - at(b.Test) })
-	r.Shard, r.Errors = "", nil
+	r.Shard, r.Errors, r.BuildID = "", nil, "ab"
 	return r
 }
 
@@ -95,7 +95,10 @@ func TestMergeOfWhatDoesNotFit(t *testing.T) {
 		"contract is auto and lossless":  func(r *Run) { r.Contract = contract.Lossless },
 		"different versions":             func(r *Run) { r.Suite = r.Suite[1:] },
 		"accelerator is tcg and kvm":     func(r *Run) { r.Accel = "kvm" },
-		"is both in":                     func(r *Run) { r.Verdicts = whole().Verdicts },
+		"both shard 1/2":                 func(r *Run) { r.Shard = "1/2" },
+		"is no shard":                    func(r *Run) { r.Shard = "" },
+		`not "2 of 2"`:                   func(r *Run) { r.Shard = "2 of 2" },
+		"build id is ab and cd":          func(r *Run) { r.BuildID = "cd" },
 		"preemption model is PREEMPT_LA": func(r *Run) { r.Preemption = "PREEMPT_RT" },
 	} {
 		shards := shardsOf(whole(), 2)

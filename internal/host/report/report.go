@@ -30,10 +30,15 @@ type Run struct {
 	Preemption  string `json:"preemption"`
 	Accel       string `json:"accel"`
 	AccelReason string `json:"accelReason"`
+	// BuildID is the running kernel's GNU build id; "" if it has none.
+	BuildID string `json:"buildID,omitempty"`
 	// Modules are those that did not load, each with the reason.
 	Modules []string `json:"modules,omitempty"`
 	// Contract is what was asked for.
 	Contract contract.Contract `json:"contract"`
+	// Shard is "1/3" if this is the first of three parts of all tests; "" if it
+	// is all of them.
+	Shard string `json:"shard,omitempty"`
 	// Command runs the same again, but for the flags of go test and the Seed of
 	// random sequences. It is a line for a POSIX shell, in the directory of the
 	// module, and needs nothing of the environment.
@@ -53,10 +58,8 @@ type Run struct {
 	// ringproof knows yet, each with those counters that may be the one which
 	// counts it: what every check allows.
 	Unknown contract.Paths `json:"unknown,omitempty"`
-	// Suite are all top-level tests, in the order in which they run. Shard says which
-	// of them this run is of, "1/3"; "" is all.
+	// Suite are all top-level tests, in the order in which they run.
 	Suite []string `json:"suite,omitempty"`
-	Shard string   `json:"shard,omitempty"`
 	// Tests counts the leaves of the test tree by how they ended.
 	Tests Tests `json:"tests"`
 	// Errors are what went wrong other than a broken promise: a guest that

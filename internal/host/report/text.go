@@ -17,6 +17,9 @@ func (r *Run) Text() string {
 	if r.Accel != "" {
 		fmt.Fprintf(&b, "run by    %s: %s\n", r.Accel, r.AccelReason)
 	}
+	if r.Shard != "" {
+		fmt.Fprintf(&b, "shard     %s: a part of all tests\n", r.Shard)
+	}
 	fmt.Fprintf(&b, "time      %.1f s\n\n", r.Seconds)
 	r.table(&b)
 	causes := r.Causes()

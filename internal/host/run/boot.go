@@ -100,7 +100,7 @@ func (r *Run) boot(flags *Flags, skip, after string) (*Guest, error) {
 	env := []string{
 		"CONTRACT=" + string(r.cfg.Contract),
 		fmt.Sprintf("SEED=%d", r.cfg.Seed), fmt.Sprintf("FAULTS=%v", r.cfg.Faults),
-		"SCHEDULES=" + r.cfg.Schedules, fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
+		"SCHEDULES=" + r.cfg.Schedules, "SHARD=" + r.cfg.Shard.String(), fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
 	}
 	if r.cfg.Baseline > 0 {
 		env = append(env, fmt.Sprintf("BASELINE=%v", r.cfg.Baseline))

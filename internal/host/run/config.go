@@ -31,7 +31,7 @@ type Config struct {
 	Schedules string
 	Replays   int
 	Known     string
-	Shard     string
+	Shard     contract.Shard
 
 	// Package is the Go package with the guest's tests, and Module the
 	// directory of the module that it is looked up in. Suite are those tests, in the
@@ -63,8 +63,7 @@ type Config struct {
 //	           reported (10)
 //	KNOWN      file with regular expressions, one a line, for reports of the
 //	           kernel that are known and decide nothing; # begins a comment
-//	SHARD      run the I/Nth part of the tests, for example 1/3: ringproof merge
-//	           puts the parts together
+//	SHARD      "1/3" to run the first of three parts of the tests (all)
 //	ARTIFACTS  directory for this run's artifacts; it must be empty or not
 //	           exist (artifacts/DATE-TIME-PID in the module's root)
 //
@@ -80,7 +79,6 @@ func ConfigFromEnv() (Config, error) {
 		Dir:     os.Getenv("ARTIFACTS"),
 		Label:   os.Getenv("RINGPROOF_LABEL"),
 		Known:   os.Getenv("KNOWN"),
-		Shard:   os.Getenv("SHARD"),
 	}
 	var err error
 	if c.Contract, err = contract.Parse(os.Getenv("CONTRACT")); err != nil {
@@ -97,6 +95,9 @@ func ConfigFromEnv() (Config, error) {
 	}
 	if c.Replays == 0 {
 		c.Replays = 10
+	}
+	if c.Shard, err = contract.ParseShard(os.Getenv("SHARD")); err != nil {
+		return c, fmt.Errorf("SHARD: %w", err)
 	}
 	c.Seed = uint64(time.Now().UnixNano())
 	if text := os.Getenv("SEED"); text != "" {
@@ -119,24 +120,6 @@ func ConfigFromEnv() (Config, error) {
 		}
 	}
 	return c, nil
-}
-
-// OtherShards are the tests of a suite that are not of the shard, "1/3"; nil without
-// one. The tests that take long come last, so each shard gets some of those.
-func OtherShards(shard string, suite []string) (others []string, err error) {
-	if shard == "" {
-		return nil, nil
-	}
-	var i, n int
-	if _, err := fmt.Sscanf(shard, "%d/%d", &i, &n); err != nil || i < 1 || i > n || shard != fmt.Sprintf("%d/%d", i, n) {
-		return nil, fmt.Errorf("SHARD=%q: should be like 1/3", shard)
-	}
-	for at, test := range suite {
-		if at%n != i-1 {
-			others = append(others, test)
-		}
-	}
-	return others, nil
 }
 
 // positive reads a number; 0 if the variable is not set.

@@ -101,7 +101,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	}
 	r.report = report.Run{
 		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel,
-		Contract: cfg.Contract, Command: cfg.command(), Seed: cfg.Seed, Started: started, Suite: cfg.Suite, Shard: cfg.Shard,
+		Contract: cfg.Contract, Command: cfg.command(), Seed: cfg.Seed, Started: started, Suite: cfg.Suite, Shard: cfg.Shard.String(),
 	}
 	r.save()
 	return r, nil
@@ -234,6 +234,7 @@ func (r *Run) Finish() *report.Run {
 		if g.hello.Release == "" {
 			lacking = true
 		} else {
+			r.report.BuildID = source.NotesBuildID(g.hello.Notes)
 			r.report.Release, r.report.Preemption, r.report.Modules = g.hello.Release, g.hello.Preemption, g.hello.ModuleErrors
 		}
 		r.report.Accel, r.report.AccelReason = string(g.vm.Accel().Accel), g.vm.Accel().Reason
@@ -247,7 +248,9 @@ func (r *Run) Finish() *report.Run {
 	}
 	for _, f := range r.report.NoneRan() {
 		lacking = true
-		r.add(f)
+		if r.cfg.Shard.Of == 0 { // other shards may run what this one cannot
+			r.add(f)
+		}
 	}
 	for _, m := range r.report.Modules {
 		if lacking && strings.HasPrefix(m, "tun: ") {

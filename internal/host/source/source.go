@@ -50,7 +50,7 @@ func SameBuild(vmlinux string, notes []byte) error {
 	if err != nil {
 		return fmt.Errorf("VMLINUX: read %s: %w", vmlinux, err)
 	}
-	running := buildID(notes)
+	running := NotesBuildID(notes)
 	if running != given && running != "" && given != "" {
 		return fmt.Errorf("VMLINUX: %s is not of the kernel that runs, but of another build: its build id is %s, the kernel's %s; give the vmlinux that was built with the bzImage", vmlinux, given, running)
 	}
@@ -76,15 +76,15 @@ func buildIDOf(file *elf.File) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if id := buildID(notes); id != "" {
+		if id := NotesBuildID(notes); id != "" {
 			return id, nil
 		}
 	}
 	return "", nil
 }
 
-// buildID finds the build id in ELF notes, "" if there is none (elf(5): Elf_Nhdr).
-func buildID(notes []byte) string {
+// NotesBuildID finds the build id in ELF notes, "" if there is none (elf(5): Elf_Nhdr).
+func NotesBuildID(notes []byte) string {
 	const header, align = 12, 4
 	const buildIDNote = 3 // NT_GNU_BUILD_ID
 	for len(notes) >= header {
