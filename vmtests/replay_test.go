@@ -2,6 +2,8 @@ package vmtests
 
 import (
 	"encoding/json"
+	"flag"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -161,6 +163,7 @@ func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
 	case contract.AttrElsewhere:
 		r.elsewhere = true
 	case contract.AttrAt:
+		tell(t, e.Key, e.Value)
 	case contract.AttrOwes:
 		var owes contract.Owes
 		if decode(t, e, &owes) {
@@ -177,6 +180,9 @@ func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
 		if decode(t, e, &v) {
 			check.Verdict(v)
 			t.Attr(string(v.Promise), string(v.Outcome))
+			if v.Books != nil {
+				tell(t, contract.AttrPackets, fmt.Sprint(v.Books.Offered))
+			}
 		}
 	case contract.AttrBaseline:
 		var b contract.Baseline
@@ -197,6 +203,14 @@ func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
 		}
 	default:
 		t.Attr(e.Key, e.Value)
+	}
+}
+
+// tell tells a program that follows go test -json how far the tests are, and nobody
+// who reads go test -v.
+func tell(t *testing.T, key, value string) {
+	if flag.Lookup("test.v").Value.String() == "test2json" {
+		t.Attr(key, value)
 	}
 }
 

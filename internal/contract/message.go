@@ -155,14 +155,25 @@ const (
 	AttrMarked = "ringproof.marked"
 	// AttrOwes carries Owes. It comes before anything that may end the test.
 	AttrOwes = "ringproof.owes"
-	// AttrAt says, in words, what the test is doing. It comes every few seconds
-	// while a test runs.
+	// AttrAt carries At. It comes every few seconds while a test runs.
 	AttrAt = "ringproof.at"
 	// AttrElsewhere says that the test is one of another Shard.
 	AttrElsewhere = "ringproof.elsewhere"
+	// AttrPackets is how many packets were offered in a check that is decided: the
+	// host's word to whoever follows it.
+	AttrPackets = "ringproof.packets"
 	// AttrOverdue carries Overdue. The guest waits to be ended.
 	AttrOverdue = "ringproof.overdue"
 )
+
+// At says how far a test is.
+type At struct {
+	// Doing is the step that it is at, in words.
+	Doing string
+	// Schedules is how many schedules the guest has run, of this test and those
+	// before it.
+	Schedules int `json:",omitempty"`
+}
 
 // NoTime is why a check was not run for which go test's -timeout leaves no time.
 const NoTime = "go test's -timeout leaves no time: -timeout=30m runs all"

@@ -110,6 +110,7 @@ func heldUpAtRandom(t *testing.T, b *baseline) (contract.Promise, error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, runner.Close()) }()
+	runner.Begins = beginSchedule
 	if err := runner.Pin(); err != nil {
 		return "", err
 	}
@@ -152,6 +153,7 @@ func systematically(t *testing.T, b *baseline) (contract.Promise, error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, runner.Close()) }()
+	runner.Begins = beginSchedule
 	if err := runner.Pin(); err != nil {
 		return "", err
 	}

@@ -60,9 +60,7 @@ func (x *exploration) begin(t *testing.T, at stage.Setting) (contract.Contract, 
 	var err error
 	if x.runner == nil {
 		if x.runner, err = schedule.NewRunner(subject); err == nil {
-			x.runner.Begins = func(id string) {
-				step("schedule "+id, fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", id))
-			}
+			x.runner.Begins = beginSchedule
 		}
 	}
 	if err == nil {

@@ -39,6 +39,7 @@ type watch struct {
 	// A guest that is not given the time to run does not beat.
 	beats   int
 	steps   int // of this test so far
+	ran     int // schedules, of all tests so far
 	started sync.Once
 }
 
@@ -66,6 +67,14 @@ func step(what, again string) {
 	endEarly(t, steps)
 }
 
+// beginSchedule says that the running test runs that schedule next.
+func beginSchedule(id string) {
+	watched.Lock()
+	watched.ran++
+	watched.Unlock()
+	step("schedule "+id, fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", id))
+}
+
 // sayEvery is after how many beats the host is told how far the test is: it takes
 // a guest for hung whose tests say nothing.
 const sayEvery = 5
@@ -79,7 +88,7 @@ func (w *watch) run() {
 			continue
 		}
 		if beats%sayEvery == 0 {
-			w.t.Attr(contract.AttrAt, w.step)
+			attribute(w.t, contract.AttrAt, contract.At{Doing: w.step, Schedules: w.ran})
 		}
 		w.beats++
 		took := time.Duration(w.beats) * time.Second

@@ -9,46 +9,76 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/fatih/color"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 )
 
 // Meter shows how much of some work is done, and what is being done: on a
 // terminal each second, elsewhere every ten seconds.
 type Meter struct {
-	w        io.Writer
-	title    string
-	unit     string
-	total    int // an estimate; 0 if there is none
-	terminal bool
-	start    time.Time
-	stop     chan struct{}
-	stopped  sync.WaitGroup
+	w       io.Writer
+	title   string
+	unit    string
+	total   int // an estimate; 0 if there is none
+	start   time.Time
+	stop    chan struct{}
+	stopped sync.WaitGroup
+	// live and bar draw the line on a terminal; nil elsewhere.
+	live *mpb.Progress
+	bar  *mpb.Bar
+	// bold, good and bad are colours, if they are wanted.
+	bold, good, bad *color.Color
 
-	mu    sync.Mutex
-	done  int       // guarded by mu
-	doing string    // guarded by mu
-	since time.Time // of doing; guarded by mu
+	mu      sync.Mutex
+	done    int           // guarded by mu
+	also    string        // guarded by mu
+	doing   string        // guarded by mu
+	since   time.Time     // of doing; guarded by mu
+	left    time.Duration // that the rest takes, from leftAt on; 0 if nobody knows; guarded by mu
+	leftAt  time.Time     // guarded by mu
+	outcome string        // once it has ended; guarded by mu
 }
+
+// How often the line is shown: in place, and as one more line.
+const (
+	everyLive  = time.Second
+	everyPlain = 10 * time.Second
+)
 
 // New starts to show progress on w. unit is what is counted, in the plural;
 // total is an estimate of how many there will be, 0 if there is none. The caller
-// must End it.
+// must End it, and write nothing to w before.
+//
+// Colours are left out if NO_COLOR is set (https://no-color.org), and a terminal
+// that cannot move its cursor (TERM=dumb) gets plain lines.
 func New(w io.Writer, title, unit string, total int) *Meter {
-	m := &Meter{w: w, title: title, unit: unit, total: total, start: time.Now(), stop: make(chan struct{})}
-	every := 10 * time.Second
-	if f, ok := w.(*os.File); ok {
-		if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-			m.terminal = true
-			every = time.Second
+	m := &Meter{
+		w: w, title: title, unit: unit, total: total, start: time.Now(), stop: make(chan struct{}),
+		bold: color.New(color.Bold), good: color.New(color.FgGreen), bad: color.New(color.FgRed),
+	}
+	f, ok := w.(*os.File)
+	terminal := ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	for _, c := range []*color.Color{m.bold, m.good, m.bad} {
+		if terminal && os.Getenv("NO_COLOR") == "" {
+			c.EnableColor()
+		} else {
+			c.DisableColor()
 		}
 	}
+	if terminal {
+		m.live = mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(everyLive))
+		m.bar = m.live.New(1, mpb.NopStyle(), mpb.BarFillerTrim(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return m.line() })))
+		return m
+	}
 	m.stopped.Go(func() {
-		tick := time.NewTicker(every)
+		tick := time.NewTicker(everyPlain)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				m.show()
+				fmt.Fprintln(m.w, m.line())
 			case <-m.stop:
 				return
 			}
@@ -61,75 +91,104 @@ func New(w io.Writer, title, unit string, total int) *Meter {
 func (m *Meter) Add(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.done += n
+	m.count(m.done + n)
 }
 
 // Set makes n of them done.
 func (m *Meter) Set(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.count(n)
+}
+
+func (m *Meter) count(n int) {
 	m.done = n
+	if m.total == 0 || n == 0 {
+		return
+	}
+	m.left = time.Since(m.start) / time.Duration(n) * time.Duration(max(m.total-n, 0))
+	m.leftAt = time.Now()
+}
+
+// Also is shown behind what is counted: what else is.
+func (m *Meter) Also(what string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.also = what
+}
+
+// Left is an estimate of how long the rest takes from now on, where that does not
+// follow from what is counted.
+func (m *Meter) Left(rest time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left, m.leftAt = rest, time.Now()
 }
 
 // Doing says what is being done from now on.
 func (m *Meter) Doing(what string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.doing, m.since = what, time.Now()
+	if what != m.doing {
+		m.doing, m.since = what, time.Now()
+	}
 }
 
 // End shows the outcome, on a line of its own.
 func (m *Meter) End(ok bool) {
 	close(m.stop)
 	m.stopped.Wait()
-	outcome := "done"
-	if !ok {
-		outcome = "not finished"
-	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.outcome = m.good.Sprint("done")
+	if !ok {
+		m.outcome = m.bad.Sprint("not finished")
+	}
 	if m.done > 0 {
-		outcome += fmt.Sprintf(", %d %s", m.done, m.unit)
+		m.outcome += fmt.Sprintf(", %d %s", m.done, m.unit)
 	}
-	m.print(fmt.Sprintf("%s: %s in %s", m.title, outcome, age(m.start)))
-	if m.terminal {
-		fmt.Fprintln(m.w)
+	if m.also != "" {
+		m.outcome += ", " + m.also
 	}
+	m.outcome = fmt.Sprintf("%s: %s in %s", m.bold.Sprint(m.title), m.outcome, age(m.start))
+	m.mu.Unlock()
+	if m.live == nil {
+		fmt.Fprintln(m.w, m.line())
+		return
+	}
+	m.bar.SetCurrent(1)
+	m.live.Wait()
 }
 
-// long is from when on it is said how long something takes.
+// long is from when on it is said how long something takes, or will.
 const long = 5 * time.Second
 
-func (m *Meter) show() {
+func (m *Meter) line() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	line := fmt.Sprintf("%s: %d %s", m.title, m.done, m.unit)
+	if m.outcome != "" {
+		return m.outcome
+	}
+	line := fmt.Sprintf("%s: %d %s", m.bold.Sprint(m.title), m.done, m.unit)
 	switch {
 	case m.total > m.done:
-		line = fmt.Sprintf("%s: %d of about %d %s (%d%%)", m.title, m.done, m.total, m.unit, 100*m.done/m.total)
+		line = fmt.Sprintf("%s: %d of about %d %s (%d%%)", m.bold.Sprint(m.title), m.done, m.total, m.unit, 100*m.done/m.total)
 	case m.done == 0: // what is done first says more
-		line = m.title
+		line = m.bold.Sprint(m.title)
+	}
+	if m.also != "" {
+		line += ", " + m.also
 	}
 	line += ", " + age(m.start).String()
+	if rest := (m.left - time.Since(m.leftAt)).Round(time.Second); m.left > 0 && rest >= long {
+		line += fmt.Sprintf(", about %s left", rest)
+	}
 	if m.doing != "" {
 		line += ": " + m.doing
 		if age(m.since) >= long && age(m.since) < age(m.start) {
 			line += fmt.Sprintf(" (for %s)", age(m.since))
 		}
 	}
-	m.print(line)
+	return line
 }
 
 func age(start time.Time) time.Duration { return time.Since(start).Round(time.Second) }
-
-// print writes one line, on a terminal over the one before.
-func (m *Meter) print(line string) {
-	if !m.terminal {
-		fmt.Fprintln(m.w, line)
-		return
-	}
-	if ws, err := unix.IoctlGetWinsize(int(m.w.(*os.File).Fd()), unix.TIOCGWINSZ); err == nil && ws.Col > 0 && len(line) >= int(ws.Col) {
-		line = line[:ws.Col-1] // or it would wrap, and scroll
-	}
-	fmt.Fprintf(m.w, "\r\x1b[K%s", line)
-}

@@ -2,16 +2,13 @@
 package suite
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -31,16 +28,23 @@ type Config struct {
 	Args []string
 	// Env is what is set for it beyond that: REPLAYS=2.
 	Env []string
+	// Shard is the part of the tests to run.
+	Shard contract.Shard
+	// Dir is the directory of the artifacts; "" is a new one below artifacts/, in
+	// the working directory, called by the time and Name.
+	Dir string
 	// Progress is told how far the run is.
 	Progress io.Writer
 }
 
 // Run returns what the run found out. The error says that it did not pass; the
-// run is nil if there is nothing to show. The artifacts are in a new directory
-// below artifacts/, in the working directory.
+// run is nil if there is nothing to show.
 func Run(ctx context.Context, cfg Config) (*report.Run, error) {
-	// Next to each other and in the order in which they were run.
-	dir, err := filepath.Abs(filepath.Join("artifacts", time.Now().Format("2006-01-02T15-04-05.000")+"-"+cfg.Name))
+	dir := cfg.Dir
+	if dir == "" { // next to each other and in the order in which they were run
+		dir = filepath.Join("artifacts", time.Now().Format("2006-01-02T15-04-05.000")+"-"+cfg.Name)
+	}
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +56,7 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 	cmd.WaitDelay = 30 * time.Second
 	cmd.Env = append(os.Environ(),
 		"KERNEL="+cfg.Kernel.Image, "VMLINUX="+cfg.Kernel.Vmlinux, "MODULES="+cfg.Kernel.Modules,
-		"CONTRACT="+string(cfg.Contract), "ARTIFACTS="+dir, "RINGPROOF_LABEL="+cfg.Label)
+		"CONTRACT="+string(cfg.Contract), "SHARD="+cfg.Shard.String(), "ARTIFACTS="+dir, "RINGPROOF_LABEL="+cfg.Label)
 	cmd.Env = append(cmd.Env, cfg.Env...)
 	events, err := cmd.StdoutPipe()
 	if err != nil {
@@ -64,7 +68,9 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 		return nil, err
 	}
 	m := meter.New(cfg.Progress, "testing "+cfg.Label, "checks", 0)
-	said := follow(events, m)
+	f := follower{meter: m, expect: shardOf(expect(cfg.Args), cfg.Shard)}
+	f.follow(events)
+	said := f.said.String()
 	err = cmd.Wait()
 	m.End(err == nil)
 	run, readErr := report.Read(dir)
@@ -75,46 +81,4 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 		return nil, fmt.Errorf("go %s: %w\n%s%s", strings.Join(args, " "), errors.Join(err, readErr), said, complaints.String())
 	}
 	return run, err
-}
-
-// follow counts the checks that are decided and shows which test runs. It
-// returns what was printed other than by tests that passed.
-func follow(events io.Reader, m *meter.Meter) string {
-	var said strings.Builder
-	var running []string // from the outermost to the innermost test
-	booted := false
-	m.Doing("go test compiles the tests")
-	lines := bufio.NewScanner(events)
-	lines.Buffer(nil, 16<<20) // a finding is one line
-	for lines.Scan() {
-		var e struct{ Action, Test, Output, Key string }
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			continue
-		}
-		switch e.Action {
-		case "output":
-			said.WriteString(e.Output)
-			continue
-		case "attr":
-			if slices.Contains(contract.Promises(), contract.Promise(e.Key)) {
-				m.Add(1)
-			}
-			continue
-		case "run":
-			running = append(running, e.Test)
-			booted = booted || strings.Contains(e.Test, "/") // the guest's word
-		case "pass", "fail", "skip":
-			running = slices.DeleteFunc(running, func(test string) bool { return test == e.Test })
-			booted = true
-		}
-		switch {
-		case len(running) == 0:
-			m.Doing("between two tests")
-		case !booted: // which the first test waits for
-			m.Doing("building what the VM runs, and booting it")
-		default:
-			m.Doing(running[len(running)-1])
-		}
-	}
-	return said.String()
 }
