@@ -42,8 +42,6 @@ type replay struct {
 	last string
 	// death is why the guest died, told by the innermost test; "" if it has not.
 	death string
-	// elsewhere: the test that runs is one of another shard.
-	elsewhere bool
 	// deaths counts the guests that died.
 	deaths int
 }
@@ -92,10 +90,9 @@ func (r *replay) test(t *testing.T, name string) {
 				ended = "fail"
 			}
 			check.Ended(ended)
-			if leaf && !r.elsewhere {
-				r.run.Count(ended)
+			if leaf {
+				r.run.Count(name, ended)
 			}
-			r.elsewhere = false
 			if ended == "skip" {
 				t.SkipNow()
 			}
@@ -153,15 +150,13 @@ func (r *replay) cutOff(t *testing.T, check *run.Check, name string) {
 	}
 	r.claim(t, check, name)
 	check.Ended(title)
-	r.run.Count("fail")
+	r.run.Count(name, "fail")
 }
 
 func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
 	switch e.Key {
 	case contract.AttrMarked:
 		r.stream.Guest().Marked(e.Test)
-	case contract.AttrElsewhere:
-		r.elsewhere = true
 	case contract.AttrAt:
 		tell(t, e.Key, e.Value)
 	case contract.AttrOwes:

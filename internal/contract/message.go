@@ -157,8 +157,6 @@ const (
 	AttrOwes = "ringproof.owes"
 	// AttrAt carries At. It comes every few seconds while a test runs.
 	AttrAt = "ringproof.at"
-	// AttrElsewhere says that the test is one of another Shard.
-	AttrElsewhere = "ringproof.elsewhere"
 	// AttrPackets is how many packets were offered in a check that is decided: the
 	// host's word to whoever follows it.
 	AttrPackets = "ringproof.packets"

@@ -23,12 +23,14 @@ import (
 type Spec struct {
 	// Source is the directory of a kernel source tree, a git checkout or an
 	// unpacked archive; or a tar file with one, compressed by xz, gzip, zstd,
-	// bzip2 or not at all; or a package of Debian's, downloaded with apt:
-	// "debian:" and a version, as in debian:6.12 (the newest 6.12.y) or
-	// debian:7.2.13-1, or a suite, as in debian:sid. A package that was
-	// downloaded is kept; Debian's archive is asked once a day whether there is
-	// a newer one. "" is Debian's linux-source-6.12 as it is installed in
-	// /usr/src, else in the cache, whatever its age, else as it is downloaded.
+	// bzip2 or not at all; or "URL#REF", a branch, tag or commit of a git
+	// repository elsewhere, of which one commit is fetched; or a package of
+	// Debian's, downloaded with apt: "debian:" and a version, as in debian:6.12
+	// (the newest 6.12.y) or debian:7.2.13-1, or a suite, as in debian:sid. A
+	// package that was downloaded is kept; Debian's archive is asked once a day
+	// whether there is a newer one. "" is Debian's linux-source-6.12 as it is
+	// installed in /usr/src, else in the cache, whatever its age, else as it is
+	// downloaded.
 	//
 	// A git tree is built as it stands: HEAD, what is changed in tracked
 	// files whether staged or not, and untracked files that are source by
@@ -40,7 +42,8 @@ type Spec struct {
 	// compressed by gzip, or a directory: a quilt series, a maildir, or files
 	// as git format-patch writes them, else in the order of their names. Of an
 	// mbox that is a thread, the patches are taken: by their numbers, in the
-	// newest version, without replies.
+	// newest version, without replies. The Message-ID of a mail, or its address
+	// in an archive, is a series that b4 fetches.
 	Series []string
 
 	// Version is the version of the series to take where there are several;

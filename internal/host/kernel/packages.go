@@ -28,6 +28,9 @@ func MissingPackages(spec Spec) []Package {
 		}
 	}
 	program("git", "git", "applies the series")
+	if slices.ContainsFunc(spec.Series, lists) {
+		program("b4", "b4", "fetches a series by the Message-ID of its mail")
+	}
 	program("make", "make", "builds the kernel")
 	// What the user has chosen and is not there is another matter: versionOf.
 	if chosen("CC") == "gcc" || chosen("HOSTCC") == "gcc" {

@@ -74,6 +74,9 @@ func readSeries(ctx context.Context, paths []string, version int, progress io.Wr
 }
 
 func (r *reader) path(path string) (series, error) {
+	if lists(path) {
+		return r.thread(path)
+	}
 	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, errors.New(errno(err))

@@ -47,6 +47,9 @@ func openSource(ctx context.Context, path string, fetch bool, progress io.Writer
 		}
 		return openDebian(ctx, r, fetch, progress)
 	}
+	if looksRemote.MatchString(path) {
+		return openRemote(ctx, path, fetch, progress)
+	}
 	dir, err := filepath.Abs(expandHome(path))
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)

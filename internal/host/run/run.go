@@ -196,15 +196,17 @@ func (r *Run) lost(test, title string) {
 }
 
 // Count counts a test without subtests by how it ended: "pass", "fail" or
-// "skip", as test2json says.
-func (r *Run) Count(ended string) {
+// "skip", as test2json says. A test of another shard is skipped, and counted there.
+func (r *Run) Count(test, ended string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch ended {
 	case "pass":
 		r.report.Tests.Passed++
 	case "skip":
-		r.report.Tests.Skipped++
+		if r.cfg.Shard.Has(test) {
+			r.report.Tests.Skipped++
+		}
 	default:
 		r.report.Tests.Failed++
 	}
