@@ -21,6 +21,7 @@ func bisect(ctx context.Context, args []string) error {
 	version := flags.Int("v", 0, "the `version` of the series to take where there are several; 0 is the newest")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep")
 	tests := flags.String("run", "", "tests to run, as go test's `-run`; without it, -short")
+	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
@@ -38,7 +39,7 @@ func bisect(ctx context.Context, args []string) error {
 	case *ksrc == "":
 		return errors.New("bisect: the history of what? -ksrc (or KSRC) names a tree, -series (or SERIES) patches")
 	}
-	k, err := kernel.Build(ctx, spec, os.Stderr)
+	k, err := kernel.Build(ctx, spec, progress())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cannot be built: %v\n", err)
 		return unbuilt(ctx, err)
@@ -47,7 +48,7 @@ func bisect(ctx context.Context, args []string) error {
 	if *tests != "" {
 		args = []string{"-run=" + *tests}
 	}
-	run, err := suite.Run(ctx, suite.Config{Label: "bisect", Name: "bisect", Kernel: k, Contract: c, Args: args, Progress: os.Stderr})
+	run, err := suite.Run(ctx, suite.Config{Label: "bisect", Name: "bisect", Kernel: k, Contract: c, Args: args, Progress: progress()})
 	if run == nil {
 		return fmt.Errorf("cannot be run: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,7 @@ func check(ctx context.Context, args []string) error {
 	version := flags.Int("v", 0, "the `version` of the series to take where there are several; 0 is the newest")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of the patched kernel: auto, stock, lossless, rare-drop or opt-in")
 	short := flags.Bool("short", false, "seconds instead of minutes: the three promises, and not the whole matrix")
+	quietly := quiet(flags, os.Stdout)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
@@ -51,6 +53,7 @@ func check(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	progress := quietly()
 	columns := []column{{label: "stock", contract: contract.Stock}}
 	var tests []string
 	if *short {
@@ -64,10 +67,10 @@ func check(ctx context.Context, args []string) error {
 	default:
 		columns = append(columns, column{label: "lossless", series: []string{filepath.Join("patches", "designs", "lossless")}, contract: patched})
 		tests = append(tests, "-skip=^TestNoStall$/^detach$|^Test(ControlSchedules|RequeueSchedules|Faults)$")
-		fmt.Print(leftOut)
+		fmt.Fprint(progress, leftOut)
 	}
 
-	runs, statuses, err := judgeAll(ctx, columns, kernel.Spec{Source: *ksrc, Version: *version}, tests)
+	runs, statuses, err := judgeAll(ctx, columns, kernel.Spec{Source: *ksrc, Version: *version}, tests, progress)
 	if err != nil {
 		return err
 	}
@@ -78,18 +81,18 @@ func check(ctx context.Context, args []string) error {
 // judgeAll builds the kernels of all columns, and judges them one after the other.
 // The version of the spec is that of the series, or, where there is but the source,
 // of what to take of that. The statuses are those of the runs.
-func judgeAll(ctx context.Context, columns []column, spec kernel.Spec, tests []string) (runs []*report.Run, statuses []error, err error) {
+func judgeAll(ctx context.Context, columns []column, spec kernel.Spec, tests []string, progress io.Writer) (runs []*report.Run, statuses []error, err error) {
 	// All kernels first: a series that does not apply is known at once.
 	kernels := make([]*kernel.Result, len(columns))
 	runs, statuses = make([]*report.Run, len(columns)), make([]error, len(columns))
 	version := spec.Version
 	for i, c := range columns {
-		fmt.Printf("%s kernel:\n", c.label)
+		fmt.Fprintf(progress, "%s kernel:\n", c.label)
 		spec.Series, spec.Version = c.series, 0
 		if c.series != nil || len(columns) == 1 {
 			spec.Version = version
 		}
-		kernels[i], err = kernel.Build(ctx, spec, os.Stdout)
+		kernels[i], err = kernel.Build(ctx, spec, progress)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "cannot be built: %v\n", err)
 			status := unbuilt(ctx, err)
@@ -101,16 +104,16 @@ func judgeAll(ctx context.Context, columns []column, spec kernel.Spec, tests []s
 			}, status
 			continue
 		}
-		fmt.Printf("%s\n", kernels[i].Image)
+		fmt.Fprintf(progress, "%s\n", kernels[i].Image)
 	}
 	var known []string
 	for i, c := range columns {
 		if kernels[i] == nil {
 			continue
 		}
-		fmt.Printf("\n%s kernel, contract %s:\n", c.label, c.contract)
+		fmt.Fprintf(progress, "\n%s kernel, contract %s:\n", c.label, c.contract)
 		run, err := suite.Run(ctx, suite.Config{
-			Label: c.label, Name: "check-" + c.label, Kernel: kernels[i], Contract: c.contract, Args: tests, Env: known, Progress: os.Stdout,
+			Label: c.label, Name: "check-" + c.label, Kernel: kernels[i], Contract: c.contract, Args: tests, Env: known, Progress: progress,
 		})
 		if run == nil {
 			return nil, nil, err

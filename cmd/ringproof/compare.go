@@ -109,6 +109,7 @@ which revision broke what and which mended it. It ends with the status of the la
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of each revision: auto, lossless, rare-drop or opt-in")
 	short := flags.Bool("short", false, "seconds instead of minutes for each: the three promises, and not the whole matrix")
 	run := flags.String("run", "", "tests to run, as go test's `-run`")
+	progress := quiet(flags, os.Stdout)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
@@ -131,7 +132,7 @@ which revision broke what and which mended it. It ends with the status of the la
 	if *run != "" {
 		tests = append(tests, "-run="+*run)
 	}
-	runs, statuses, err := judgeAll(ctx, columns, kernel.Spec{Source: *ksrc}, tests)
+	runs, statuses, err := judgeAll(ctx, columns, kernel.Spec{Source: *ksrc}, tests, progress())
 	if err != nil {
 		return err
 	}

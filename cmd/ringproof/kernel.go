@@ -24,6 +24,8 @@ func buildKernel(ctx context.Context, args []string) error {
 	flags.Var((*list)(&spec.Series), "series", "mbox, patch `file` or directory of patches to apply; may be given several times")
 	flags.IntVar(&spec.Version, "v", 0, "the `version` of the series to take where there are several; 0 is the newest")
 	flags.Var((*list)(&spec.Fragments), "config", "`fragment` on top of base, such as debug; may be given several times")
+	out := flags.String("o", "", "copy the kernel, and what belongs to it, to this `directory`")
+	progress := quiet(flags, os.Stderr)
 	flags.IntVar(&spec.Jobs, "j", 0, "how many `commands` make runs at once; 0 is one for each CPU")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
@@ -31,9 +33,17 @@ func buildKernel(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("kernel: unexpected argument %q", flags.Arg(0))
 	}
-	k, err := kernel.Build(ctx, spec, os.Stderr)
+	k, err := kernel.Build(ctx, spec, progress())
 	if err != nil {
 		return err
+	}
+	if *out != "" {
+		if err := k.Keep(*out); err != nil {
+			return err
+		}
+		if k, err = kernel.Open(*out); err != nil {
+			return err
+		}
 	}
 	fmt.Println(k.Image)
 	return nil

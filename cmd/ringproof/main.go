@@ -71,6 +71,8 @@ func command(ctx context.Context, args []string) error {
 			return deps(ctx, args[1:])
 		case "kernel":
 			return buildKernel(ctx, args[1:])
+		case "run":
+			return runOn(ctx, args[1:])
 		case "check":
 			return check(ctx, args[1:])
 		case "proof":

@@ -18,14 +18,16 @@ func prove(ctx context.Context, args []string) error {
 		fmt.Fprintln(flags.Output(), "usage: ringproof proof [-shard I/N] [-baseline D] [NAME ...]    designs or bugs to prove; all without a name\n       ringproof proof -merge DIR [DIR ...]       put together what shards found out")
 		flags.PrintDefaults()
 	}
-	cfg := proof.Config{Patches: "patches", Progress: os.Stderr}
+	cfg := proof.Config{Patches: "patches"}
 	flags.DurationVar(&cfg.Baseline, "baseline", 0, "compare with plain stress and a CPU held up at random, each for `DURATION`")
+	progress := quiet(flags, os.Stderr)
 	shard := flags.String("shard", os.Getenv("SHARD"), "do the `I/N`th part of the jobs")
 	merge := flags.Bool("merge", false, "prove nothing: read the outcomes in these directories")
 	flags.StringVar(&cfg.Dir, "dir", filepath.Join("artifacts", "proof"), "`directory` of the outcomes; jobs that have one are not done again")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
+	cfg.Progress = progress()
 	var p *proof.Proof
 	var err error
 	if *merge {
