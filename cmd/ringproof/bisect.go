@@ -15,7 +15,7 @@ import (
 // bisect judges a tree, or a series, as it stands, for git bisect run. An error
 // that is no exitStatus is one of the set-up.
 func bisect(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof bisect", flag.ContinueOnError)
+	flags := newFlags("bisect")
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree")
 	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory of patches to apply")
 	version := flags.Int("v", 0, "the `version` of the series to take where there are several; 0 is the newest")

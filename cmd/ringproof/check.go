@@ -36,7 +36,7 @@ series does that it stands for. To see that, once the kernels are built: go test
 // check builds a kernel without and with a series and runs the contract on
 // both.
 func check(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof check", flag.ContinueOnError)
+	flags := newFlags("check")
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree, a tar file, or debian:VERSION or debian:SUITE; without one, debian:6.12")
 	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to check; without one, patches/designs/lossless on the default source, or the tree alone")
 	version := flags.Int("v", 0, "the `version` of the series to take where there are several; 0 is the newest")

@@ -15,14 +15,7 @@ import (
 
 // compare shows runs beside each other, and what changed from each to the next.
 func compare(args []string) error {
-	flags := flag.NewFlagSet("ringproof compare", flag.ContinueOnError)
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), `usage: ringproof compare DIR DIR [DIR ...]
-
-Compare shows the runs whose artifacts are in these directories, and what changed
-from each to the next: promises, findings that appeared and went, and checks.
-`)
-	}
+	flags := newFlags("compare")
 	runs, err := readRuns(flags, args)
 	if err != nil {
 		return err
@@ -62,16 +55,7 @@ func readRuns(flags *flag.FlagSet, args []string) (runs []*report.Run, err error
 
 // merge puts the shards of a run together, and ends as the whole run would.
 func merge(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof merge", flag.ContinueOnError)
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), `usage: ringproof merge [-o DIR] DIR [DIR ...]
-
-Merge puts the shards of a run together (SHARD=1/3 go test ./vmtests), prints what
-they found out, and ends with the status that the whole run would have.
-
-`)
-		flags.PrintDefaults()
-	}
+	flags := newFlags("merge")
 	out := flags.String("o", "", "write verdict.* into this `directory`")
 	runs, err := readRuns(flags, args)
 	if err != nil {
@@ -95,16 +79,7 @@ they found out, and ends with the status that the whole run would have.
 
 // revisions judges the revisions of a series, one after the other.
 func revisions(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof revisions", flag.ContinueOnError)
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), `usage: ringproof revisions [flags] SERIES SERIES [SERIES ...]
-
-Revisions judges the source without any series, and then with each of them, and shows
-which revision broke what and which mended it. It ends with the status of the last.
-
-`)
-		flags.PrintDefaults()
-	}
+	flags := newFlags("revisions")
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`, as for ringproof check")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of each revision: auto, lossless, rare-drop or opt-in")
 	short := flags.Bool("short", false, "seconds instead of minutes for each: the three promises, and not the whole matrix")

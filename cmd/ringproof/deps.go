@@ -16,7 +16,7 @@ import (
 // deps installs the Debian packages that a run needs, or a build of kernels from
 // the source that is named, and that are missing, after it has said which and why.
 func deps(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof deps", flag.ContinueOnError)
+	flags := newFlags("deps")
 	spec := kernel.Spec{}
 	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel `source`, as for ringproof kernel")
 	flags.Var((*list)(&spec.Fragments), "config", "`fragment` that a kernel is to have; may be given several times")

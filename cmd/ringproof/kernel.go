@@ -18,7 +18,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 // buildKernel prints the path of the bzImage, and nothing else, to standard
 // output, so that KERNEL=$(ringproof kernel ...) works.
 func buildKernel(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof kernel", flag.ContinueOnError)
+	flags := newFlags("kernel")
 	var spec kernel.Spec
 	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel `source`: a tree, a tar file, or debian:VERSION or debian:SUITE; without one, debian:6.12")
 	flags.Var((*list)(&spec.Series), "series", "mbox, patch `file` or directory of patches to apply; may be given several times")

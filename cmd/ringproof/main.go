@@ -13,26 +13,6 @@ import (
 	"syscall"
 )
 
-const usage = `usage: ringproof COMMAND [ARGUMENT ...]
-
-  deps [-h]                install what is missing, or say how
-  kernel [-h]              build a kernel, print the path of its bzImage
-  check [-h]               build a kernel with and without a series, run the
-                           contract on both, show them side by side
-  proof [-h]               judge the designs and the planted bugs in patches/
-  soak [-h]                judge the sound designs N times
-  bisect [-h]              judge a tree for git bisect run
-  report [-h] DIR          print what a run found out, in any of several forms
-  compare [-h] DIR DIR     show runs side by side, and what changed
-  merge [-h] DIR [DIR ...] put the shards of a run together
-  revisions [-h] SERIES    judge the revisions of a series, one after the other
-
-exit status of check, bisect, merge and revisions: 0 all promises kept, 1 one
-broken, 125 the kernel cannot be built, booted or decided, 128 a fault of the
-set-up, 129 one of ringproof, 130 interrupted. Other commands: 0 or, if something
-is wrong, 128.
-`
-
 // errUsage means that usage has been printed already.
 var errUsage = errors.New("usage")
 
@@ -71,6 +51,14 @@ func command(ctx context.Context, args []string) error {
 			return deps(ctx, args[1:])
 		case "kernel":
 			return buildKernel(ctx, args[1:])
+		case "b4":
+			return checkForB4(ctx, args[1:])
+		case "nipa":
+			return execForNIPA(ctx, args[1:])
+		case "kcidb":
+			return submit(args[1:])
+		case "help", "-h", "-help", "--help":
+			return help(ctx, args[1:])
 		case "run":
 			return runOn(ctx, args[1:])
 		case "check":
@@ -91,6 +79,21 @@ func command(ctx context.Context, args []string) error {
 			return revisions(ctx, args[1:])
 		}
 	}
-	fmt.Fprint(os.Stderr, usage)
+	if len(args) > 0 {
+		return fmt.Errorf("%s: there is no such command; ringproof help lists them", args[0])
+	}
+	usage(os.Stderr)
 	return errUsage
+}
+
+// help prints what -h of a command does, or lists the commands.
+func help(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		usage(os.Stdout)
+		return nil
+	}
+	if err := command(ctx, []string{args[0], "-h"}); !errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return nil
 }

@@ -13,11 +13,7 @@ import (
 
 // prove judges the designs and the planted bugs under patches/.
 func prove(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof proof", flag.ContinueOnError)
-	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "usage: ringproof proof [-shard I/N] [-baseline D] [NAME ...]    designs or bugs to prove; all without a name\n       ringproof proof -merge DIR [DIR ...]       put together what shards found out")
-		flags.PrintDefaults()
-	}
+	flags := newFlags("proof")
 	cfg := proof.Config{Patches: "patches"}
 	flags.DurationVar(&cfg.Baseline, "baseline", 0, "compare with plain stress and a CPU held up at random, each for `DURATION`")
 	progress := quiet(flags, os.Stderr)
@@ -53,7 +49,7 @@ func prove(ctx context.Context, args []string) error {
 
 // soak runs the sound designs again and again.
 func soak(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof soak", flag.ContinueOnError)
+	flags := newFlags("soak")
 	n := flags.Int("n", 100, "how `often` each sound design is judged")
 	var fragments list
 	flags.Var(&fragments, "config", "`fragment` on top of base, such as rt; may be given several times")

@@ -15,16 +15,7 @@ import (
 
 // show writes what a run found out in any of the forms that there are.
 func show(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof report", flag.ContinueOnError)
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), `usage: ringproof report [flags] DIR
-
-Report prints what the run whose artifacts are in DIR found out. A run that was cut
-off, or whose guest died, is reported as far as it came, and says so.
-
-`)
-		flags.PrintDefaults()
-	}
+	flags := newFlags("report")
 	form := flags.String("format", "text", "`form` to print: "+strings.Join(report.Formats(), ", "))
 	write := flags.Bool("w", false, "write all forms into DIR, as verdict.*, instead")
 	vmlinux := flags.String("vmlinux", "", "the kernel's ELF `file`, to name source lines in a run that was without")

@@ -13,7 +13,7 @@ import (
 
 // runOn runs the contract, or a shard of it, on a kernel that has been built.
 func runOn(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("ringproof run", flag.ContinueOnError)
+	flags := newFlags("run")
 	dir := flags.String("kernel", "", "`directory` that ringproof kernel -o has written")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep: auto, stock, lossless, rare-drop or opt-in")
 	shard := flags.String("shard", os.Getenv("SHARD"), "run the `I/N`th part of the tests")

@@ -188,6 +188,10 @@ type Baseline struct {
 	After time.Duration
 }
 
+// AfterDeath ends why a promise is undecided of which checks were still to come when
+// the guest died.
+const AfterDeath = "; the checks after it did not run"
+
 // Owes says which promises a test is to decide. Whatever ends the test, the host
 // records each that has no verdict then as undecided.
 type Owes struct {

@@ -190,7 +190,7 @@ func (r *Run) lost(test, title string) {
 	for _, p := range contract.Promises() {
 		r.report.Verdicts = append(r.report.Verdicts, contract.Verdict{
 			Test: test, Promise: p, Contract: r.cfg.Contract, Outcome: contract.Undecided,
-			Why: title + "; the checks after it did not run",
+			Why: title + contract.AfterDeath,
 		})
 	}
 }
