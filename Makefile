@@ -5,6 +5,7 @@
 # make revisions
 #              the revisions of a series, one after the other, and what changed
 #              from each to the next: SERIES="v9.mbox v12.mbox" KSRC=source
+# make help    this text
 # make test    static checks, unit tests, the contract in VMs, and that the harness
 #              itself behaves; not proof and soak
 # make fuzz    read mutations of series for TIME=60s, and compare with git;
@@ -15,6 +16,11 @@
 #              is not done again; SHARD=1/3 for a third of it
 # make soak    judge the sound designs N=100 times; CONFIG=rt with that
 #              preemption model
+# make validate
+#              what the workflow of that name does with KSRC, SERIES, CONTRACT,
+#              CHECKS (go test's -run, or short), CONFIG (kernel configurations),
+#              ACCEL (accelerators) and SHARDS=N, all of it on this machine; its
+#              steps are validate-kernel, validate-shard SHARD=1/3, validate-merge
 # make clean   forget the artifacts of past runs; kernels stay in the cache
 
 GO ?= go
@@ -32,13 +38,16 @@ ifneq ($(NOT_OURS),)
 $(error $(NOT_OURS) is for the kernel's own make: leave it out. Kernels are built in ringproof's cache, and what their build prints is in a log there)
 endif
 
-.PHONY: check revisions test proof soak kernels fuzz bench deps clean
+.PHONY: check help revisions test proof soak kernels fuzz bench validate validate-kernel validate-shard validate-merge deps clean
 
 check: deps
 	$(RINGPROOF) check $(if $(SHORT),-short) $(VERSION)
 
 revisions: deps
 	$(RINGPROOF) revisions $(if $(SHORT),-short) $(SERIES)
+
+help:
+	@sed '/^#/!Q; s/^# \{0,1\}//' $(firstword $(MAKEFILE_LIST))
 
 # The reference series breaks its promises in the tests that are left out, as
 # version 9 did; selftest sees to it that it does.
@@ -71,6 +80,38 @@ proof: deps
 soak: deps
 	$(RINGPROOF) soak $(if $(N),-n $(N)) $(CONFIG:%=-config %)
 
+# A cell is one kernel configuration and one accelerator. Its shards may be run on
+# other machines: each needs the kernel's directory, and validate-merge all shards'.
+VALIDATE = artifacts/validate
+CELL = $(VALIDATE)/$(or $(CONFIG),base)-$(or $(ACCEL),auto)
+
+validate:
+	rm -rf $(VALIDATE)
+	for config in $(or $(CONFIG),base); do \
+		$(MAKE) validate-kernel CONFIG=$$config || exit; \
+		for accel in $(or $(ACCEL),auto); do for n in $$(seq $(or $(SHARDS),1)); do \
+			$(MAKE) validate-shard CONFIG=$$config ACCEL=$$accel SHARD=$$n/$(or $(SHARDS),1) || :; \
+		done; done; \
+	done
+	$(MAKE) validate-merge
+
+validate-kernel: DEPS = $(CONFIG:%=-config %)
+validate-kernel: deps
+	$(RINGPROOF) kernel $(CONFIG:%=-config %) $(if $(SERIES),-series "$$SERIES") $(VERSION) -o $(VALIDATE)/kernel-$(or $(CONFIG),base)
+
+validate-shard: DEPS = -run
+validate-shard: deps
+	rm -rf $(CELL)/shard-$(subst /,-of-,$(SHARD))
+	ACCEL=$(or $(ACCEL),auto) $(RINGPROOF) run -kernel $(VALIDATE)/kernel-$(or $(CONFIG),base) -shard $(SHARD) $(if $(filter short,$(CHECKS)),-short,$(if $(CHECKS),-run "$$CHECKS")) -o $(CELL)/shard-$(subst /,-of-,$(SHARD))
+
+# A cell of which nothing is there has been lost, and is no good one.
+validate-merge:
+	@: > $(VALIDATE)/summary.new; worst=0; for cell in $(VALIDATE)/*; do case $$cell in */kernel-*|*/summary.md) continue; esac; \
+		rm -rf "$$cell/verdict"; \
+		$(RINGPROOF) merge -label "$${cell##*/}" -o "$$cell/verdict" $$(ls -d "$$cell"/shard-* 2>/dev/null) || worst=$$?; \
+		{ printf '# %s\n\n' "$${cell##*/}"; cat "$$cell/verdict/verdict.md" || echo "No verdict."; } >> $(VALIDATE)/summary.new; \
+	done; mv $(VALIDATE)/summary.new $(VALIDATE)/summary.md; exit $$worst
+
 FUZZ = $(GO) test -run='^$$' -fuzz=FuzzSeries -fuzzminimizetime=5x
 
 fuzz: deps
@@ -89,5 +130,6 @@ deps:
 clean:
 	for events in artifacts/*/events.jsonl; do [ ! -f "$$events" ] || rm -rf "$${events%/*}"; done
 	rm -f artifacts/last artifacts/proof/*.json
+	rm -rf $(VALIDATE)
 	[ ! -d artifacts/proof ] || rmdir --ignore-fail-on-non-empty artifacts/proof
 	[ ! -d artifacts ] || rmdir --ignore-fail-on-non-empty artifacts

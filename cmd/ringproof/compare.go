@@ -57,6 +57,7 @@ func readRuns(flags *flag.FlagSet, args []string) (runs []*report.Run, err error
 func merge(ctx context.Context, args []string) error {
 	flags := newFlags("merge")
 	out := flags.String("o", "", "write verdict.* into this `directory`")
+	label := flags.String("label", "", "`name` of the run beside others")
 	runs, err := readRuns(flags, args)
 	if err != nil {
 		return err
@@ -64,6 +65,9 @@ func merge(ctx context.Context, args []string) error {
 	whole, err := report.Merge(*out, runs...)
 	if err != nil {
 		return err
+	}
+	if *label != "" {
+		whole.Label = *label
 	}
 	if *out != "" {
 		if err := os.MkdirAll(whole.Dir, 0o755); err != nil {

@@ -20,10 +20,18 @@ func deps(ctx context.Context, args []string) error {
 	spec := kernel.Spec{}
 	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel `source`, as for ringproof kernel")
 	flags.Var((*list)(&spec.Fragments), "config", "`fragment` that a kernel is to have; may be given several times")
+	run := flags.Bool("run", false, "only what a run needs, and no build")
+	flags.Var((*list)(&spec.Series), "series", "`series` to apply, as for ringproof kernel; without one, SERIES")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
-	missing := kernel.MissingPackages(spec)
+	if series := os.Getenv("SERIES"); spec.Series == nil && series != "" {
+		spec.Series = []string{series}
+	}
+	var missing []kernel.Package
+	if !*run {
+		missing = kernel.MissingPackages(spec)
+	}
 	for _, name := range vm.MissingPackages() {
 		missing = append(missing, kernel.Package{Name: name, Why: "runs the kernels"})
 	}
