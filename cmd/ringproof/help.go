@@ -49,6 +49,11 @@ could not be judged, and 4 if the fault is not the kernel's. See docs/plugs.md.`
 Proof holds the harness to what is known of each design and each planted bug, or of
 those that are named. With -merge it proves nothing and puts the outcomes of shards
 together.`},
+	{"pull", "[-o DIR] IMAGE", "take a kernel out of a container image", `
+Pull takes a kernel out of a container image, as those of cilium/little-vm-helper are:
+the name of an image in a registry, oci: and a directory in OCI's layout, or a tar
+file. It prints the path of the kernel and nothing else to standard output; beside it
+are its modules, and its vmlinux if the image has one.`},
 	{"report", "[flags] DIR", "print what a run found out, in any of several forms", `
 Report prints what the run whose artifacts are in DIR found out. A run that was cut
 off, or whose guest died, is reported as far as it came, and says so.`},

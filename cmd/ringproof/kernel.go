@@ -37,14 +37,5 @@ func buildKernel(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *out != "" {
-		if err := k.Keep(*out); err != nil {
-			return err
-		}
-		if k, err = kernel.Open(*out); err != nil {
-			return err
-		}
-	}
-	fmt.Println(k.Image)
-	return nil
+	return keep(k, *out)
 }

@@ -59,6 +59,8 @@ func command(ctx context.Context, args []string) error {
 			return submit(args[1:])
 		case "help", "-h", "-help", "--help":
 			return help(ctx, args[1:])
+		case "pull":
+			return pull(ctx, args[1:])
 		case "run":
 			return runOn(ctx, args[1:])
 		case "check":

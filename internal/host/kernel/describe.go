@@ -107,6 +107,13 @@ func open(dir string) (*Result, bool) {
 			return nil, false
 		}
 	}
+	// A kernel of another build may lack both.
+	if _, ok := r.Sizes[vmlinuxFile]; !ok {
+		r.Vmlinux = ""
+	}
+	if _, ok := r.Sizes[configFile]; !ok {
+		r.Config = ""
+	}
 	if fi, err := os.Stat(filepath.Join(dir, modulesDir)); err == nil && fi.IsDir() {
 		r.Modules = filepath.Join(dir, modulesDir)
 	}

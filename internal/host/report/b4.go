@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 
 	"github.com/ringproof/ringproof/internal/contract"
 )
@@ -27,7 +28,7 @@ func (r *Run) B4() B4Check {
 	if status == "" {
 		status = "warn"
 	}
-	return B4Check{Tool: "ringproof", Status: status, Summary: r.summary(), Details: r.Text()}
+	return B4Check{Tool: "ringproof", Status: status, Summary: r.summary(), URL: "file://" + filepath.Join(r.Dir, "verdict.html"), Details: r.Text()}
 }
 
 // B4Fault says why there is no run: nothing is known of the series then. (A command
