@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/host/run"
@@ -56,14 +55,10 @@ func openRun(t *testing.T) (*run.Run, error) {
 	return r, nil
 }
 
-// schedulePattern matches the first part of a schedule's id, whose "+" means
-// something else in a regular expression.
-var schedulePattern = regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+(&[\w.]+\+0x[0-9a-f]+)?`)
-
 func runTests(m *testing.M) int {
 	flag.Parse()
-	run := flag.Lookup("test.run").Value
-	if err := run.Set(schedulePattern.ReplaceAllStringFunc(run.String(), func(place string) string { return "^" + regexp.QuoteMeta(place) + "$" })); err != nil {
+	pattern := flag.Lookup("test.run").Value
+	if err := pattern.Set(run.Pattern(pattern.String())); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}

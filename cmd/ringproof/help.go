@@ -30,6 +30,10 @@ each to the next: promises, findings that appeared and went, and checks.`},
 	{"deps", "[flags]", "install what is missing, or say how", `
 Deps installs the packages that a build or a run needs and that are missing. Without
 the rights for that, it says what to install.`},
+	{"inside", "[flags]", "run the contract on the kernel that runs, inside a VM", `
+Inside runs the contract on the kernel that is booted already, in a VM that is there
+for that: vng -- ringproof inside. It changes network devices and holds CPUs up, and is
+refused elsewhere. See docs/plugs.md.`},
 	{"kcidb", "-origin NAME [flags] DIR", "print a run for KernelCI's database", `
 Kcidb prints the run whose artifacts are in DIR as JSON of version 5.3 of KernelCI's
 schema, for kcidb-submit.`},
@@ -81,10 +85,10 @@ const outro = `
 Use "ringproof help <command>" for more information about a command. One kernel
 needs none: KERNEL=path go test ./vmtests
 
-The exit status of bisect, check, merge, revisions and run is 0 if all promises were
-kept, 1 if one is broken, 125 if the kernel cannot be built, booted or judged, 128 for
-a fault of the set-up, 129 for one of ringproof, and 130 if it was interrupted. Other
-commands, but for nipa, end with 0 or, if something is wrong, 128.
+The exit status of bisect, check, inside, merge, revisions and run is 0 if all promises
+were kept, 1 if one is broken, 125 if the kernel cannot be built, booted or judged, 128
+for a fault of the set-up, 129 for one of ringproof, and 130 if it was interrupted.
+Other commands, but for nipa, end with 0 or, if something is wrong, 128.
 `
 
 // usage lists the commands.

@@ -61,6 +61,8 @@ func command(ctx context.Context, args []string) error {
 			return help(ctx, args[1:])
 		case "pull":
 			return pull(ctx, args[1:])
+		case "inside":
+			return runInside(ctx, args[1:])
 		case "run":
 			return runOn(ctx, args[1:])
 		case "check":

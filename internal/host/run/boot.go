@@ -97,6 +97,26 @@ func (r *Run) boot(flags *Flags, skip, after string) (*Guest, error) {
 		return nil, context.Cause(r.ctx)
 	}
 	args, deadline := flags.args(skip)
+	g, err := start(r.ctx, vm.Config{
+		Kernel: r.cfg.Kernel, Vmlinux: r.cfg.Vmlinux, Initramfs: r.image,
+		Boot: contract.Boot{
+			Argv: append([]string{initramfs.Program}, args...),
+			Env:  r.guestEnv(after),
+		},
+		Accel: r.cfg.Accel, CPUs: r.cfg.CPUs, MemoryMiB: r.cfg.MemoryMiB, Append: r.cfg.Append, CommandLine: r.kernel.CommandLine,
+		Deadline: deadline,
+		Dir:      filepath.Join(r.cfg.Dir, fmt.Sprintf("vm-%d", len(r.guests)+1)),
+		Progress: os.Stderr,
+	}, r.log)
+	if err != nil {
+		return nil, err
+	}
+	r.guests = append(r.guests, g)
+	return g, nil
+}
+
+// guestEnv is what the guest's test program is told, beyond its arguments.
+func (r *Run) guestEnv(after string) []string {
 	env := []string{
 		"CONTRACT=" + string(r.cfg.Contract),
 		fmt.Sprintf("SEED=%d", r.cfg.Seed), fmt.Sprintf("FAULTS=%v", r.cfg.Faults),
@@ -112,22 +132,7 @@ func (r *Run) boot(flags *Flags, skip, after string) (*Guest, error) {
 	if how := os.Getenv("RINGPROOF_END"); how != "" {
 		env = append(env, "RINGPROOF_END="+how)
 	}
-	g, err := start(r.ctx, vm.Config{
-		Kernel: r.cfg.Kernel, Vmlinux: r.cfg.Vmlinux, Initramfs: r.image,
-		Boot: contract.Boot{
-			Argv: append([]string{initramfs.Program}, args...),
-			Env:  env,
-		},
-		Accel: r.cfg.Accel, CPUs: r.cfg.CPUs, MemoryMiB: r.cfg.MemoryMiB, Append: r.cfg.Append, CommandLine: r.kernel.CommandLine,
-		Deadline: deadline,
-		Dir:      filepath.Join(r.cfg.Dir, fmt.Sprintf("vm-%d", len(r.guests)+1)),
-		Progress: os.Stderr,
-	}, r.log)
-	if err != nil {
-		return nil, err
-	}
-	r.guests = append(r.guests, g)
-	return g, nil
+	return env
 }
 
 // exitGrace is how long a guest whose tests have all been replayed may take

@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -151,6 +152,15 @@ const (
 	guestMargin = 20 * time.Second
 	vmMargin    = 10 * time.Second
 )
+
+// schedulePattern matches the first part of a schedule's id, whose "+" means
+// something else in a regular expression.
+var schedulePattern = regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+(&[\w.]+\+0x[0-9a-f]+)?`)
+
+// Pattern is what -run means: the id of a schedule stands for itself.
+func Pattern(run string) string {
+	return schedulePattern.ReplaceAllStringFunc(run, func(place string) string { return "^" + regexp.QuoteMeta(place) + "$" })
+}
 
 // args are the guest's arguments and the VM's deadline (0 is none). skip, if
 // not "", is a pattern on top of the user's.

@@ -122,6 +122,16 @@ type parser struct {
 	message string
 }
 
+// Reports finds what the kernel reported in the text of its log.
+func Reports(log string) []Report {
+	var p parser
+	for line := range strings.Lines(log) {
+		p.line(strings.TrimSuffix(line, "\n"))
+	}
+	p.close()
+	return p.found
+}
+
 // line reads a line of the console. It has several of the kernel's if what was
 // printed first did not end its line.
 func (p *parser) line(text string) {

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/run"
+)
+
+// runInside runs the guest's tests on the kernel that runs already.
+func runInside(ctx context.Context, args []string) error {
+	flags := newFlags("inside")
+	program := flags.String("guest", "", "the tests, compiled by go test -c ./vmtests/guest; without one, they are compiled first")
+	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep: auto, stock, lossless, rare-drop or opt-in")
+	out := flags.String("o", "", "new `directory` for the artifacts; without one, it is below artifacts/")
+	var testFlags run.Flags
+	flags.StringVar(&testFlags.Run, "run", "", "`tests` to run, as go test's -run")
+	flags.StringVar(&testFlags.Skip, "skip", "", "`tests` to leave out, as go test's -skip")
+	flags.BoolVar(&testFlags.Short, "short", false, "seconds instead of minutes")
+	if err := flags.Parse(args); err != nil {
+		return flag.ErrHelp
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("inside: unexpected argument %q", flags.Arg(0))
+	}
+	cfg, err := run.ConfigFromEnv()
+	if err != nil {
+		return err
+	}
+	if cfg.Contract, err = contract.Parse(*want); err != nil {
+		return err
+	}
+	cfg.Kernel = "" // this one
+	testFlags.Run, testFlags.Count = run.Pattern(testFlags.Run), 1
+	if *out != "" {
+		cfg.Dir = *out
+	}
+	if cfg.Dir == "" {
+		cfg.Dir = filepath.Join("artifacts", time.Now().Format("2006-01-02T15-04-05")+"-inside")
+	}
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+		return err
+	}
+	if *program == "" {
+		dir, err := os.MkdirTemp("", "ringproof-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		*program = filepath.Join(dir, "guest.test")
+		compile := exec.CommandContext(ctx, "go", "test", "-c", "-o", *program, "./vmtests/guest")
+		if text, err := compile.CombinedOutput(); err != nil {
+			return fmt.Errorf("inside: compile the tests: %w\n%s", err, text)
+		}
+	}
+	if *program, err = filepath.Abs(*program); err != nil {
+		return err
+	}
+	result, err := run.Inside(ctx, cfg, *program, testFlags)
+	if err != nil {
+		return err
+	}
+	fmt.Print(result.Text())
+	return judged(ctx, result, nil)
+}
