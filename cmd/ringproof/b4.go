@@ -29,6 +29,7 @@ func checkForB4(ctx context.Context, args []string) error {
 	long := flags.Bool("long", false, "run the whole matrix, which takes many minutes")
 	var fragments list
 	flags.Var(&fragments, "config", "`fragment` on top of base, such as debug; may be given several times")
+	home := flags.String("C", "", "`directory` of ringproof's source, if that is not the working directory")
 	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
@@ -51,6 +52,9 @@ func checkForB4(ctx context.Context, args []string) error {
 			if spec.Source, err = trackedBase(ctx, os.Getenv("B4_TRACKING_FILE")); err != nil {
 				return report.B4Check{}, err
 			}
+		}
+		if err := moveTo(*home, &spec.Source, &spec.Series[0]); err != nil {
+			return report.B4Check{}, err
 		}
 		k, err := kernel.Build(ctx, spec, progress())
 		if err != nil {
@@ -123,4 +127,26 @@ func trackedBase(ctx context.Context, tracking string) (string, error) {
 		return "", fmt.Errorf("the working directory is in no git repository, of which %s would be the base: %w", tracked.Series.BaseCommit, err)
 	}
 	return "file://" + filepath.Clean(strings.TrimSpace(string(top))) + "#" + tracked.Series.BaseCommit, nil
+}
+
+// moveTo makes the directory of ringproof's source the working directory. What is named
+// relative to the one before stays what it is.
+func moveTo(home string, named ...*string) error {
+	if home == "" {
+		return nil
+	}
+	for _, path := range named {
+		if _, err := os.Stat(*path); err != nil {
+			continue // it is no file
+		}
+		at, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = at
+	}
+	if err := os.Chdir(home); err != nil {
+		return fmt.Errorf("-C: %w", err)
+	}
+	return nil
 }

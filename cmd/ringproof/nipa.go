@@ -30,6 +30,7 @@ func execForNIPA(ctx context.Context, args []string) error {
 	link := flags.String("link", "", "`URL` under which RESULTS_DIR can be read")
 	var fragments list
 	flags.Var(&fragments, "config", "`fragment` on top of base, such as debug; may be given several times")
+	home := flags.String("C", "", "`directory` of ringproof's source, if that is not the working directory")
 	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
@@ -46,6 +47,9 @@ func execForNIPA(ctx context.Context, args []string) error {
 		}
 		c, err := contract.Parse(*want)
 		if err != nil {
+			return err
+		}
+		if err := moveTo(*home, &*ksrc); err != nil {
 			return err
 		}
 		k, err := kernel.Build(ctx, kernel.Spec{Source: *ksrc, Fragments: fragments}, progress())

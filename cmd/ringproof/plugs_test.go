@@ -93,6 +93,27 @@ func TestTrackedBase(t *testing.T) {
 	}
 }
 
+// TestMoveTo: a tree that is named where the command is typed is found from there.
+func TestMoveTo(t *testing.T) {
+	typed, home := t.TempDir(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(typed, "linux"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{"linux": filepath.Join(typed, "linux"), ".": typed, "debian:6.12": "debian:6.12", "": ""} {
+		t.Chdir(typed)
+		if err := moveTo(home, &source); err != nil || source != want {
+			t.Errorf("%q, %v; want %q", source, err, want)
+		}
+		if at, err := os.Getwd(); err != nil || at != home {
+			t.Errorf("at %s, %v", at, err)
+		}
+	}
+	source := "."
+	if err := moveTo("/absent", &source); err == nil {
+		t.Error("a directory that is not there")
+	}
+}
+
 // TestNIPAStatus: netdev's CI is told of a failure only if a promise is broken.
 func TestNIPAStatus(t *testing.T) {
 	for judged, want := range map[error]exitStatus{nil: 0, broken: 1, cannotTell: 5, setUp: 4, ours: 4, interrupted: 4} {

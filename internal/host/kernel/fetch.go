@@ -21,9 +21,9 @@ var remoteSource = regexp.MustCompile(`^((?:https?|git|ssh|file)://[^#\s]+)#([^-
 // looksRemote matches what is meant as one.
 var looksRemote = regexp.MustCompile(`^[a-z+]+://`)
 
-// openRemote fetches one commit of a git repository into a checkout in the cache,
-// which is the source then. A branch may have moved: the repository is always
-// asked, unless fetch is not set, when the source is errNotFetched.
+// openRemote fetches one commit of a git repository into a checkout in the cache, one
+// for each repository. A branch may have moved: the repository is always asked, unless
+// fetch is not set, when the source is errNotFetched.
 func openRemote(ctx context.Context, path string, fetch bool, progress io.Writer) (source, error) {
 	m := remoteSource.FindStringSubmatch(path)
 	if m == nil {
@@ -38,14 +38,14 @@ func openRemote(ctx context.Context, path string, fetch bool, progress io.Writer
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(root, sourceName(strings.TrimSuffix(url, ".git"), path))
+	dir := filepath.Join(root, sourceName(strings.TrimSuffix(url, ".git"), url))
 	lock, err := cache.Acquire(ctx, "the checkout "+filepath.Base(dir), progress)
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Release()
 	git := func(args ...string) (string, error) {
-		return gitCommand(ctx, []string{"core.hooksPath=/dev/null"}, args...).in(dir).env(networkEnv()...).output()
+		return gitCommand(ctx, []string{"core.hooksPath=/dev/null", "gc.auto=0"}, args...).in(dir).env(networkEnv()...).output()
 	}
 	if !exists(filepath.Join(dir, ".git")) {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -65,7 +65,14 @@ func openRemote(ctx context.Context, path string, fetch bool, progress io.Writer
 	if err := checkTop(dir, path); err != nil {
 		return nil, err
 	}
-	return openGitTree(ctx, dir, progress)
+	src, err := openGitTree(ctx, dir, progress)
+	if err != nil {
+		return nil, err
+	}
+	// Once its content is known, the source is what git has of it, and not the
+	// checkout, which is free for another commit.
+	_, err = src.identity(ctx)
+	return src, err
 }
 
 // networkEnv is what programs that go to the network need of our environment.

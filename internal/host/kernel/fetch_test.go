@@ -33,6 +33,24 @@ func TestSourceElsewhere(t *testing.T) {
 			t.Errorf("%s is not what it should be", ref)
 		}
 	}
+	// Two commits at once, of which the one that was opened first is prepared last.
+	first, err := openSource(t.Context(), url+"#v1", true, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPrepare(t, url+"#main")
+	repo, err := first.repo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := first.identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := repo.git(t.Context(), "cat-file", "blob", strings.TrimPrefix(id, "tree ")+":"+tun).output()
+	if err != nil || text != tinyKernel[tun] {
+		t.Errorf("v1 is not what it was once main is checked out: %v", err)
+	}
 	for path, says := range map[string]string{
 		url:                          "name what to fetch behind a #",
 		url + "#":                    "name what to fetch behind a #",
