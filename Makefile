@@ -121,8 +121,11 @@ bench: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m
 
 # go run is silent while it compiles; this names each package that it compiles,
-# and nothing if there is none.
+# and nothing if there is none. What it compiles to run is in a directory that
+# may be mounted noexec.
 deps:
+	@dir=$$($(GO) env GOTMPDIR); t=$$(mktemp -p "$${dir:-$${TMPDIR:-/tmp}}") && printf '#!/bin/sh\n' >"$$t" && chmod +x "$$t"; \
+	"$$t" || { echo "go runs programs in $${t%/*}, where nothing can be run: set GOTMPDIR to another directory" >&2; rm -f "$$t"; exit 1; }; rm -f "$$t"
 	@$(GO) build -buildvcs=false -v ./cmd/... ./internal/host/...
 	@$(RINGPROOF) deps $(DEPS)
 

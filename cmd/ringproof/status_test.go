@@ -68,7 +68,7 @@ func TestUnbuilt(t *testing.T) {
 	}{
 		{"a patch does not apply", fmt.Errorf("series: %w", &kernel.PatchError{}), cannotTell},
 		{"an option is not to be had", &kernel.ConfigError{}, cannotTell},
-		{"its Kconfig fails", &kernel.KconfigError{Target: "tinyconfig", Err: errors.New("syntax error")}, cannotTell},
+		{"its Kconfig fails", &kernel.KconfigError{Err: errors.New("syntax error")}, cannotTell},
 		{"the compiler refuses", &kernel.MakeError{Lines: []string{"tun.c:1: error: expected ';'"}, Err: errors.New("exit status 2")}, cannotTell},
 		{"the compiler was killed", &kernel.MakeError{Lines: []string{"gcc: fatal error: Killed signal terminated program cc1"}, Err: errors.New("exit status 2")}, setUp},
 		{"the disk is full", &kernel.MakeError{Err: &kernel.DiskFullError{}}, setUp},

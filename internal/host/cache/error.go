@@ -16,11 +16,15 @@ type FullError struct {
 	Dir  string
 	Free uint64 // bytes
 	Need uint64 // bytes that the step takes, about; 0 if not known
+	// NoInode says that there is no room for another file, whatever Free is.
+	NoInode bool
 }
 
 func (e *FullError) Error() string {
 	s := fmt.Sprintf("no space left in %s: %d MB free", e.Dir, e.Free>>20)
-	if e.Need != 0 {
+	if e.NoInode {
+		s = fmt.Sprintf("no inode left in %s, whatever space is free", e.Dir)
+	} else if e.Need != 0 {
 		s += fmt.Sprintf(", about %d MB needed", e.Need>>20)
 	}
 	return s + "; make room, or move the cache with " + Env
@@ -73,7 +77,10 @@ func explain(path string, err error) error {
 		dir, owner := nearest(path)
 		return &AccessError{Dir: dir, Owner: userName(owner), User: userName(os.Geteuid()), Err: err}
 	}
-	return fmt.Errorf("write to the cache: %w; %s moves it elsewhere", Full(path, err), Env)
+	if err := Full(path, err); errors.As(err, &full) {
+		return fmt.Errorf("write to the cache: %w", err)
+	}
+	return fmt.Errorf("write to the cache: %w; %s moves it elsewhere", err, Env)
 }
 
 // Full returns err, as a *FullError of dir if a full disk is what it comes
@@ -85,7 +92,9 @@ func Full(dir string, err error) error {
 	}
 	dir, _ = nearest(dir)
 	have, _ := Free(dir)
-	return fmt.Errorf("%w (%w)", &FullError{Dir: dir, Free: have}, err)
+	var st unix.Statfs_t
+	noInode := unix.Statfs(dir, &st) == nil && st.Files != 0 && st.Ffree == 0 // some file systems have no limit
+	return fmt.Errorf("%w (%w)", &FullError{Dir: dir, Free: have, NoInode: noInode}, err)
 }
 
 // nearest is the directory that has path in it, or would if it existed, and

@@ -28,13 +28,10 @@ func (e *ConfigError) Error() string {
 
 // KconfigError says that a source's own Kconfig fails.
 type KconfigError struct {
-	Target string // of make
-	Err    error  // what it said
+	Err error // the target of make, and what it said
 }
 
-func (e *KconfigError) Error() string {
-	return fmt.Sprintf("configure the kernel: make %s: %v", e.Target, e.Err)
-}
+func (e *KconfigError) Error() string { return fmt.Sprintf("configure the kernel: %v", e.Err) }
 
 func (e *KconfigError) Unwrap() error { return e.Err }
 
@@ -271,7 +268,7 @@ func (o *objects) quiet(ctx context.Context, target string) error {
 	_, err = c.output()
 	var ce *commandError
 	if errors.As(err, &ce) && ctx.Err() == nil {
-		return diskFull(&KconfigError{Target: target, Err: err}, o.dir)
+		return diskFull(&KconfigError{Err: err}, o.dir)
 	}
 	return err
 }

@@ -26,7 +26,7 @@ func openRepo(ctx context.Context, dir, format, alternate string) (repo, error) 
 	r := repo{dir}
 	if !exists(filepath.Join(dir, "HEAD")) {
 		err := cache.Publish(dir, func(tmp string) error {
-			_, err := repo{tmp}.git(ctx, "init", "--quiet", "--object-format="+format).output()
+			_, err := repo{tmp}.git(ctx, "init", "--quiet", "--template=", "--object-format="+format).output()
 			return err
 		})
 		if err != nil {

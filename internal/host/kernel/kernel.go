@@ -88,7 +88,11 @@ func Build(ctx context.Context, spec Spec, progress io.Writer) (*Result, error) 
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("build the kernel: %w", context.Cause(ctx))
 	}
-	return result, err
+	root, rootErr := cache.Root()
+	if rootErr != nil {
+		return nil, rootErr
+	}
+	return result, diskFull(err, root)
 }
 
 // Find returns the kernel of spec if Build would take it from the cache, and
