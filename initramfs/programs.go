@@ -10,8 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
+	"github.com/ringproof/ringproof/internal/host/child"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -71,7 +73,7 @@ func goCommand(ctx context.Context, dir, verb, out, pkg string) error {
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=")
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
-	if err := cmd.Run(); err != nil {
+	if err := child.Run(cmd, syscall.SIGTERM, cmd.Run); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

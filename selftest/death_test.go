@@ -3,6 +3,7 @@ package selftest
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/cache"
 	"github.com/ringproof/ringproof/internal/host/report"
 	"golang.org/x/sys/unix"
 )
@@ -272,5 +274,39 @@ func TestNoTrace(t *testing.T) {
 	}
 	for _, e := range left {
 		t.Errorf("left behind in the directory for temporary files: %s", e.Name())
+	}
+}
+
+// TestNothingToWriteTo: a clone that is mounted read-only, without a home
+// directory, and with a TMPDIR that is mounted noexec. What go needs is named.
+func TestNothingToWriteTo(t *testing.T) {
+	k := lossless(t)
+	unshare := []string{"unshare", "--mount"}
+	if os.Geteuid() != 0 {
+		unshare = append(unshare, "--user", "--map-current-user", "--keep-caps")
+	}
+	if out, err := exec.Command(unshare[0], append(unshare[1:], "mount", "-t", "tmpfs", "none", "/mnt")...).CombinedOutput(); err != nil {
+		t.Skipf("not run: this host gives no mount namespace: %v: %s", err, out)
+	}
+	root, err := cache.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := on(k, cache.Env+"="+root, "TMPDIR="+t.TempDir(), "GOTMPDIR="+t.TempDir())
+	for _, name := range []string{"GOCACHE", "GOPATH", "GOMODCACHE"} {
+		value, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		env = append(env, name+"="+strings.TrimSpace(string(value)))
+	}
+	script := `unset HOME && mount --bind . . && cd "$PWD" && mount -o remount,ro,bind . && ! touch here 2>/dev/null && mount -t tmpfs -o noexec none "$TMPDIR" && exec "$@"`
+	h := startBy(t, append(unshare, "sh", "-c", script, "sh"), env, "-run=TestKernel")
+	if code := h.wait(); code != 0 {
+		t.Errorf("exit status %d:\n%s", code, h.out)
+	}
+	h.says("artifacts/last does not name this run")
+	if r := h.verdict(); len(r.Errors) != 0 {
+		t.Errorf("the run has faults: %v", r.Errors)
 	}
 }

@@ -56,14 +56,21 @@ func (o *output) String() string {
 // process' own environment, of which the harness' variables are not passed on.
 func start(t testing.TB, env []string, flags ...string) *harness {
 	t.Helper()
+	return startBy(t, nil, env, flags...)
+}
+
+// startBy is start by way of another program, which is given the command.
+func startBy(t testing.TB, program, env []string, flags ...string) *harness {
+	t.Helper()
 	h := &harness{t: t, out: new(output), dir: filepath.Join(t.TempDir(), "artifacts")}
 	for _, v := range env {
 		if dir, ok := strings.CutPrefix(v, "ARTIFACTS="); ok {
 			h.dir = dir
 		}
 	}
-	own := []string{"KERNEL", "MODULES", "VMLINUX", "CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "ARTIFACTS", "SEED", "FAULTS", "SCHEDULES", "REPLAYS", "SHARD"}
-	h.cmd = exec.Command("go", append(append([]string{"test"}, flags...), "./vmtests")...)
+	own := []string{"KERNEL", "MODULES", "VMLINUX", "CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "ARTIFACTS", "SEED", "FAULTS", "SCHEDULES", "REPLAYS", "BASELINE", "SHARD"}
+	command := slices.Concat(program, []string{"go", "test"}, flags, []string{"./vmtests"})
+	h.cmd = exec.Command(command[0], command[1:]...)
 	h.cmd.Dir = ".."
 	h.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/host/child"
 	"github.com/ringproof/ringproof/internal/host/meter"
 )
 
@@ -379,12 +380,12 @@ func run(ctx context.Context, how command, name string, args ...string) (string,
 	if how.lock != nil {
 		cmd.ExtraFiles = []*os.File{how.lock}
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
+	if err := child.Run(cmd, syscall.SIGTERM, cmd.Run); err != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}

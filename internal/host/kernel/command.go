@@ -8,10 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ringproof/ringproof/internal/host/child"
 )
 
 // cmd is a program to run in a clean environment and in a process group of
@@ -47,12 +48,7 @@ func command(ctx context.Context, name string, args ...string) *cmd {
 			c.Env = append(c.Env, setting)
 		}
 	}
-	c.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid: true,
-		// Not SIGKILL: make and git remove half-written files when they are
-		// interrupted.
-		Pdeathsig: syscall.SIGTERM,
-	}
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGINT) }
 	c.WaitDelay = termGrace
 	title := name
@@ -79,12 +75,9 @@ func (c *cmd) input(r io.Reader) *cmd {
 
 // run waits for the program, and after a cancellation for its whole group.
 func (c *cmd) run() error {
-	// The kernel sends the Pdeathsig when the thread ends that started the
-	// program (prctl(2), PR_SET_PDEATHSIG), and Go ends a thread when a
-	// goroutine that is locked to it returns.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := c.Cmd.Run()
+	// Not SIGKILL: make and git remove half-written files when they are
+	// interrupted.
+	err := child.Run(c.Cmd, syscall.SIGTERM, c.Cmd.Run)
 	if c.ctx.Err() != nil && c.Process != nil {
 		syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // who ignored SIGINT
 		return c.ctx.Err()

@@ -10,9 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/child"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/meter"
 	"github.com/ringproof/ringproof/internal/host/report"
@@ -64,14 +66,16 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 	}
 	var complaints strings.Builder
 	cmd.Stderr = &complaints
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
 	m := meter.New(cfg.Progress, "testing "+cfg.Label, "checks", 0)
 	f := follower{meter: m, expect: shardOf(expect(cfg.Args), cfg.Shard)}
-	f.follow(events)
+	err = child.Run(cmd, syscall.SIGINT, func() error {
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		f.follow(events)
+		return cmd.Wait()
+	})
 	said := f.said.String()
-	err = cmd.Wait()
 	m.End(err == nil)
 	run, readErr := report.Read(dir)
 	if err == nil && readErr != nil && strings.Contains(said, "no tests to run") {

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/host/child"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,8 +105,10 @@ func (q program) ask(ctx context.Context) (can string, err error) {
 		defer cancel()
 		c := exec.CommandContext(ctx, q.path, append(q.args[:len(q.args):len(q.args)], args...)...)
 		c.Stdin = strings.NewReader("quit\n")
-		out, err := c.CombinedOutput()
-		return string(out), err
+		var out bytes.Buffer
+		c.Stdout, c.Stderr = &out, &out
+		err := child.Run(c, syscall.SIGKILL, c.Run)
+		return out.String(), err
 	}
 	machines, err := run("-M", "help")
 	if err != nil {
