@@ -44,32 +44,7 @@ var trees = map[string]func(t *testing.T) (path string, also files){
 		userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", sources["git"](t), "linux")
 		return filepath.Join(top, "linux"), nil
 	},
-	"with submodules": func(t *testing.T) (string, files) {
-		driver, inner := t.TempDir(), t.TempDir()
-		also := files{"drivers/ext/ext.c": "ext\n", "drivers/ext/gen.sh": "x\n", "drivers/ext/sub/deep.c": "deep\n"}
-		files{"deep.c": "deep\n"}.write(t, inner)
-		files{"ext.c": "old\n", "gen.sh": "x\n", "gone.sh": "x\n"}.write(t, driver)
-		for _, dir := range []string{inner, driver} {
-			userGit(t, dir, "init", "--quiet")
-			if dir == driver {
-				userGit(t, dir, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", inner, "sub")
-			}
-			userGit(t, dir, "add", "--all")
-			userGit(t, dir, "commit", "--quiet", "--message=x")
-		}
-		top := sources["git"](t)
-		for _, path := range []string{"drivers/ext", "drivers/absent"} {
-			userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", driver, path)
-		}
-		userGit(t, top, "commit", "--quiet", "--all", "--message=submodules")
-		userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive", "drivers/ext")
-		userGit(t, top, "submodule", "--quiet", "deinit", "--force", "drivers/absent")
-		if err := os.Remove(filepath.Join(top, "drivers/ext/gone.sh")); err != nil {
-			t.Fatal(err)
-		}
-		files{"drivers/ext/ext.c": "ext\n", "drivers/ext/ext.o": "object"}.write(t, top)
-		return top, also
-	},
+	"with submodules": withSubmodules,
 	"partial clone that has all": func(t *testing.T) (string, files) {
 		from := sources["git"](t)
 		userGit(t, from, "config", "uploadpack.allowFilter", "true")
@@ -162,21 +137,60 @@ var trees = map[string]func(t *testing.T) (path string, also files){
 		return dir, files{".gitignore": "*.o\n/*.log\n.*\n/include/config/\n!.gitignore\n"}
 	},
 	"of another user": func(t *testing.T) (string, files) {
-		if os.Geteuid() != 0 {
-			t.Skip("needs root, to give a tree away")
-		}
 		dir := sources["git"](t)
-		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			return os.Lchown(path, 65534, 65534)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		giveAway(t, dir)
 		return dir, nil
 	},
+	"of another user, with submodules": func(t *testing.T) (string, files) {
+		dir, also := withSubmodules(t)
+		giveAway(t, dir)
+		return dir, also
+	},
+}
+
+// withSubmodules is a tree with a submodule that has one, and is edited, and with
+// one that is not checked out.
+func withSubmodules(t *testing.T) (string, files) {
+	driver, inner := t.TempDir(), t.TempDir()
+	also := files{"drivers/ext/ext.c": "ext\n", "drivers/ext/gen.sh": "x\n", "drivers/ext/sub/deep.c": "deep\n"}
+	files{"deep.c": "deep\n"}.write(t, inner)
+	files{"ext.c": "old\n", "gen.sh": "x\n", "gone.sh": "x\n"}.write(t, driver)
+	for _, dir := range []string{inner, driver} {
+		userGit(t, dir, "init", "--quiet")
+		if dir == driver {
+			userGit(t, dir, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", inner, "sub")
+		}
+		userGit(t, dir, "add", "--all")
+		userGit(t, dir, "commit", "--quiet", "--message=x")
+	}
+	top := sources["git"](t)
+	for _, path := range []string{"drivers/ext", "drivers/absent"} {
+		userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", driver, path)
+	}
+	userGit(t, top, "commit", "--quiet", "--all", "--message=submodules")
+	userGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive", "drivers/ext")
+	userGit(t, top, "submodule", "--quiet", "deinit", "--force", "drivers/absent")
+	if err := os.Remove(filepath.Join(top, "drivers/ext/gone.sh")); err != nil {
+		t.Fatal(err)
+	}
+	files{"drivers/ext/ext.c": "ext\n", "drivers/ext/ext.o": "object"}.write(t, top)
+	return top, also
+}
+
+func giveAway(t *testing.T, dir string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to give a tree away")
+	}
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, 65534, 65534)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // withRepository is a tree with another repository in it, as of a driver that
