@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -53,22 +54,40 @@ func TestDeathOfTheParentEndsTheChild(t *testing.T) {
 	}
 }
 
-// TestChildOutlivesOtherThreads: the end of a thread that others lock is not the
-// parent's death.
-func TestChildOutlivesOtherThreads(t *testing.T) {
-	c := exec.Command("sleep", "0.3")
+// TestChildOutlivesTheThreadThatStartedIt: threads come and go in a Go process,
+// and no program may be ended by that.
+func TestChildOutlivesTheThreadThatStartedIt(t *testing.T) {
+	// With one P, who returns from fork is soon on another thread.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	done := make(chan error)
-	go func() { done <- Run(c, syscall.SIGKILL, c.Run) }()
-	for range 200 {
-		ended := make(chan struct{})
+	const programs = 32
+	for range programs {
 		go func() {
-			defer close(ended)
-			// Locked, and never unlocked: its thread ends with it.
-			runtime.LockOSThread()
+			c := exec.Command("sleep", "0.3")
+			done <- Run(c, syscall.SIGTERM, c.Run)
 		}()
-		<-ended
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
+	stop := make(chan struct{})
+	var threads sync.WaitGroup
+	for range 2 {
+		threads.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(100 * time.Microsecond):
+				}
+				var one sync.WaitGroup
+				one.Go(runtime.LockOSThread) // its thread ends with it
+				one.Wait()
+			}
+		})
 	}
+	for range programs {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	threads.Wait()
 }

@@ -6,10 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,44 +79,6 @@ func TestCancelEndsTheWholeGroup(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestProgramOutlivesTheThreadThatStartedIt: threads come and go in a Go
-// process, and no program may be ended by that.
-func TestProgramOutlivesTheThreadThatStartedIt(t *testing.T) {
-	// With one P, who returns from fork is soon on another thread.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	done := make(chan error)
-	const programs = 32
-	for range programs {
-		go func() {
-			_, err := command(t.Context(), "sleep", "0.3").output()
-			done <- err
-		}()
-	}
-	stop := make(chan struct{})
-	var threads sync.WaitGroup
-	for range 2 {
-		threads.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(100 * time.Microsecond):
-				}
-				var one sync.WaitGroup
-				one.Go(runtime.LockOSThread) // its thread ends with it
-				one.Wait()
-			}
-		})
-	}
-	for range programs {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
-	close(stop)
-	threads.Wait()
 }
 
 func TestEnvironmentOfTheUserDoesNotReachTheBuild(t *testing.T) {
