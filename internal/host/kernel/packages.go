@@ -50,7 +50,7 @@ func MissingPackages(spec Spec) []Package {
 	program("lz4", "lz4", "compresses the kernel (CONFIG_KERNEL_LZ4)")
 	header := func(name, pkg, why string) {
 		// Where headers are, the compiler knows.
-		compiler := strings.Fields(chosen("HOSTCC"))
+		compiler := strings.Fields(chosen("HOSTCC") + " " + setting("HOSTCFLAGS"))
 		_, err := command(context.Background(), compiler[0], append(compiler[1:], "-E", "-o", "/dev/null", "-")...).
 			input(strings.NewReader("#include <" + name + ">\n")).output()
 		var ce *commandError

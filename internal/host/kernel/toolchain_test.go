@@ -159,6 +159,11 @@ func TestHeadersAreWhereTheCompilerHasThem(t *testing.T) {
 	}
 	store := t.TempDir()
 	files{"libelf.h": "", "stdio.h": ""}.write(t, store)
+	t.Setenv("HOSTCFLAGS", "-I"+store)
+	if got := missing(); len(got) != 0 {
+		t.Errorf("with headers where HOSTCFLAGS says, %q are missing", got)
+	}
+	t.Setenv("HOSTCFLAGS", "")
 	t.Setenv("C_INCLUDE_PATH", store)
 	if got := missing(); len(got) != 0 {
 		t.Errorf("with headers in C_INCLUDE_PATH, %q are missing", got)
