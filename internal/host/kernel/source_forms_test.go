@@ -105,6 +105,20 @@ var trees = map[string]func(t *testing.T) (path string, also files){
 		userGit(t, dir, "commit", "--quiet", "--message=base")
 		return dir, nil
 	},
+	"changes behind a sparse checkout's flag": func(t *testing.T) (string, files) {
+		dir := sources["git"](t)
+		userGit(t, dir, "update-index", "--skip-worktree", "include/ring.h")
+		userGit(t, dir, "update-index", "--skip-worktree", "Kbuild")
+		userGit(t, dir, "update-index", "--assume-unchanged", "Kbuild")
+		also := files{"include/ring.h": "mine\n", "Kbuild": "mine\n"}
+		also.write(t, dir)
+		return dir, also
+	},
+	"shallow clone": func(t *testing.T) (string, files) {
+		dir := t.TempDir()
+		userGit(t, dir, "clone", "--quiet", "--depth=1", "file://"+sources["git"](t), ".")
+		return dir, nil
+	},
 	"overlooked changes": func(t *testing.T) (string, files) {
 		dir := sources["git"](t)
 		also := files{tap: edit(tap, 3, "changed"), "include/added.h": "added\n"}

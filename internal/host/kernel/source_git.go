@@ -115,14 +115,19 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fail(err)
 	}
-	var overlooked strings.Builder
+	overlooked := make(map[string][]string) // by the option that ends it
 	for file := range strings.SplitSeq(list, "\x00") {
-		if path, ok := strings.CutPrefix(file, "h "); ok {
-			overlooked.WriteString(path + "\x00")
+		flag, path, _ := strings.Cut(file, " ")
+		if flag == "h" || flag == "s" {
+			overlooked["--no-assume-unchanged"] = append(overlooked["--no-assume-unchanged"], path)
+		}
+		// A sparse checkout has the other flag on files that are not there.
+		if (flag == "S" || flag == "s") && exists(filepath.Join(g.dir, path)) {
+			overlooked["--no-skip-worktree"] = append(overlooked["--no-skip-worktree"], path)
 		}
 	}
-	if overlooked.Len() != 0 {
-		_, err := g.git(ctx, "update-index", "--no-assume-unchanged", "-z", "--stdin").env(elsewhere...).input(strings.NewReader(overlooked.String())).output()
+	for option, paths := range overlooked {
+		_, err := g.git(ctx, "update-index", option, "-z", "--stdin").env(elsewhere...).input(strings.NewReader(strings.Join(paths, "\x00"))).output()
 		if err != nil {
 			return "", fail(err)
 		}
