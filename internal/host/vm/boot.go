@@ -86,8 +86,7 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 	b.qemu, err = launch(running, vm.program, o)
 	if err != nil {
 		kill()
-		console.Close()
-		monitor.Close()
+		closeAll() // what is QEMU's may be closed already
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	read := make(chan struct{})
