@@ -43,11 +43,11 @@ func TestExpect(t *testing.T) {
 		args string
 		want string
 	}{
-		{"", "Kernel NoqueueDrops NoStall NoTailDrop BackpressureFlag RequeueSchedules Faults PairSchedules Schedules ControlSchedules"},
+		{"", "Baseline Kernel NoqueueDrops NoStall NoTailDrop BackpressureFlag RequeueSchedules Faults PairSchedules Schedules ControlSchedules"},
 		{"-run=^TestNoStall$", "NoStall"},
 		{"-run=No", "NoqueueDrops NoStall NoTailDrop"},
 		{"-run=^TestNoStall$/^detach$", ""},
-		{"-skip=^TestNoStall$/^detach$|^Test(ControlSchedules|RequeueSchedules|Faults)$|Back", "Kernel NoqueueDrops NoStall NoTailDrop PairSchedules Schedules"},
+		{"-skip=^TestNoStall$/^detach$|^Test(ControlSchedules|RequeueSchedules|Faults)$|Back", "Baseline Kernel NoqueueDrops NoStall NoTailDrop PairSchedules Schedules"},
 		{"-run=(", ""},
 	} {
 		if got := names(tt.args); got != tt.want {
