@@ -18,7 +18,7 @@ func (s *Stage) account() account {
 	for _, sender := range s.senders() {
 		c := sender.Counts()
 		a.offered += c.Offered
-		a.unallocated += c.Unborn
+		a.unallocated += c.Unallocated
 		a.refused += c.Refused
 	}
 	return a
@@ -37,7 +37,7 @@ func (a account) allocated() uint64 { return a.offered - a.unallocated }
 // books is the account of one schedule.
 func (a account) books(lost *losses, left int) *contract.Books {
 	return &contract.Books{
-		Offered: a.offered, Unborn: a.unallocated, Refused: a.refused, Received: a.received,
+		Offered: a.offered, Unallocated: a.unallocated, Refused: a.refused, Received: a.received,
 		Drops: lost.drops, Quiet: lost.quiet, LeftQdisc: uint64(left),
 	}
 }

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,9 +18,9 @@ type Books struct {
 	// Offered is how many packets the producers tried to send; an attempt
 	// that was refused and made again counts once for each attempt.
 	Offered uint64
-	// Unborn is how many of those failed before an skb reached the qdisc:
+	// Unallocated is how many of those failed before an skb reached the qdisc:
 	// the socket's send buffer was full (EAGAIN).
-	Unborn uint64
+	Unallocated uint64
 	// Refused is how many were turned away to the sender's face after an skb
 	// was made (ENOBUFS, or pktgen's errors): the qdisc or the driver freed
 	// it, so each of them also appears in Drops.
@@ -51,6 +52,18 @@ type Books struct {
 	// with every counter that may be the one which counts them, given what
 	// the counters say.
 	Unknown Paths `json:",omitempty"`
+}
+
+// UnmarshalJSON reads books, in which Unallocated once was Unborn.
+func (b *Books) UnmarshalJSON(data []byte) error {
+	type plain Books
+	old := struct {
+		*plain
+		Unborn uint64
+	}{plain: (*plain)(b)}
+	err := json.Unmarshal(data, &old)
+	b.Unallocated += old.Unborn
+	return err
 }
 
 // Paths says of ways to free a packet, "REASON@function", which counters may
@@ -116,7 +129,7 @@ func list(counts map[string]uint64) string {
 
 // Accepted is how many packets the sender was told were queued or sent;
 // negative only in books that do not balance.
-func (b *Books) Accepted() int64 { return int64(b.Offered) - int64(b.Unborn+b.Refused) }
+func (b *Books) Accepted() int64 { return int64(b.Offered) - int64(b.Unallocated+b.Refused) }
 
 // Lost is how many of the accepted packets were freed on the way; negative
 // only in books that do not balance.
@@ -126,18 +139,18 @@ func (b *Books) Lost() int64 { return int64(b.Dropped()+b.FreedQuietly()) - int6
 // shows both sides of each sentence that does not hold.
 func (b *Books) Balance() error {
 	var wrong []string
-	if b.Unborn+b.Refused > b.Offered {
-		wrong = append(wrong, fmt.Sprintf("refused %d > offered %d", b.Unborn+b.Refused, b.Offered))
+	if b.Unallocated+b.Refused > b.Offered {
+		wrong = append(wrong, fmt.Sprintf("refused %d > offered %d", b.Unallocated+b.Refused, b.Offered))
 	}
-	in := b.Offered - b.Unborn
+	in := b.Offered - b.Unallocated
 	out := b.Received + b.Dropped() + b.FreedQuietly() + b.LeftRing + b.LeftQdisc
 	if in != out {
 		quietly := ""
 		if n := b.FreedQuietly(); n > 0 {
 			quietly = fmt.Sprintf("freed quietly %d + ", n)
 		}
-		wrong = append(wrong, fmt.Sprintf("offered %d - unborn %d = %d, but received %d + dropped %d + %sleft in ring %d + left in qdisc %d = %d",
-			b.Offered, b.Unborn, in, b.Received, b.Dropped(), quietly, b.LeftRing, b.LeftQdisc, out))
+		wrong = append(wrong, fmt.Sprintf("offered %d - unallocated %d = %d, but received %d + dropped %d + %sleft in ring %d + left in qdisc %d = %d",
+			b.Offered, b.Unallocated, in, b.Received, b.Dropped(), quietly, b.LeftRing, b.LeftQdisc, out))
 	}
 	if freed := b.Dropped() + b.FreedQuietly(); b.Refused > freed {
 		wrong = append(wrong, fmt.Sprintf("%d refused after an skb was made, but only %d skbs freed", b.Refused, freed))
@@ -154,7 +167,7 @@ func (b *Books) Balance() error {
 // String is the account in one sentence.
 func (b *Books) String() string {
 	s := fmt.Sprintf("offered %d = accepted %d + refused %d; accepted %d = received %d + lost %d + left %d",
-		b.Offered, b.Accepted(), b.Unborn+b.Refused,
+		b.Offered, b.Accepted(), b.Unallocated+b.Refused,
 		b.Accepted(), b.Received, b.Lost(), b.LeftRing+b.LeftQdisc)
 	if len(b.Drops) > 0 {
 		s += " (freed: " + list(b.Drops) + ")"

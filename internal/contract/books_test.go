@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -8,7 +9,7 @@ import (
 // balanced is an account of 100 packets.
 func balanced() Books {
 	return Books{
-		Offered: 100, Unborn: 5, Refused: 15, Received: 60, LeftRing: 2, LeftQdisc: 3,
+		Offered: 100, Unallocated: 5, Refused: 15, Received: 60, LeftRing: 2, LeftQdisc: 3,
 		Drops: map[string]uint64{"FULL_RING@tun_net_xmit": 20, "FULL_RING@veth_xmit": 1, "QDISC_DROP@__dev_queue_xmit": 9},
 	}
 }
@@ -56,7 +57,7 @@ func TestBooksThatDoNotBalanceSayWhy(t *testing.T) {
 		{"a packet is gone", func(b *Books) { b.Received-- }, "= 95, but received 59 + dropped 30 + left in ring 2 + left in qdisc 3 = 94"},
 		{"one too many", func(b *Books) { b.LeftQdisc++ }, "= 95, but received 60 + dropped 30 + left in ring 2 + left in qdisc 4 = 96"},
 		{"more refused than freed", func(b *Books) { b.Refused, b.Received, b.Drops = 15, 90, nil }, "15 refused after an skb was made, but only 0 skbs freed"},
-		{"more refused than offered", func(b *Books) { b.Unborn, b.Refused = 90, 20 }, "refused 110 > offered 100"},
+		{"more refused than offered", func(b *Books) { b.Unallocated, b.Refused = 90, 20 }, "refused 110 > offered 100"},
 		{"packets from nowhere", func(b *Books) { b.Foreign = 4 }, "4 packets arrived that no producer sent"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -66,5 +67,16 @@ func TestBooksThatDoNotBalanceSayWhy(t *testing.T) {
 				t.Errorf("have %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestBooksOfOlderVersions(t *testing.T) {
+	var b Books
+	if err := json.Unmarshal([]byte(`{"Offered":9,"Unborn":2,"Received":7}`), &b); err != nil || b.Unallocated != 2 || b.Received != 7 {
+		t.Errorf("have %+v, %v", b, err)
+	}
+	data, err := json.Marshal(b)
+	if err != nil || strings.Contains(string(data), "Unborn") {
+		t.Errorf("have %s, %v", data, err)
 	}
 }

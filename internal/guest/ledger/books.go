@@ -87,7 +87,7 @@ func (l *Ledger) settle() (readings, error) {
 func (l *Ledger) Reconfigured() { l.reconfigured = true }
 
 // Books closes the account. It takes what the producers and the consumers
-// know (offered, unborn, refused, received, left in the ring, and what arrived
+// know (offered, unallocated, refused, received, left in the ring, and what arrived
 // wrong) and returns that together with what the ledger saw. All must be quiet:
 // producers stopped, what the consumers can get read.
 //
@@ -126,7 +126,7 @@ func (l *Ledger) Books(known contract.Books) (*contract.Books, error) {
 	}
 	books.QdiscDropped, books.QdiscRequeues = uint64(sums.Drops), uint64(sums.Requeues)
 
-	missing := int64(books.Offered-books.Unborn) - int64(books.Received+books.Dropped()+books.LeftRing+books.LeftQdisc)
+	missing := int64(books.Offered-books.Unallocated) - int64(books.Received+books.Dropped()+books.LeftRing+books.LeftQdisc)
 	var errs []error
 	// Whatever arrived was read, however often, and whosever it is.
 	books.Quiet, err = l.Quiet(books.Received+books.Duplicated+books.Foreign, missing)

@@ -68,7 +68,7 @@ func send(t *testing.T, dev *tuntap.Device, path traffic.Path, producers, packet
 		})
 	}
 	wg.Wait()
-	return contract.Books{Offered: all.Offered, Unborn: all.Unborn, Refused: all.Refused}
+	return contract.Books{Offered: all.Offered, Unallocated: all.Unallocated, Refused: all.Refused}
 }
 
 // drain reads every queue empty, again and again until nothing has come for
@@ -135,7 +135,7 @@ func TestTailDropsOfPktgenAreExactAcrossCPUs(t *testing.T) {
 	}
 	took := time.Since(start)
 	counts := pktgen.Counts()
-	known := contract.Books{Offered: counts.Offered, Unborn: counts.Unborn, Refused: counts.Refused}
+	known := contract.Books{Offered: counts.Offered, Unallocated: counts.Unallocated, Refused: counts.Refused}
 	known.Received = drain(t, dev, 100*time.Millisecond)
 	books, err := l.Books(known)
 	if err != nil {

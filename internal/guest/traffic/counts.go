@@ -25,9 +25,9 @@ func (o Outcome) String() string {
 // Counts are a source's part of contract.Books, in packets.
 type Counts struct {
 	Offered uint64
-	// Unborn of those never became an skb: given up while the socket's send
+	// Unallocated of those never became an skb: given up while the socket's send
 	// buffer was full, or the device was down.
-	Unborn uint64
+	Unallocated uint64
 	// Refused of those were freed to the sender's face.
 	Refused uint64
 }
@@ -35,16 +35,16 @@ type Counts struct {
 // Add adds o to c.
 func (c *Counts) Add(o Counts) {
 	c.Offered += o.Offered
-	c.Unborn += o.Unborn
+	c.Unallocated += o.Unallocated
 	c.Refused += o.Refused
 }
 
 // Accepted is how many the sender was told were queued or sent.
-func (c Counts) Accepted() uint64 { return c.Offered - c.Unborn - c.Refused }
+func (c Counts) Accepted() uint64 { return c.Offered - c.Unallocated - c.Refused }
 
 // Enter writes the counts into the books.
 func (c Counts) Enter(b *contract.Books) {
 	b.Offered += c.Offered
-	b.Unborn += c.Unborn
+	b.Unallocated += c.Unallocated
 	b.Refused += c.Refused
 }

@@ -29,7 +29,7 @@ type ProducerConfig struct {
 	// CPU to run on; nil is any.
 	CPU *int
 	// NoWait gives a packet up when the send buffer is full, and counts it as
-	// unborn. Else the producer waits until there is room.
+	// unallocated. Else the producer waits until there is room.
 	NoWait bool
 	// Backoff is how long to wait after a packet was refused; 0 is not at
 	// all.

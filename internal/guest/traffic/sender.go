@@ -228,14 +228,14 @@ func (s *Sender) Send() (Outcome, error) {
 		}
 		fallthrough
 	default:
-		s.count(&Counts{Offered: 1, Unborn: 1})
+		s.count(&Counts{Offered: 1, Unallocated: 1})
 		return Unsent, fmt.Errorf("send a packet of %d bytes through %s (%v): %w", len(s.packet), s.link.Name, s.cfg.Path, err)
 	}
 }
 
-// GiveUp counts the packet that found the send buffer Full as unborn and goes
+// GiveUp counts the packet that found the send buffer Full as not allocated and goes
 // on to the next.
-func (s *Sender) GiveUp() { s.count(&Counts{Offered: 1, Unborn: 1}) }
+func (s *Sender) GiveUp() { s.count(&Counts{Offered: 1, Unallocated: 1}) }
 
 func (s *Sender) count(c *Counts) {
 	s.counts.Add(*c)

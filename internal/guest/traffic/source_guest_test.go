@@ -35,26 +35,26 @@ func TestAProducerWaitsForRoomAndCanBeStopped(t *testing.T) {
 				t.Errorf("it took %v to stop", took)
 			}
 			counts := p.Counts()
-			if before.Offered < 100 || counts.Unborn != 1 || counts.Refused != 0 || counts.Offered > before.Offered+20 {
+			if before.Offered < 100 || counts.Unallocated != 1 || counts.Refused != 0 || counts.Offered > before.Offered+20 {
 				t.Errorf("%+v, then stopped: %+v; want it to stand still, and to give up one packet", before, counts)
 			}
 			stats, err := d.QdiscStats()
-			if err != nil || uint64(stats[0].Qlen)+counts.Unborn > counts.Offered || stats[0].Qlen < 100 {
+			if err != nil || uint64(stats[0].Qlen)+counts.Unallocated > counts.Offered || stats[0].Qlen < 100 {
 				t.Errorf("%+v in the qdisc, %v; want what was offered, less the first few", stats, err)
 			}
 		})
 	}
 }
 
-func TestAProducerThatDoesNotWaitCountsTheUnborn(t *testing.T) {
+func TestAProducerThatDoesNotWaitCountsWhatIsNotAllocated(t *testing.T) {
 	guesttest.Need(t, "makes network devices")
 	d, link := open(t, tuntap.Config{Mode: tuntap.TAP, Qdisc: trickle})
 	consume(t, d, link, ConsumerConfig{})
 	p, err := StartProducer(link, ProducerConfig{NoWait: true, Count: 2000})
 	guesttest.NoError(t, err)
 	counts := await(t, p)
-	if counts.Offered != 2000 || counts.Unborn < 1000 || counts.Refused != 0 {
-		t.Errorf("%+v, want 2000 offered and most of them unborn", counts)
+	if counts.Offered != 2000 || counts.Unallocated < 1000 || counts.Refused != 0 {
+		t.Errorf("%+v, want 2000 offered and most of them unallocated", counts)
 	}
 }
 
@@ -88,8 +88,8 @@ func TestADownDeviceIsNamed(t *testing.T) {
 		if outcome != Unsent || !errors.Is(err, unix.ENETDOWN) && !errors.Is(err, unix.ENETUNREACH) {
 			t.Errorf("%v: %v, %v; want unsent, the network is down or unreachable", path, outcome, err)
 		}
-		if s.Counts() != (Counts{Offered: 1, Unborn: 1}) {
-			t.Errorf("%v: %+v, want 1 unborn", path, s.Counts())
+		if s.Counts() != (Counts{Offered: 1, Unallocated: 1}) {
+			t.Errorf("%v: %+v, want 1 unallocated", path, s.Counts())
 		}
 		t.Log(err)
 	}

@@ -37,7 +37,7 @@ func SideBySide(runs ...*Run) string {
 		of   func(*contract.Books) int64
 	}{
 		{"packets offered to a qdisc", func(b *contract.Books) int64 { return int64(b.Offered) }},
-		{"  refused to the sender", func(b *contract.Books) int64 { return int64(b.Unborn + b.Refused) }},
+		{"  refused to the sender", func(b *contract.Books) int64 { return int64(b.Unallocated + b.Refused) }},
 		{"  accepted and received", func(b *contract.Books) int64 { return int64(b.Received) }},
 		{"  accepted and lost", (*contract.Books).Lost},
 		{"  left in the qdisc or the ring", func(b *contract.Books) int64 { return int64(b.LeftQdisc + b.LeftRing) }},

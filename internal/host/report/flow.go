@@ -42,7 +42,7 @@ func flow(b *contract.Books) template.HTML {
 	accepted := uint64(max(b.Accepted(), 0))
 	offered := &node{label: label(b.Offered, "offered"), class: "offered", n: b.Offered}
 	second := []*node{{label: label(accepted, "accepted"), class: "offered", n: accepted}}
-	if n := b.Unborn + b.Refused; n > 0 {
+	if n := b.Unallocated + b.Refused; n > 0 {
 		second = append(second, &node{label: label(n, "refused"), class: "refused", n: n})
 	}
 	third := []*node{{label: label(b.Received, "received"), class: "received", n: b.Received}}

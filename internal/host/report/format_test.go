@@ -196,7 +196,7 @@ func TestSchema(t *testing.T) {
 	// Every field is set somewhere in the sample, or its name is not held to anything.
 	for _, field := range unset(reflect.ValueOf(full), make(map[string]bool)) {
 		switch field {
-		case "Books.Unborn", "Books.Quiet", "Books.LeftRing", "Books.Duplicated", "Books.Reordered", "Books.Corrupted", "Books.Foreign",
+		case "Books.Unallocated", "Books.Quiet", "Books.LeftRing", "Books.Duplicated", "Books.Reordered", "Books.Corrupted", "Books.Foreign",
 			"Books.DeviceTxDropped", "Books.QdiscDropped", "Books.QdiscRequeues", "Books.Unknown", "Finding.Reached", "Place.Addr":
 			// Which are always there, or of a type that others have.
 		default:

@@ -103,7 +103,7 @@ func (r *Run) Ledgers() []Ledger {
 		for _, v := range r.Verdicts {
 			if v.Promise == l.promise && v.Books != nil {
 				sum.Offered += v.Books.Offered
-				sum.Unborn += v.Books.Unborn
+				sum.Unallocated += v.Books.Unallocated
 				sum.Refused += v.Books.Refused
 				sum.Received += v.Books.Received
 				sum.LeftRing += v.Books.LeftRing
