@@ -355,7 +355,7 @@ func (f *flagged) drain() {
 		Fresh: []liveness.Sender{f.fresh}, Bypass: []liveness.Sender{f.bypass}, Revivals: tun.Revivals(f.dev),
 	})
 	f.do("read", readers.Stop())
-	readers.Report().Enter(&f.known)
+	readers.Arrivals().Enter(&f.known)
 }
 
 // decide closes the books and reports the verdicts.

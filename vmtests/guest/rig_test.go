@@ -415,14 +415,14 @@ func (r *rig) seen() *contract.Seen {
 }
 
 // books closes the books.
-func (r *rig) books() (*contract.Books, *traffic.Report, error) {
+func (r *rig) books() (*contract.Books, *traffic.Arrivals, error) {
 	r.t.Helper()
 	var known contract.Books
 	r.counts().Enter(&known)
 	for _, s := range r.senders {
 		s.Counts().Enter(&known)
 	}
-	received := r.consumer.Report()
+	received := r.consumer.Arrivals()
 	received.Enter(&known)
 	books, err := r.ledger.Books(known)
 	return books, received, err

@@ -59,7 +59,7 @@ type Consumer struct {
 	awaitedMu sync.Mutex // taken to change awaited
 	awaited   atomic.Pointer[[]*Arrival]
 
-	control sync.Mutex // serialises Pause, Resume, Stop, Drain and Report
+	control sync.Mutex // serialises Pause, Resume, Stop, Drain and Arrivals
 }
 
 // Consume starts to read from the queues, descriptors of the

@@ -52,8 +52,8 @@ func TestPauseIsExact(t *testing.T) {
 				if err := c.Drain(5 * time.Second); err != nil {
 					t.Fatal(err)
 				}
-				if report := c.Report(); report.Received != want {
-					t.Fatalf("%v after resuming; want %d", report, want)
+				if arrivals := c.Arrivals(); arrivals.Received != want {
+					t.Fatalf("%v after resuming; want %d", arrivals, want)
 				}
 			}
 		})
@@ -171,8 +171,8 @@ func TestAShortBufferCorrupts(t *testing.T) {
 	if err := c.Drain(5 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if report := c.Report(); report.Corrupted != 10 || report.Received != 10 || len(report.Evidence) != evidenceLimit {
-		t.Errorf("%v; want 10 corrupted", report)
+	if arrivals := c.Arrivals(); arrivals.Corrupted != 10 || arrivals.Received != 10 || len(arrivals.Evidence) != evidenceLimit {
+		t.Errorf("%v; want 10 corrupted", arrivals)
 	}
 }
 
@@ -184,8 +184,8 @@ func TestAVirtioHeaderIsSkipped(t *testing.T) {
 	if err := c.Drain(5 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if report := c.Report(); report.Received != 10 || report.Corrupted+report.Foreign != 0 {
-		t.Errorf("%v; want 10 intact", report)
+	if arrivals := c.Arrivals(); arrivals.Received != 10 || arrivals.Corrupted+arrivals.Foreign != 0 {
+		t.Errorf("%v; want 10 intact", arrivals)
 	}
 }
 
@@ -198,7 +198,7 @@ func TestFlowsByQueue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := c.Report().Queues
+	before := c.Arrivals().Queues
 	for queue, flows := range byQueue {
 		if len(flows) == 0 {
 			t.Skipf("no flow of 32 hashes to queue %d: %v", queue, byQueue)
@@ -209,7 +209,7 @@ func TestFlowsByQueue(t *testing.T) {
 	if err := c.Drain(5 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	for queue, n := range c.Report().Queues {
+	for queue, n := range c.Arrivals().Queues {
 		if n -= before[queue]; n != uint64(10*(queue+1)) {
 			t.Errorf("queue %d got %d packets, want %d", queue, n, 10*(queue+1))
 		}

@@ -123,20 +123,20 @@ func TestEverySourceReachesEveryReader(t *testing.T) {
 						if err := c.Drain(10 * time.Second); err != nil {
 							t.Error(err)
 						}
-						report := c.Report()
-						if counts != (Counts{Offered: 2 * count}) || report.Received != 2*count || report.Duplicated+report.Reordered+report.Corrupted+report.Foreign != 0 {
-							t.Errorf("%+v; %v", counts, report)
+						arrivals := c.Arrivals()
+						if counts != (Counts{Offered: 2 * count}) || arrivals.Received != 2*count || arrivals.Duplicated+arrivals.Reordered+arrivals.Corrupted+arrivals.Foreign != 0 {
+							t.Errorf("%+v; %v", counts, arrivals)
 						}
 						first := uint64(0)
 						if from.name[:3] == "pkt" {
 							first = 1
 						}
 						for id := range uint8(2) {
-							if missing := report.Missing(id, first, first+count-1, 5); missing != nil {
+							if missing := arrivals.Missing(id, first, first+count-1, 5); missing != nil {
 								t.Errorf("source %d: missing %v", id, missing)
 							}
 						}
-						t.Logf("%.0f kpps, queues %v", 2*count/took.Seconds()/1000, report.Queues)
+						t.Logf("%.0f kpps, queues %v", 2*count/took.Seconds()/1000, arrivals.Queues)
 					})
 				}
 			}
@@ -199,10 +199,10 @@ func TestSaturate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			report := reader.Report()
-			t.Logf("%+v, %+v, device %+v, %v", got, s.Counts(), stats, report)
-			if c.qdisc.Kind == netdev.Noqueue && (report.Received != uint64(length) || stats.TxDropped != s.Counts().Refused) {
-				t.Errorf("a ring of %d gave %d packets; %d refused, %d dropped by the device", length, report.Received, s.Counts().Refused, stats.TxDropped)
+			arrivals := reader.Arrivals()
+			t.Logf("%+v, %+v, device %+v, %v", got, s.Counts(), stats, arrivals)
+			if c.qdisc.Kind == netdev.Noqueue && (arrivals.Received != uint64(length) || stats.TxDropped != s.Counts().Refused) {
+				t.Errorf("a ring of %d gave %d packets; %d refused, %d dropped by the device", length, arrivals.Received, s.Counts().Refused, stats.TxDropped)
 			}
 		})
 	}

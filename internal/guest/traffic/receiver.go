@@ -61,11 +61,11 @@ func (r *Receiver) Received() uint64 { return r.received }
 // that they should have.
 func (r *Receiver) Odd() map[int]uint64 { return maps.Clone(r.odd) }
 
-// Report is what has arrived so far.
-func (r *Receiver) Report() *Report {
-	report := &Report{Queues: []uint64{r.received}}
-	report.add(&r.sink)
-	return report
+// Arrivals is what has arrived so far.
+func (r *Receiver) Arrivals() *Arrivals {
+	arrivals := &Arrivals{Queues: []uint64{r.received}}
+	arrivals.add(&r.sink)
+	return arrivals
 }
 
 // Wrong is how many packets arrived twice, out of order, altered, or from no

@@ -146,9 +146,9 @@ func TestPktgenIsAccountedForAtAFullRing(t *testing.T) {
 				t.Error(err)
 			}
 			stats, err := d.Stats()
-			report := reader.Report()
-			t.Logf("%+v, device %+v, %v", counts, stats, report)
-			if err != nil || counts.Accepted() != 16 || report.Received != 16 || counts.Refused == 0 {
+			arrivals := reader.Arrivals()
+			t.Logf("%+v, device %+v, %v", counts, stats, arrivals)
+			if err != nil || counts.Accepted() != 16 || arrivals.Received != 16 || counts.Refused == 0 {
 				t.Errorf("%v; want 16 accepted and received, the rest refused", err)
 			}
 			// One more than the device dropped is what pktgen had in its

@@ -15,7 +15,7 @@ import (
 //
 // The reader puts packets in. It takes them out and checks them when it knows that
 // there is nothing left to read, and a few at a time when the spool is full. So
-// does whoever needs to know what arrived: a report, a watch for a packet.
+// does whoever needs to know what arrived: a count, a watch for a packet.
 type spool struct {
 	room    int // bytes that any packet must find
 	memory  *spoolMemory

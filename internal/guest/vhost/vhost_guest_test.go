@@ -101,11 +101,11 @@ func TestEverythingArrives(t *testing.T) {
 					}
 					guesttest.NoError(t, c.Drain(20*time.Second))
 					took := time.Since(began)
-					report := c.Report()
-					if report.Received != 2*count || report.Duplicated+report.Corrupted+report.Foreign != 0 || readers == 1 && report.Reordered != 0 {
-						t.Errorf("%v; want %d, all good", report, 2*count)
+					arrivals := c.Arrivals()
+					if arrivals.Received != 2*count || arrivals.Duplicated+arrivals.Corrupted+arrivals.Foreign != 0 || readers == 1 && arrivals.Reordered != 0 {
+						t.Errorf("%v; want %d, all good", arrivals, 2*count)
 					}
-					t.Logf("%.0f kpps, queues %v", 2*count/took.Seconds()/1000, report.Queues)
+					t.Logf("%.0f kpps, queues %v", 2*count/took.Seconds()/1000, arrivals.Queues)
 				})
 			}
 		}
@@ -136,8 +136,8 @@ func TestPauseAndDrain(t *testing.T) {
 				if n := c.Received(); n != want {
 					t.Fatalf("drained, and %d of %d were received", n, want)
 				}
-				if report := c.Report(); report.Received != want || report.Corrupted+report.Duplicated+report.Reordered != 0 {
-					t.Fatalf("%v; want %d", report, want)
+				if arrivals := c.Arrivals(); arrivals.Received != want || arrivals.Corrupted+arrivals.Duplicated+arrivals.Reordered != 0 {
+					t.Fatalf("%v; want %d", arrivals, want)
 				}
 			}
 		})
@@ -155,9 +155,9 @@ func TestTheUsedRingIsReceived(t *testing.T) {
 	c.Pause()
 	// The worker has 16 buffers, and goes on.
 	send(t, s, 10)
-	for deadline := time.Now().Add(5 * time.Second); c.Report().Received != 11; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); c.Arrivals().Received != 11; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%v, want 11", c.Report())
+			t.Fatalf("%v, want 11", c.Arrivals())
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (k kvmDevice) prove(ctx context.Context, kernel string) error {
 	if err != nil {
 		return fmt.Errorf("identify this boot: %w", err)
 	}
-	where, err := newMemory("accel", "kernel prints", string(bootID), fmt.Sprint(stat.Rdev), k.cpu, q.identity())
+	where, err := newProbe("accel", "kernel prints", string(bootID), fmt.Sprint(stat.Rdev), k.cpu, q.identity())
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (k kvmDevice) prove(ctx context.Context, kernel string) error {
 		if err != nil {
 			return err
 		}
-		mute, err := newMemory("accel", "mute", string(bootID), content, fmt.Sprint(k.memoryMiB), k.cpu, q.identity())
+		mute, err := newProbe("accel", "mute", string(bootID), content, fmt.Sprint(k.memoryMiB), k.cpu, q.identity())
 		if err != nil {
 			return err
 		}

@@ -79,7 +79,7 @@ func openQEMU(ctx context.Context) (program, error) {
 	if err != nil {
 		return q, err
 	}
-	where, err := newMemory("qemu", q.identity(), sandbox)
+	where, err := newProbe("qemu", q.identity(), sandbox)
 	if err != nil {
 		return q, err
 	}

@@ -12,26 +12,26 @@ import (
 	"github.com/ringproof/ringproof/internal/host/cache"
 )
 
-// memory is a place in the cache for something that was found out by trying.
-type memory string
+// probe is the place in the cache of a result that was found out by trying.
+type probe string
 
-// newMemory names the place by all that the finding depends on.
-func newMemory(kind string, depends ...string) (memory, error) {
+// newProbe names the place by all that the finding depends on.
+func newProbe(kind string, depends ...string) (probe, error) {
 	dir, err := cache.Dir(kind)
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256([]byte(strings.Join(depends, "\x00")))
-	return memory(filepath.Join(dir, hex.EncodeToString(sum[:16]))), nil
+	return probe(filepath.Join(dir, hex.EncodeToString(sum[:16]))), nil
 }
 
-func (m memory) recall() (value string, known bool) {
-	data, err := os.ReadFile(filepath.Join(string(m), "value"))
+func (p probe) recall() (value string, known bool) {
+	data, err := os.ReadFile(filepath.Join(string(p), "value"))
 	return string(data), err == nil
 }
 
-func (m memory) remember(value string) error {
-	return cache.Publish(string(m), func(tmp string) error {
+func (p probe) remember(value string) error {
+	return cache.Publish(string(p), func(tmp string) error {
 		return os.WriteFile(filepath.Join(tmp, "value"), []byte(value), 0o666)
 	})
 }
@@ -51,12 +51,12 @@ func contentOf(kernel string) (string, error) {
 }
 
 // machineMemory is about the machine that a kernel needs.
-func machineMemory(cfg *Config, q program) (memory, error) {
+func machineMemory(cfg *Config, q program) (probe, error) {
 	content, err := contentOf(cfg.Kernel)
 	if err != nil {
 		return "", err
 	}
-	return newMemory("machine", content, strings.Join(cfg.Append, " "), q.identity())
+	return newProbe("machine", content, strings.Join(cfg.Append, " "), q.identity())
 }
 
 // machineFor is the first machine to try.

@@ -8,8 +8,8 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 )
 
-// Report is what a Consumer received, in packets.
-type Report struct {
+// Arrivals is what a Consumer received, in packets.
+type Arrivals struct {
 	// Received counts packets of the sources, each once, corrupted ones
 	// included.
 	Received uint64
@@ -31,8 +31,8 @@ type Report struct {
 	tallies [MaxSources]*tally
 }
 
-// Report adds up what the readers received so far. They pause meanwhile.
-func (c *Consumer) Report() *Report {
+// Arrivals adds up what the readers received so far. They pause meanwhile.
+func (c *Consumer) Arrivals() *Arrivals {
 	c.control.Lock()
 	defer c.control.Unlock()
 	before := c.want.Load()
@@ -40,21 +40,21 @@ func (c *Consumer) Report() *Report {
 		c.ask(pausing)
 		defer c.ask(reading)
 	}
-	report := &Report{Queues: make([]uint64, len(c.fds))}
+	arrivals := &Arrivals{Queues: make([]uint64, len(c.fds))}
 	for _, r := range c.readers {
 		r.source.collect(&r.spool)
 	}
 	c.check()
 	for _, r := range c.readers {
 		s := &r.sink
-		report.Queues[s.queue] += r.spool.in.Load()
-		report.add(s)
+		arrivals.Queues[s.queue] += r.spool.in.Load()
+		arrivals.add(s)
 	}
-	return report
+	return arrivals
 }
 
 // add adds what one reader received.
-func (r *Report) add(s *sink) {
+func (r *Arrivals) add(s *sink) {
 	r.Corrupted += s.corrupted
 	r.Foreign += s.foreign
 	r.Evidence = append(r.Evidence, s.evidence...)
@@ -77,7 +77,7 @@ func (r *Report) add(s *sink) {
 
 // Source returns how many packets arrived intact from a source, each counted
 // once, and how many of these on each flow up to the highest that was seen.
-func (r *Report) Source(id uint8) (received uint64, flows []uint64) {
+func (r *Arrivals) Source(id uint8) (received uint64, flows []uint64) {
 	if t := r.tallies[id]; t != nil {
 		return t.received, slices.Clone(t.flows)
 	}
@@ -86,7 +86,7 @@ func (r *Report) Source(id uint8) (received uint64, flows []uint64) {
 
 // Missing returns which packets of a source did not arrive intact, from
 // sequence number first to last, at most limit ranges.
-func (r *Report) Missing(id uint8, first, last uint64, limit int) []Range {
+func (r *Arrivals) Missing(id uint8, first, last uint64, limit int) []Range {
 	t := r.tallies[id]
 	if t == nil {
 		t = new(tally)
@@ -94,8 +94,8 @@ func (r *Report) Missing(id uint8, first, last uint64, limit int) []Range {
 	return t.missing(first, last, limit)
 }
 
-// Enter writes the report into the books.
-func (r *Report) Enter(b *contract.Books) {
+// Enter writes them into the books.
+func (r *Arrivals) Enter(b *contract.Books) {
 	b.Received += r.Received
 	b.Duplicated += r.Duplicated
 	b.Reordered += r.Reordered
@@ -103,7 +103,7 @@ func (r *Report) Enter(b *contract.Books) {
 	b.Foreign += r.Foreign
 }
 
-func (r *Report) String() string {
+func (r *Arrivals) String() string {
 	s := fmt.Sprintf("received %d, duplicated %d, reordered %d, corrupted %d, foreign %d", r.Received, r.Duplicated, r.Reordered, r.Corrupted, r.Foreign)
 	if len(r.Evidence) > 0 {
 		s += "\n" + strings.Join(r.Evidence, "\n")
