@@ -301,7 +301,7 @@ func TestNothingToWriteTo(t *testing.T) {
 		env = append(env, name+"="+strings.TrimSpace(string(value)))
 	}
 	script := `unset HOME && mount --bind . . && cd "$PWD" && mount -o remount,ro,bind . && ! touch here 2>/dev/null && mount -t tmpfs -o noexec none "$TMPDIR" && exec "$@"`
-	h := startBy(t, append(unshare, "sh", "-c", script, "sh"), env, "-run=TestKernel")
+	h := startBy(t, append(unshare, "sh", "-c", script, "sh"), env, "-v", "-run=TestKernel")
 	if code := h.wait(); code != 0 {
 		t.Errorf("exit status %d:\n%s", code, h.out)
 	}

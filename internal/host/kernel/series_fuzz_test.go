@@ -46,6 +46,7 @@ func FuzzSeries(f *testing.F) {
 			f.Add([]byte(text))
 		}
 	}
+	f.Add([]byte(strings.Replace(first, "+++ b/"+tun, "+++ x", 1))) // taken with -p1 alone
 	for _, text := range escapes {
 		f.Add([]byte(text))
 		f.Add([]byte(post("[PATCH] escape", text)))
@@ -220,7 +221,8 @@ func (r *reference) trees(dir string, mails bool, parts [][]byte) []string {
 	for i, text := range parts {
 		paths = append(paths, write(i, "part", text))
 	}
-	var plain [][]string // commands, one after the other
+	// Commands, one after the other. Without -p1, git guesses that from names.
+	var plain, stripped [][]string
 	ways := [][][]string{{append([]string{"apply", "--index"}, paths...)}}
 	if mails {
 		ways = nil
@@ -246,17 +248,20 @@ func (r *reference) trees(dir string, mails bool, parts [][]byte) []string {
 				c.Run()
 				if fi, err := os.Stat(diff); err == nil && fi.Size() > 0 {
 					plain = append(plain, []string{"apply", "--index", diff})
+					stripped = append(stripped, []string{"apply", "--index", "-p1", diff})
 				}
 			}
 		}
 	} else {
 		for i, text := range parts {
 			text = bytes.ReplaceAll(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\r\n"), []byte("\n"))
-			plain = append(plain, []string{"apply", "--index", write(i, "plain", text)})
+			diff := write(i, "plain", text)
+			plain = append(plain, []string{"apply", "--index", diff})
+			stripped = append(stripped, []string{"apply", "--index", "-p1", diff})
 		}
 	}
 	var made []string
-	for _, way := range append(ways, plain) {
+	for _, way := range append(ways, plain, stripped) {
 		err := error(nil)
 		for _, args := range way {
 			if err == nil {

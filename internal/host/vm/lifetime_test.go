@@ -123,6 +123,8 @@ func goneWithin(pid int, d time.Duration) bool {
 
 func TestQEMUAbsent(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
+	t.Setenv("QEMU", "")
+	t.Setenv("VMTEST_QEMU", "")
 	_, err := Start(t.Context(), Config{Kernel: "k", Initramfs: "i", Dir: t.TempDir()})
 	if err == nil {
 		t.Fatal("Start succeeded without QEMU")
