@@ -9,7 +9,7 @@
 # make test    static checks, unit tests, the contract in VMs, and that the harness
 #              itself behaves; not proof and soak
 # make fuzz    read mutations of series for TIME=60s, and compare with git;
-#              make test tries some hundred
+#              make test tries some hundred, much the same each time
 # make bench   the time to the first test in a VM, beside vmtest's own runner,
 #              and the guest's readers, beside a loop in C
 # make proof   judge the designs and the planted bugs in patches/; what is done
@@ -56,7 +56,7 @@ test: deps
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	$(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-	corpus=$$(mktemp -d) && $(FUZZ) -fuzztime=300x ./internal/host/kernel -args -test.fuzzcachedir=$$corpus && rm -r $$corpus
+	corpus=$$(mktemp -d) && GODEBUG=fuzzseed=1 $(FUZZ) -parallel=1 -fuzztime=300x ./internal/host/kernel -args -test.fuzzcachedir=$$corpus && rm -r $$corpus
 	$(MAKE) kernels
 	KERNEL="$$($(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash)" $(GO) test -count=1 -timeout=40m -p=1 -skip='^TestNoStall$$/^detach$$|^Test(ControlSchedules|RequeueSchedules|Faults)$$' ./...
 
