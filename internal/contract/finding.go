@@ -147,7 +147,11 @@ func (f *Finding) String() string {
 		line("meanwhile", "%s", f.Opponent)
 	}
 	for i, m := range f.TimeLine {
-		line([]string{"time line", ""}[min(i, 1)], "%8.3f ms  %-10s  %s", float64(m.At.Microseconds())/1000, m.Who, m.What)
+		what := m.What
+		if m.Queue != nil {
+			what += fmt.Sprintf(" (%v)", m.Queue)
+		}
+		line([]string{"time line", ""}[min(i, 1)], "%8.3f ms  %-10s  %s", float64(m.At.Microseconds())/1000, m.Who, what)
 	}
 	line("books", "%v", f.Books)
 	line("again", "%d of %d times", f.Failed, f.Tries)

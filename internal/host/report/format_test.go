@@ -241,6 +241,8 @@ func unset(v reflect.Value, set map[string]bool) (fields []string) {
 // its commands for what they were.
 func TestMail(t *testing.T) {
 	r := sample()
+	r.Verdicts[3].Test = "TestControlSchedules/tun_chr_read_iter/supplant/ring=2/noqueue/left=2/backpressure"
+	r.Verdicts[4].Why = strings.Repeat("x", 200)
 	r.Command = "KERNEL='" + strings.Repeat("/home/me/it'\\''s mine", 9) + "' VMLINUX=" + strings.Repeat("/a_b", 40) + `/c\ d go test ./vmtests`
 	text, err := r.Format("mail")
 	if err != nil {

@@ -186,11 +186,23 @@ func timeLine(moments []contract.Moment) string {
 func since(at time.Duration) string { return fmt.Sprintf("%.3f ms", float64(at.Microseconds())/1000) }
 
 // fill breaks prose into lines of at most that many characters, each with an
-// indent, the first with a label as well.
+// indent, the first with a label as well. A word that is longer than a line is broken
+// behind a "/", as tests have them in their names.
 func fill(label, indent, prose string, width int) string {
 	var b strings.Builder
 	line := indent + label
+	var words []string
 	for _, word := range strings.Fields(prose) {
+		for room := width - len(indent); len(word) > room; {
+			at := strings.LastIndexByte(word[:room], '/') + 1
+			if at == 0 {
+				at = room
+			}
+			words, word = append(words, word[:at]), word[at:]
+		}
+		words = append(words, word)
+	}
+	for _, word := range words {
 		if len(strings.TrimRight(line, " "))+1+len(word) > width && strings.TrimSpace(line) != "" {
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 			line = indent
