@@ -149,4 +149,7 @@ type Verdict struct {
 	// Evidence is what else there is to see, such as the stacks of all CPUs. The
 	// host adds it: it is too long for an attribute.
 	Evidence string `json:",omitempty"`
+	// Nth is the place of Test among all that the run came by, those of other shards
+	// included, from 1 on. The host adds it.
+	Nth int `json:",omitempty"`
 }

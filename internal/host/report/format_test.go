@@ -49,7 +49,7 @@ func sample() *Run {
 			{Test: "TestNoTailDrop/tap#1", Promise: contract.NoTailDrop, Contract: contract.Lossless, Outcome: contract.Kept, Why: "0 of 9 <packets> & \x01", Books: &contract.Books{Offered: 9, Refused: 1, Received: 8, Drops: map[string]uint64{"QDISC_DROP@f": 1}}},
 			{Test: found.Test, Promise: contract.NoTailDrop, Contract: contract.Lossless, Outcome: contract.Broken, Why: found.Why, Books: found.Books},
 			{Test: pair.Test, Promise: contract.NoTailDrop, Contract: contract.Lossless, Outcome: contract.Broken, Why: pair.Why},
-			{Test: "TestNoTailDrop/shrink", Promise: contract.NoTailDrop, Contract: contract.Lossless, Outcome: contract.Broken, Why: "2 of 70", Evidence: "stacks"},
+			{Test: "TestNoTailDrop/shrink", Promise: contract.NoTailDrop, Contract: contract.Lossless, Outcome: contract.Broken, Why: "2 of 70", Evidence: "stacks", Nth: 3},
 			{Test: "TestNoqueueDrops/tap", Promise: contract.NoqueueDrops, Contract: contract.Lossless, Outcome: contract.Undecided, Why: "the books do not balance: “9 ≠ 8”"},
 			{Test: "TestFaults", Promise: contract.NoStall, Contract: contract.Lossless, Outcome: contract.Broken, Why: script.Why},
 			{Test: "TestRequeue", Promise: contract.RequeueIntact, Contract: contract.Lossless, Outcome: contract.NotRun, Why: "this kernel lacks CONFIG_X"},

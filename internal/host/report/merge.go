@@ -27,7 +27,8 @@ func Merge(dir string, shards ...*Run) (*Run, error) {
 	}
 	have := make(map[string]*Run) // by shard
 	for _, s := range shards {
-		if shard, err := contract.ParseShard(s.Shard); err != nil || shard.Of == 0 {
+		shard, err := contract.ParseShard(s.Shard)
+		if err != nil || shard.Of == 0 {
 			return nil, errors.Join(fmt.Errorf("merge: %s is no shard, but a run of all that it was asked for", s.Dir), err)
 		}
 		if other := have[s.Shard]; other != nil {
@@ -38,6 +39,11 @@ func Merge(dir string, shards ...*Run) (*Run, error) {
 			return nil, fmt.Errorf("merge: %s and %s are not of one run: %w", first.Dir, s.Dir, err)
 		}
 		for _, v := range s.Verdicts {
+			// A version that splits the tests in another way leaves some to nobody.
+			decided := v.Outcome == contract.Kept || v.Outcome == contract.Broken
+			if decided && !shard.Has(v.Test) {
+				return nil, fmt.Errorf("merge: %s has decided %s, which is not of shard %s: another version of ringproof has run it", s.Dir, v.Test, s.Shard)
+			}
 			if strings.HasPrefix(v.Test, "TestFaults") {
 				whole.Seed = s.Seed // which makes the sequences
 			}
@@ -72,13 +78,13 @@ func Merge(dir string, shards ...*Run) (*Run, error) {
 	for _, missing := range missingShards(have) {
 		whole.Errors = append(whole.Errors, Fault{Kind: SetUp, What: missing})
 	}
-	// In the order in which the whole suite runs, whatever that of the shards.
-	at := func(test string) int {
-		root, _, _ := strings.Cut(test, "/")
-		return slices.Index(whole.Suite, root)
+	// In the order in which the whole run comes by its tests.
+	nth := make(map[string]int)
+	for _, v := range whole.Verdicts {
+		nth[v.Test] = v.Nth
 	}
-	slices.SortStableFunc(whole.Verdicts, func(a, b contract.Verdict) int { return at(a.Test) - at(b.Test) })
-	slices.SortStableFunc(whole.Findings, func(a, b Finding) int { return at(a.Test) - at(b.Test) })
+	slices.SortStableFunc(whole.Verdicts, func(a, b contract.Verdict) int { return a.Nth - b.Nth })
+	slices.SortStableFunc(whole.Findings, func(a, b Finding) int { return nth[a.Test] - nth[b.Test] })
 	return whole, nil
 }
 

@@ -19,8 +19,10 @@ func shardsOf(r *Run, n int) []*Run {
 		shards[i] = &s
 	}
 	of := func(test string) *Run {
-		root, _, _ := strings.Cut(test, "/")
-		return shards[slices.Index(r.Suite, root)%n]
+		return shards[slices.IndexFunc(shards, func(s *Run) bool {
+			shard, err := contract.ParseShard(s.Shard)
+			return err == nil && shard.Has(test)
+		})]
 	}
 	for _, v := range r.Verdicts {
 		s := of(v.Test)
@@ -41,14 +43,14 @@ func shardsOf(r *Run, n int) []*Run {
 func whole() *Run {
 	r := sample()
 	r.Suite = []string{"TestNoTailDrop", "TestNoqueueDrops", "TestRequeue", "TestFaults", "TestPairSchedules", "TestSchedules"}
-	at := func(test string) int {
-		root, _, _ := strings.Cut(test, "/")
-		return slices.Index(r.Suite, root)
-	}
 	// The promise that could not be checked in one shard is kept in another.
 	r.Verdicts = append(r.Verdicts, contract.Verdict{Test: "TestSchedules/trim", Promise: contract.RequeueIntact, Contract: contract.Lossless, Outcome: contract.Kept})
-	slices.SortStableFunc(r.Verdicts, func(a, b contract.Verdict) int { return at(a.Test) - at(b.Test) })
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return at(a.Test) - at(b.Test) })
+	nth := make(map[string]int)
+	for i := range r.Verdicts {
+		r.Verdicts[i].Nth = i + 1
+		nth[r.Verdicts[i].Test] = i + 1
+	}
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return nth[a.Test] - nth[b.Test] })
 	r.Shard, r.Errors, r.BuildID = "", nil, "ab"
 	return r
 }
@@ -91,14 +93,17 @@ func TestMergeOfWhatDoesNotFit(t *testing.T) {
 		t.Errorf("a shard is missing, and nothing says so:\n%s", merged.Text())
 	}
 	for name, change := range map[string]func(*Run){
-		"kernel is 7.3.0-rc7 and 7.2":    func(r *Run) { r.Release = "7.2" },
-		"contract is auto and lossless":  func(r *Run) { r.Contract = contract.Lossless },
-		"different versions":             func(r *Run) { r.Suite = r.Suite[1:] },
-		"accelerator is tcg and kvm":     func(r *Run) { r.Accel = "kvm" },
-		"both shard 1/2":                 func(r *Run) { r.Shard = "1/2" },
-		"is no shard":                    func(r *Run) { r.Shard = "" },
-		`not "2 of 2"`:                   func(r *Run) { r.Shard = "2 of 2" },
-		"build id is ab and cd":          func(r *Run) { r.BuildID = "cd" },
+		"kernel is 7.3.0-rc7 and 7.2":   func(r *Run) { r.Release = "7.2" },
+		"contract is auto and lossless": func(r *Run) { r.Contract = contract.Lossless },
+		"different versions":            func(r *Run) { r.Suite = r.Suite[1:] },
+		"accelerator is tcg and kvm":    func(r *Run) { r.Accel = "kvm" },
+		"both shard 1/2":                func(r *Run) { r.Shard = "1/2" },
+		"is no shard":                   func(r *Run) { r.Shard = "" },
+		`not "2 of 2"`:                  func(r *Run) { r.Shard = "2 of 2" },
+		"build id is ab and cd":         func(r *Run) { r.BuildID = "cd" },
+		"which is not of shard 2/2: another version": func(r *Run) {
+			r.Verdicts = whole().Verdicts
+		},
 		"preemption model is PREEMPT_LA": func(r *Run) { r.Preemption = "PREEMPT_RT" },
 	} {
 		shards := shardsOf(whole(), 2)

@@ -22,10 +22,16 @@ type Check struct {
 	said    string // what the test said last
 	told    bool   // a verdict, a fault or a subtest says why it failed
 	overdue *contract.Overdue
+	nth     int // of the run
 }
 
 // Check begins one for a test.
-func (r *Run) Check(test string) *Check { return &Check{run: r, test: test} }
+func (r *Run) Check(test string) *Check {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.checks++
+	return &Check{run: r, test: test, nth: r.checks}
+}
 
 // Owes notes which promises the test is to decide.
 func (c *Check) Owes(owes contract.Owes) { c.owes = owes }
@@ -34,6 +40,7 @@ func (c *Check) Owes(owes contract.Owes) { c.owes = owes }
 func (c *Check) Verdict(v contract.Verdict) {
 	c.decided = append(c.decided, v.Promise)
 	c.told = c.told || v.Outcome == contract.Broken || v.Outcome == contract.Undecided
+	v.Nth = c.nth
 	c.run.Verdict(v)
 }
 

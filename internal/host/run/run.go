@@ -48,6 +48,7 @@ type Run struct {
 	noLines error         // why there are none
 	report  report.Run
 	saved   time.Time // when the report was last written
+	checks  int       // that have begun
 	guests  []*Guest
 }
 
@@ -190,7 +191,7 @@ func (r *Run) lost(test, title string) {
 	for _, p := range contract.Promises() {
 		r.report.Verdicts = append(r.report.Verdicts, contract.Verdict{
 			Test: test, Promise: p, Contract: r.cfg.Contract, Outcome: contract.Undecided,
-			Why: title + contract.AfterDeath,
+			Why: title + contract.AfterDeath, Nth: r.checks,
 		})
 	}
 }
