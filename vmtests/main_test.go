@@ -66,6 +66,9 @@ func runTests(m *testing.M) int {
 	if theRun.Run == nil {
 		return code
 	}
+	if code != 0 {
+		theRun.Failed()
+	}
 	result := theRun.Finish()
 	fmt.Printf("\n%s\n", result.Text())
 	if len(result.Errors) > 0 && code == 0 {

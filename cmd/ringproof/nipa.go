@@ -66,6 +66,7 @@ func execForNIPA(ctx context.Context, args []string) error {
 		if run == nil {
 			return err
 		}
+		status := nipaStatus(judged(ctx, run, err))
 		fmt.Print(run.Text())
 		results, err := run.NIPA(branch, *link)
 		if err != nil {
@@ -74,7 +75,7 @@ func execForNIPA(ctx context.Context, args []string) error {
 		if err := os.WriteFile(filepath.Join(dir, "results.json"), results, 0o644); err != nil {
 			return fmt.Errorf("write the results: %w", err)
 		}
-		if status := nipaStatus(judged(ctx, run, nil)); status != 0 {
+		if status != 0 {
 			return status
 		}
 		return nil

@@ -181,3 +181,29 @@ func TestLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// TestFailed: a run of go test that failed never looks like one that passed.
+func TestFailed(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		run  *Run
+		want int // faults of ringproof
+	}{
+		{"kept", &Run{report: report.Run{Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Kept}}}}, 1},
+		{"kept, with a test that failed", &Run{report: report.Run{Tests: report.Tests{Failed: 1}, Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Kept}}}}, 1},
+		{"nothing", &Run{}, 1},
+		{"broken", &Run{report: report.Run{Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Broken}}}}, 0},
+		{"a fault", &Run{report: report.Run{Errors: []report.Fault{{Kind: report.SetUp, What: "the disk is full"}}}}, 0},
+	} {
+		tt.run.Failed()
+		faults := 0
+		for _, f := range tt.run.report.Errors {
+			if f.Kind == report.Harness {
+				faults++
+			}
+		}
+		if faults != tt.want {
+			t.Errorf("%s: %v", tt.name, tt.run.report.Errors)
+		}
+	}
+}

@@ -213,6 +213,17 @@ func (r *Run) Count(test, ended string) {
 	}
 }
 
+// Failed records that go test has failed, if nothing that was found out says why: what
+// is written down must not look like a run that passed.
+func (r *Run) Failed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	says := func(p report.Promise) bool { return p.Outcome == contract.Broken || p.Outcome == contract.Undecided }
+	if len(r.report.Errors) == 0 && !slices.ContainsFunc(r.report.Promises(), says) {
+		r.add(report.Fault{Kind: report.Harness, What: "go test has failed, and no verdict says why: what it printed does"})
+	}
+}
+
 // Finish ends the VMs, writes the artifacts and returns what the run found
 // out. Errors of its own are in Run.Errors.
 func (r *Run) Finish() *report.Run {
