@@ -45,7 +45,7 @@ func TestInside(t *testing.T) {
 		{"cut off before its end", insideEvents(contract.Kept, "pass", 6), contract.Undecided, 1, true, true},
 		{"failed for no reason", insideEvents(contract.Kept, "fail", 8), contract.Kept, 1, false, true},
 	} {
-		r := &Run{}
+		r := &Run{report: report.Run{Dir: t.TempDir()}}
 		var err error
 		if r.log, err = createArtifact(filepath.Join(t.TempDir(), "events.jsonl")); err != nil {
 			t.Fatal(err)
@@ -73,7 +73,7 @@ func TestInside(t *testing.T) {
 // TestInsideIsEnded: a test program in which something is overdue is ended, and that is
 // a verdict.
 func TestInsideIsEnded(t *testing.T) {
-	r := &Run{}
+	r := &Run{report: report.Run{Dir: t.TempDir()}}
 	var err error
 	if r.log, err = createArtifact(filepath.Join(t.TempDir(), "events.jsonl")); err != nil {
 		t.Fatal(err)

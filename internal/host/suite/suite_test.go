@@ -27,7 +27,7 @@ func TestProgressSaysWhatRuns(t *testing.T) {
 			`{"Action":"run","Test":"TestNoStall/len1"}`,
 			`{"Action":"attr","Test":"TestNoStall/len1","Key":"no-stall","Value":"kept"}` + "\n" + `{"Action":"attr","Test":"TestNoStall/len1","Key":"other","Value":"1"}`,
 			`{"Action":"attr","Test":"TestNoStall/len1","Key":"ringproof.at","Value":"{\"Doing\":\"x\",\"Schedules\":30}"}`,
-			`{"Action":"attr","Test":"TestNoStall/len1","Key":"ringproof.at","Value":"{\"Doing\":\"x\",\"Schedules\":150}"}` + "\n" + `{"Action":"attr","Test":"TestNoStall/len1","Key":"ringproof.packets","Value":"4200"}`,
+			`{"Action":"attr","Test":"TestNoStall/len1","Key":"ringproof.at","Value":"{\"Doing\":\"x\",\"Schedules\":150}"}` + "\n" + `{"Action":"attr","Test":"TestNoStall/len1","Key":"ringproof.at","Value":"{\"Doing\":\"in another guest\",\"Schedules\":20}"}` + "\n" + `{"Action":"attr","Test":"TestNoStall/len1","Key":"ringproof.packets","Value":"4200"}`,
 			`{"Action":"pass","Test":"TestNoStall/len1"}`,
 			`{"Action":"pass","Test":"TestNoStall"}` + "\n" + `{"Action":"output","Output":"PASS"}`,
 		} {
@@ -43,10 +43,10 @@ func TestProgressSaysWhatRuns(t *testing.T) {
 			"testing stock, 30s: TestNoStall/len1 (for 5s)\n" +
 			"testing stock: 1 checks, 40s: TestNoStall/len1 (for 15s)\n" +
 			"testing stock: 1 checks, 30 schedules, 50s, about 13s left: TestNoStall/len1 (for 25s)\n" +
-			"testing stock: 1 checks, 150 schedules (12/s), 4200 packets, 1m0s, about 6s left: TestNoStall/len1 (for 35s)\n" +
-			"testing stock: 1 checks, 150 schedules (12/s), 4200 packets, 1m10s: TestNoStall (for 5s)\n" +
-			"testing stock: 1 checks, 150 schedules (12/s), 4200 packets, 1m20s, about 13s left: between two tests (for 5s)\n" +
-			"testing stock: done, 1 checks, 150 schedules (12/s), 4200 packets in 1m25s\n"
+			"testing stock: 1 checks, 170 schedules (14/s), 4200 packets, 1m0s, about 6s left: TestNoStall/len1 (for 35s)\n" +
+			"testing stock: 1 checks, 170 schedules (14/s), 4200 packets, 1m10s: TestNoStall (for 5s)\n" +
+			"testing stock: 1 checks, 170 schedules (14/s), 4200 packets, 1m20s, about 13s left: between two tests (for 5s)\n" +
+			"testing stock: done, 1 checks, 170 schedules (14/s), 4200 packets in 1m25s\n"
 		if shown.String() != want {
 			t.Errorf("got\n%swant\n%s", shown.String(), want)
 		}
