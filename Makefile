@@ -106,7 +106,7 @@ validate-shard: deps
 
 # A cell of which nothing is there has been lost, and is no good one.
 validate-merge:
-	@: > $(VALIDATE)/summary.new; worst=0; for cell in $(VALIDATE)/*; do case $$cell in */kernel-*|*/summary.md) continue; esac; \
+	@mkdir -p $(VALIDATE); : > $(VALIDATE)/summary.new; worst=0; for cell in $(VALIDATE)/*/; do cell=$${cell%/}; case $$cell in */kernel-*) continue; esac; \
 		rm -rf "$$cell/verdict"; \
 		$(RINGPROOF) merge -label "$${cell##*/}" -o "$$cell/verdict" $$(ls -d "$$cell"/shard-* 2>/dev/null) || worst=$$?; \
 		{ printf '# %s\n\n' "$${cell##*/}"; cat "$$cell/verdict/verdict.md" || echo "No verdict."; } >> $(VALIDATE)/summary.new; \
