@@ -82,7 +82,7 @@ soak: deps
 
 # A cell is one kernel configuration and one accelerator. Its shards may be run on
 # other machines: each needs the kernel's directory, and validate-merge all shards'.
-VALIDATE = artifacts/validate
+override VALIDATE = artifacts/validate
 CELL = $(VALIDATE)/$(or $(CONFIG),base)-$(or $(ACCEL),auto)
 
 validate:
@@ -107,6 +107,7 @@ validate-shard: deps
 # A cell of which nothing is there has been lost, and is no good one.
 validate-merge:
 	@mkdir -p $(VALIDATE); : > $(VALIDATE)/summary.new; worst=0; for cell in $(VALIDATE)/*/; do cell=$${cell%/}; case $$cell in */kernel-*) continue; esac; \
+		[ -d "$$cell" ] || { echo "there are no shards in $(VALIDATE)" >&2; exit 1; }; \
 		rm -rf "$$cell/verdict"; \
 		$(RINGPROOF) merge -label "$${cell##*/}" -o "$$cell/verdict" $$(ls -d "$$cell"/shard-* 2>/dev/null) || worst=$$?; \
 		{ printf '# %s\n\n' "$${cell##*/}"; cat "$$cell/verdict/verdict.md" || echo "No verdict."; } >> $(VALIDATE)/summary.new; \
