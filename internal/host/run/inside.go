@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/child"
 	"github.com/ringproof/ringproof/internal/host/report"
 	"github.com/ringproof/ringproof/internal/host/source"
 	"github.com/ringproof/ringproof/internal/host/vm"
@@ -121,7 +123,7 @@ func (r *Run) runInside(program string, args []string) error {
 	tests.Stdout, tests.Stderr = text, text
 	ran := make(chan error, 1)
 	go func() {
-		err := tests.Run()
+		err := child.Run(tests, syscall.SIGKILL, tests.Run)
 		text.Close()
 		ran <- err
 	}()
