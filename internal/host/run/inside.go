@@ -142,6 +142,8 @@ func (r *Run) runInside(program string, args []string) error {
 		return nil // which is a verdict
 	case left, err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1):
 		return errors.Join(errors.New("the test program ended before its tests did"), err)
+	case err != nil:
+		r.Failed()
 	}
 	return nil
 }
