@@ -52,14 +52,13 @@ const (
 // must End it, and write nothing to w before.
 //
 // Colours are left out if NO_COLOR is set (https://no-color.org), and a terminal
-// that cannot move its cursor (TERM=dumb) gets plain lines.
+// that cannot move its cursor (TERM=dumb) or has no size gets plain lines.
 func New(w io.Writer, title, unit string, total int) *Meter {
 	m := &Meter{
 		w: w, title: title, unit: unit, total: total, start: time.Now(), stop: make(chan struct{}),
 		bold: color.New(color.Bold), good: color.New(color.FgGreen), bad: color.New(color.FgRed),
 	}
-	f, ok := w.(*os.File)
-	terminal := ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	terminal := isTerminal(w) && os.Getenv("TERM") != "dumb"
 	for _, c := range []*color.Color{m.bold, m.good, m.bad} {
 		if terminal && os.Getenv("NO_COLOR") == "" {
 			c.EnableColor()
@@ -85,6 +84,17 @@ func New(w io.Writer, title, unit string, total int) *Meter {
 		}
 	})
 	return m
+}
+
+// isTerminal says whether w is a terminal that has a size: one of no lines, as a program
+// that only records makes, would show nothing.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return false
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	return err == nil && width > 0 && height > 0
 }
 
 // Add counts n more as done.

@@ -54,11 +54,13 @@ func TestProgressOnATerminal(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
 		term, noColor string
+		rows          uint16
 		live, colour  bool
 	}{
-		{"colours", "xterm", "", true, true},
-		{"NO_COLOR", "xterm", "1", true, false},
-		{"a terminal that cannot move its cursor", "dumb", "", false, false},
+		{"colours", "xterm", "", 24, true, true},
+		{"NO_COLOR", "xterm", "1", 24, true, false},
+		{"a terminal that cannot move its cursor", "dumb", "", 24, false, false},
+		{"a terminal of no lines", "xterm", "", 0, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("TERM", tt.term)
@@ -68,7 +70,7 @@ func TestProgressOnATerminal(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer screen.Close()
-			if err := pty.Setsize(tty, &pty.Winsize{Rows: 24, Cols: 60}); err != nil {
+			if err := pty.Setsize(tty, &pty.Winsize{Rows: tt.rows, Cols: 60}); err != nil {
 				t.Fatal(err)
 			}
 			shown := make(chan string)
