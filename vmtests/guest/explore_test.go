@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -150,6 +151,7 @@ func (x *exploration) explore(t *testing.T, check check) {
 
 	began = time.Now()
 	var breaches []breach
+	kept := make(map[int]schedule.Schedule) // by index of the point
 	inconclusive := 0
 	var unbalanced []error
 	var requeued, tailDropped uint64
@@ -174,6 +176,8 @@ func (x *exploration) explore(t *testing.T, check check) {
 		} else if result.Unbalanced != nil {
 			unbalanced = append(unbalanced, result.Unbalanced)
 			t.Errorf("schedule %v: %v", s, result.Unbalanced)
+		} else {
+			kept[i] = s
 		}
 	}
 	took := time.Since(began)
@@ -185,6 +189,10 @@ func (x *exploration) explore(t *testing.T, check check) {
 	for _, window := range windows(breaches) {
 		f, err := x.confirm(c, window, len(points))
 		x.check(t, c, promises, err)
+		if f.Failed > 0 {
+			f.Kept, err = x.neighbour(c, window, kept)
+			x.check(t, c, promises, err)
+		}
 		if onlySuspected(t, f) {
 			inconclusive += len(window)
 		} else {
@@ -234,11 +242,24 @@ func (fs findings) add(t *testing.T, f *contract.Finding) {
 	t.Helper()
 	if f.Failed > 0 {
 		t.Error(f)
-		attribute(t, contract.AttrFinding, f)
+		attribute(t, contract.AttrFinding, fitting(t, f))
 	}
 	if known := fs[f.Promise]; known == nil || known.Failed == 0 {
 		fs[f.Promise] = f
 	}
+}
+
+// fitting is the finding, less what can be left out if it is too long to reach the
+// host: which instructions are in the window, then the neighbour.
+func fitting(t *testing.T, f *contract.Finding) *contract.Finding {
+	short := *f
+	for _, leaveOut := range []func(){func() {}, func() { short.At = nil }, func() { short.Kept = nil }} {
+		leaveOut()
+		if data, err := json.Marshal(short); err != nil || fits(t, contract.AttrFinding, data) {
+			break
+		}
+	}
+	return &short
 }
 
 // verdict is that on a promise, as far as findings and books decide it; kept is
@@ -347,6 +368,9 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 		Opponent: middle.schedule.Opponent.Does, Schedule: middle.schedule.String(),
 		Why: middle.why, Books: middle.books,
 	}
+	for _, b := range window {
+		f.At = append(f.At, b.schedule.Point.Addr)
+	}
 	for range again {
 		result, err := x.decide(middle.schedule, stage.Patience)
 		if err != nil {
@@ -362,6 +386,31 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 		}
 	}
 	return f, nil
+}
+
+// neighbour runs the kept schedule that is nearest to a window again, and returns
+// it; nil if there is none, or if it does not keep the promise each time.
+func (x *exploration) neighbour(c contract.Contract, window []breach, kept map[int]schedule.Schedule) (*contract.Neighbour, error) {
+	first, last := window[0], window[len(window)-1]
+	nearest, distance := -1, 0
+	for i := range kept {
+		away := max(first.index-i, i-last.index)
+		if nearest < 0 || away < distance || away == distance && i < nearest {
+			nearest, distance = i, away
+		}
+	}
+	if nearest < 0 {
+		return nil, nil
+	}
+	s := kept[nearest]
+	result, err := x.decide(s, stage.Patience)
+	if err != nil || result == nil {
+		return nil, err
+	}
+	if promise, _ := schedule.Breach(result, c, s); promise != "" {
+		return nil, nil
+	}
+	return &contract.Neighbour{Place: place(s.Point), Schedule: s.String(), TimeLine: result.TimeLine, Books: result.Books}, nil
 }
 
 func place(p disasm.Point) contract.Place {

@@ -143,6 +143,8 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, breaches []
 		Opponent: fmt.Sprintf("the other side is held up in turn at %v: %s; this one then ends before it", b.pair.Second, b.pair.Second.Text),
 		Schedule: b.pair.String(), Why: b.why, Books: b.books,
 	}
+	second := place(b.pair.Second)
+	f.Second = &second
 	again, err := replays()
 	if err != nil {
 		t.Fatal(err)

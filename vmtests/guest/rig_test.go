@@ -466,13 +466,17 @@ func unknownPaths(t *testing.T, paths contract.Paths) {
 // attribute (cmd/internal/test2json: inBuffer), less a little.
 const longest = 4000
 
+func fits(t *testing.T, key string, data []byte) bool {
+	return len(t.Name())+len(key)+len(data) <= longest
+}
+
 func attribute(t *testing.T, key string, value any) {
 	t.Helper()
 	data, err := json.Marshal(value)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(t.Name())+len(key)+len(data) > longest {
+	if !fits(t, key, data) {
 		t.Errorf("an attribute that is too long to reach the host: %s %s", key, data)
 	}
 	t.Attr(key, string(data))

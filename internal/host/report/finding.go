@@ -163,10 +163,10 @@ func shorter(a, b *Finding) int {
 	return cmp.Or(
 		last(a.Failed < a.Tries)-last(b.Failed < b.Tries),
 		last(a.pair())-last(b.pair()),
+		cmp.Compare(strings.Count(a.Schedule, "/"), strings.Count(b.Schedule, "/")),
 		cmp.Compare(offered(a), offered(b)),
 		cmp.Compare(len(a.TimeLine), len(b.TimeLine)),
 		cmp.Compare(strings.Count(a.Script, "\n"), strings.Count(b.Script, "\n")),
-		cmp.Compare(strings.Count(a.Schedule, "/"), strings.Count(b.Schedule, "/")),
 	)
 }
 
