@@ -5,3 +5,4 @@ package breakpoint
 //go:generate -command bpf2go go tool bpf2go -go-package breakpoint -target amd64 -cflags "-O2 -g -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu"
 //go:generate bpf2go -type state pause pause.bpf.c
 //go:generate bpf2go stops stops.bpf.c
+//go:generate bpf2go call call.bpf.c

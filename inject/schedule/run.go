@@ -51,6 +51,10 @@ type Runner struct {
 	// Begins is called with the id of each schedule or pair that is about to be
 	// run; nil is nobody.
 	Begins func(id string)
+	// Watch has results say what the txq is like at each moment of their time
+	// lines, where that can be told (see stage.Stage.Watch). It takes a
+	// millisecond or two for each.
+	Watch bool
 	// waits are opponents that are believed not to wait, and did.
 	waits map[waiter]bool
 }
@@ -199,9 +203,15 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*stage.Result, error) 
 	if o.Control {
 		on.Reconfigured()
 	}
+	var look func(moving bool) *contract.Queue
+	var err error
+	if r.Watch && !o.Control && !s.works() {
+		if look, err = on.Watch(); err != nil {
+			return nil, err
+		}
+	}
 	before := on.Begin()
 	var requeues uint64
-	var err error
 	if s.Trim > 0 {
 		// It costs too much for schedules that do not care.
 		if requeues, err = on.Requeues(); err != nil {
@@ -222,6 +232,7 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*stage.Result, error) 
 		return nil, err
 	}
 	result := stage.NewResult()
+	result.Look = look
 	if err := r.hold(s, victim, result); err != nil {
 		return nil, err
 	}
@@ -341,6 +352,7 @@ func (r *Runner) hold(s Schedule, do func() error, result *stage.Result) error {
 	}
 	result.Note(who, does)
 	var acted error
+	result.Moving = true
 	held, begun := v.begin()
 	if held {
 		result.Reached = true
@@ -355,6 +367,7 @@ func (r *Runner) hold(s Schedule, do func() error, result *stage.Result) error {
 	v.wait()
 	r.trap.Disarm()
 	r.operator.Wait()
+	result.Moving = false
 	result.Note(who, "is done")
 	return errors.Join(v.err, begun, acted, woken)
 }

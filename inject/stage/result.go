@@ -38,6 +38,13 @@ type Result struct {
 	// TimeLine says who was where.
 	TimeLine []contract.Moment
 
+	// Moving: one side is at work, or held up at it, and what is in the ring cannot
+	// be told from outside.
+	Moving bool
+	// Look tells what the txq is like at each moment of the time line; nil if it is
+	// not watched: see Stage.Watch.
+	Look func(moving bool) *contract.Queue
+
 	began time.Time
 }
 
@@ -48,7 +55,11 @@ func NewResult() *Result {
 
 // Note adds what happens now to the time line.
 func (r *Result) Note(who, what string) {
-	r.TimeLine = append(r.TimeLine, contract.Moment{At: time.Since(r.began), Who: who, What: what})
+	m := contract.Moment{At: time.Since(r.began), Who: who, What: what}
+	if r.Look != nil {
+		m.Queue = r.Look(r.Moving)
+	}
+	r.TimeLine = append(r.TimeLine, m)
 }
 
 // Who acts, in time lines.

@@ -77,6 +77,8 @@ type Stage struct {
 	// drops is what the ledger had seen when it was last asked, and quiet what
 	// it has found to be freed quietly.
 	drops, quiet map[string]uint64
+	// state is where the kernel has the state of the txq; 0 is not known yet.
+	state uint64
 	// changed is the qdisc that the device has in place of the first; "" is none.
 	changed netdev.Kind
 }

@@ -61,7 +61,8 @@ type Moment struct {
 
 // Queue is the state of a txq. All counts are packets.
 type Queue struct {
-	// Ring is how many the ring holds, of so many that it has room for.
+	// Ring is how many the ring holds, of so many that it has room for; -1 is not
+	// known: a packet is on its way into it, or out of it.
 	Ring, Size int
 	// Backlog is how many the qdisc holds.
 	Backlog int
@@ -75,6 +76,9 @@ func (q *Queue) String() string {
 	state := "runs"
 	if q.Stopped {
 		state = "is stopped"
+	}
+	if q.Ring < 0 {
+		return fmt.Sprintf("the qdisc holds %d packets, and the txq %s", q.Backlog, state)
 	}
 	return fmt.Sprintf("the ring holds %d of %d packets, the qdisc %d, and the txq %s", q.Ring, q.Size, q.Backlog, state)
 }

@@ -385,7 +385,24 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
 		}
 	}
+	if f.Failed > 0 {
+		result, err := x.watched(middle.schedule)
+		if err != nil || result == nil {
+			return f, err
+		}
+		if promise, why := schedule.Breach(result, c, middle.schedule); promise == middle.promise {
+			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
+		}
+	}
 	return f, nil
+}
+
+// watched runs a schedule once more, for a time line that says what the txq was like
+// at each moment. To look takes time, so nothing is decided by it.
+func (x *exploration) watched(s schedule.Schedule) (*stage.Result, error) {
+	x.runner.Watch = true
+	defer func() { x.runner.Watch = false }()
+	return x.decide(s, stage.Patience)
 }
 
 // neighbour runs the kept schedule that is nearest to a window again, and returns
@@ -403,7 +420,7 @@ func (x *exploration) neighbour(c contract.Contract, window []breach, kept map[i
 		return nil, nil
 	}
 	s := kept[nearest]
-	result, err := x.decide(s, stage.Patience)
+	result, err := x.watched(s)
 	if err != nil || result == nil {
 		return nil, err
 	}
