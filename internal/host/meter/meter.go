@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/fatih/color"
+	"github.com/mattn/go-runewidth"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
@@ -39,6 +41,8 @@ type Meter struct {
 	left    time.Duration // that the rest takes, from leftAt on; 0 if nobody knows; guarded by mu
 	leftAt  time.Time     // guarded by mu
 	outcome string        // once it has ended; guarded by mu
+	colour  *color.Color  // of outcome; guarded by mu
+	took    time.Duration // once it has ended; guarded by mu
 }
 
 // How often the line is shown: in place, and as one more line.
@@ -68,7 +72,7 @@ func New(w io.Writer, title, unit string, total int) *Meter {
 	}
 	if terminal {
 		m.live = mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(everyLive))
-		m.bar = m.live.New(1, mpb.NopStyle(), mpb.BarFillerTrim(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return m.line() })))
+		m.bar = m.live.New(1, mpb.NopStyle(), mpb.BarFillerTrim(), mpb.PrependDecorators(&inPlace{m: m}))
 		return m
 	}
 	m.stopped.Go(func() {
@@ -77,7 +81,7 @@ func New(w io.Writer, title, unit string, total int) *Meter {
 		for {
 			select {
 			case <-tick.C:
-				fmt.Fprintln(m.w, m.line())
+				m.print()
 			case <-m.stop:
 				return
 			}
@@ -149,20 +153,14 @@ func (m *Meter) End(ok bool) {
 	close(m.stop)
 	m.stopped.Wait()
 	m.mu.Lock()
-	m.outcome = m.good.Sprint("done")
+	m.outcome, m.colour = "done", m.good
 	if !ok {
-		m.outcome = m.bad.Sprint("not finished")
+		m.outcome, m.colour = "not finished", m.bad
 	}
-	if m.done > 0 {
-		m.outcome += fmt.Sprintf(", %d %s", m.done, m.unit)
-	}
-	if m.also != "" {
-		m.outcome += ", " + m.also
-	}
-	m.outcome = fmt.Sprintf("%s: %s in %s", m.bold.Sprint(m.title), m.outcome, age(m.start))
+	m.took = age(m.start)
 	m.mu.Unlock()
 	if m.live == nil {
-		fmt.Fprintln(m.w, m.line())
+		m.print()
 		return
 	}
 	m.bar.SetCurrent(1)
@@ -172,18 +170,24 @@ func (m *Meter) End(ok bool) {
 // long is from when on it is said how long something takes, or will.
 const long = 5 * time.Second
 
+// line is what is shown behind the title.
 func (m *Meter) line() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.outcome != "" {
-		return m.outcome
+		line := ": " + m.outcome
+		if m.done > 0 {
+			line += fmt.Sprintf(", %d %s", m.done, m.unit)
+		}
+		if m.also != "" {
+			line += ", " + m.also
+		}
+		return line + fmt.Sprintf(" in %s", m.took)
 	}
-	line := fmt.Sprintf("%s: %d %s", m.bold.Sprint(m.title), m.done, m.unit)
+	line := fmt.Sprintf(": %d %s", m.done, m.unit)
 	switch {
 	case m.total > m.done:
-		line = fmt.Sprintf("%s: %d of about %d %s (%d%%)", m.bold.Sprint(m.title), m.done, m.total, m.unit, 100*m.done/m.total)
+		line = fmt.Sprintf(": %d of about %d %s (%d%%)", m.done, m.total, m.unit, 100*m.done/m.total)
 	case m.done == 0: // what is done first says more
-		line = m.bold.Sprint(m.title)
+		line = ""
 	}
 	if m.also != "" {
 		line += ", " + m.also
@@ -199,6 +203,34 @@ func (m *Meter) line() string {
 		}
 	}
 	return line
+}
+
+// print shows a plain line.
+func (m *Meter) print() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fmt.Fprintln(m.w, m.title+m.line())
+}
+
+// inPlace is the line on a terminal, as mpb asks for it.
+type inPlace struct {
+	decor.WC
+	m *Meter
+}
+
+// Decor cuts the line before it is coloured: mpb counts what sets a colour as if it
+// were seen.
+func (p *inPlace) Decor(s decor.Statistics) (string, int) {
+	m := p.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	title := runewidth.Truncate(m.title, s.AvailableWidth, "…")
+	line := runewidth.Truncate(m.line(), s.AvailableWidth-runewidth.StringWidth(title), "…")
+	width := runewidth.StringWidth(title + line)
+	if m.outcome != "" {
+		line = strings.Replace(line, m.outcome, m.colour.Sprint(m.outcome), 1)
+	}
+	return m.bold.Sprint(title) + line, width
 }
 
 func age(start time.Time) time.Duration { return time.Since(start).Round(time.Second) }

@@ -90,7 +90,8 @@ func TestProgressOnATerminal(t *testing.T) {
 			if live := strings.Contains(stripped(text), "testing stock: 7 checks, 1s: TestSchedules"); live != tt.live {
 				t.Errorf("live is %v: %q", live, text)
 			}
-			if colour := strings.Contains(text, "\x1b[32mdone\x1b["); colour != tt.colour {
+			bold := strings.Contains(text, "\x1b[1mtesting stock\x1b[22m: 7 checks, 1s: Test")
+			if colour := bold && strings.Contains(text, "\x1b[32mdone\x1b["); colour != tt.colour {
 				t.Errorf("colour is %v: %q", colour, text)
 			}
 			for line := range strings.SplitSeq(text, "\n") {
