@@ -358,7 +358,7 @@ func (r *Runner) hold(s Schedule, do func() error, result *stage.Result) error {
 		result.Reached = true
 		result.Note(who, "is held up")
 		acted = r.act(s, result)
-		result.Note(who, "goes on")
+		result.NoteRelease(who)
 	}
 	var woken error
 	if s.blocks() {

@@ -55,11 +55,21 @@ func NewResult() *Result {
 
 // Note adds what happens now to the time line.
 func (r *Result) Note(who, what string) {
-	m := contract.Moment{At: time.Since(r.began), Who: who, What: what}
+	var queue *contract.Queue
 	if r.Look != nil {
-		m.Queue = r.Look(r.Moving)
+		queue = r.Look(r.Moving)
 	}
-	r.TimeLine = append(r.TimeLine, m)
+	r.note(who, what, queue)
+}
+
+// NoteRelease adds that one who was held up goes on. It is at work by now, so the txq
+// is shown as it was the moment before.
+func (r *Result) NoteRelease(who string) {
+	r.note(who, "goes on", r.TimeLine[len(r.TimeLine)-1].Queue)
+}
+
+func (r *Result) note(who, what string, queue *contract.Queue) {
+	r.TimeLine = append(r.TimeLine, contract.Moment{At: time.Since(r.began), Who: who, What: what, Queue: queue})
 }
 
 // Who acts, in time lines.
