@@ -30,33 +30,38 @@ var qdiscs = []netdev.Qdisc{
 // takeTheLinkUp undoes the fault that takes it down.
 var takeTheLinkUp = &driver.Fault{Name: "take the link up", Do: func(b driver.Bench, _ int) error { return b.Device().Link().SetUp(true) }}
 
-// Faults returns all that can happen to the sequence's device: what can happen to
-// any, and what only the driver's can. A new one needs nothing but its entry.
-func (q *Sequence) Faults() []*driver.Fault {
+// Faults returns all that can happen to a driver's device with that consumer: what can
+// happen to any, and what only the driver's can. A new one needs nothing but its
+// entry. What draws faults at random may draw the first ones more often, so those that
+// make traffic come first, then the driver's.
+func Faults(drv *driver.Driver, consumer driver.Consumer) []*driver.Fault {
+	of := func(b driver.Bench) *Sequence { return b.(*Sequence) }
 	all := []*driver.Fault{
-		{Name: "fill the ring", Do: func(b driver.Bench, _ int) error { return q.send(b.Device().Slots() + 1) }},
-		{Name: "send", Arguments: []int{1, 2, 3, 20}, Do: func(_ driver.Bench, n int) error { return q.send(n) }},
-		{Name: "send past the qdisc", Arguments: []int{1, 3}, Do: func(_ driver.Bench, n int) error {
-			q.stage.Offer(n, true)
+		{Name: "fill the ring", Do: func(b driver.Bench, _ int) error { return of(b).send(b.Device().Slots() + 1) }},
+		{Name: "send", Arguments: []int{1, 2, 3, 20}, Do: func(b driver.Bench, n int) error { return of(b).send(n) }},
+		{Name: "send past the qdisc", Arguments: []int{1, 3}, Do: func(b driver.Bench, n int) error {
+			of(b).Offer(n, true)
 			return nil
 		}},
 		{Name: "read", Arguments: []int{1, 2, 100}, Do: func(b driver.Bench, n int) error {
 			_, err := b.Drain(n)
 			return err
 		}},
+	}
+	all = append(all, drv.Faults(consumer)...)
+	all = append(all, []*driver.Fault{
 		{Name: "replace the qdisc", Arguments: []int{0, 1, 2, 3, 4, 5, 6, 7}, Says: func(n int) string {
 			return fmt.Sprintf("replace the qdisc by %v", qdiscs[n])
-		}, Do: func(_ driver.Bench, n int) error { return q.replaceQdisc(qdiscs[n]) }},
+		}, Do: func(b driver.Bench, n int) error { return of(b).replaceQdisc(qdiscs[n]) }},
 		{Name: "take the link down", Do: func(b driver.Bench, _ int) error { return b.Device().Link().SetUp(false) }},
 		takeTheLinkUp,
-		{Name: "rename the device", Do: func(driver.Bench, int) error { return q.rename() }},
-		{Name: "move the device to another network namespace and back", Do: func(driver.Bench, int) error { return q.moveThroughNamespace() }},
-		{Name: "replace the qdisc by fq_codel, with an allocation that fails: the", Failing: true, Do: func(driver.Bench, int) error {
-			return q.replaceQdisc(netdev.Qdisc{Kind: netdev.FQCodel})
+		{Name: "rename the device", Do: func(b driver.Bench, _ int) error { return of(b).rename() }},
+		{Name: "move the device to another network namespace and back", Do: func(b driver.Bench, _ int) error { return of(b).moveThroughNamespace() }},
+		{Name: "replace the qdisc by fq_codel, with an allocation that fails: the", Failing: true, Do: func(b driver.Bench, _ int) error {
+			return of(b).replaceQdisc(netdev.Qdisc{Kind: netdev.FQCodel})
 		}},
 		{Name: "take a CPU offline and online", Do: func(driver.Bench, int) error { return cycleCPU() }},
-	}
-	all = append(all, q.driver.Faults(q.setup.Consumer)...)
+	}...)
 	for _, f := range all {
 		if f.Failing {
 			f.Arguments = allocations
@@ -67,9 +72,8 @@ func (q *Sequence) Faults() []*driver.Fault {
 
 // Sequence is a device to which one fault after the other happens.
 type Sequence struct {
-	driver *driver.Driver
+	*stage.Stage
 	setup  driver.Setup
-	stage  *stage.Stage
 	before stage.Mark
 	steps  []string
 }
@@ -82,16 +86,13 @@ func NewSequence(drv *driver.Driver, backpressure bool, consumer driver.Consumer
 	if err != nil {
 		return nil, err
 	}
-	q := &Sequence{driver: drv, setup: setup, stage: s}
+	q := &Sequence{Stage: s, setup: setup}
 	if err := s.Device().Restart(s); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
 	q.before = s.Begin()
 	return q, nil
 }
-
-// Close removes the device.
-func (q *Sequence) Close() error { return q.stage.Close() }
 
 // Inject lets one fault happen; n is its number, if it has one.
 func (q *Sequence) Inject(f *driver.Fault, n int) error {
@@ -105,9 +106,9 @@ func (q *Sequence) Inject(f *driver.Fault, n int) error {
 		step = fmt.Sprintf("%s %d", f.Name, n)
 	}
 	q.steps = append(q.steps, step)
-	do := func() error { return f.Do(q.stage, n) }
+	do := func() error { return f.Do(q, n) }
 	if f.Failing {
-		do = func() error { return q.failing(n, func() error { return f.Do(q.stage, n) }) }
+		do = func() error { return q.failing(n, func() error { return f.Do(q, n) }) }
 	}
 	err := q.again(do)
 	if refused := (*driver.RefusedError)(nil); errors.As(err, &refused) {
@@ -135,7 +136,7 @@ func (q *Sequence) Script() string {
 // send sends through the qdisc. A device that is down refuses, which is counted
 // and no error.
 func (q *Sequence) send(packets int) error {
-	q.stage.Offer(packets, false)
+	q.Offer(packets, false)
 	return nil
 }
 
@@ -146,8 +147,8 @@ func (q *Sequence) replaceQdisc(by netdev.Qdisc) error {
 			return err
 		}
 	}
-	err := q.stage.SetQdisc(by)
-	if errors.Is(err, unix.EINVAL) && q.stage.Device().Slots() == 0 {
+	err := q.SetQdisc(by)
+	if errors.Is(err, unix.EINVAL) && q.Device().Slots() == 0 {
 		// net/sched/sch_generic.c: pfifo_fast_init wants a tx_queue_len.
 		return &driver.RefusedError{Why: "no tx_queue_len"}
 	}
@@ -159,18 +160,18 @@ func (q *Sequence) replaceQdisc(by netdev.Qdisc) error {
 // it, and until then the core complains of every packet, whatever the driver.
 func (q *Sequence) empty() error {
 	for began := time.Now(); ; cpu.Nap() {
-		if _, err := q.stage.Drain(driver.All); err != nil {
+		if _, err := q.Drain(driver.All); err != nil {
 			return err
 		}
 		// What a queue that is stalled holds, a fresh packet will tell.
-		if left, err := q.stage.Held(); err != nil || left == 0 || time.Since(began) > stage.Suspicion {
+		if left, err := q.Held(); err != nil || left == 0 || time.Since(began) > stage.Suspicion {
 			return err
 		}
 	}
 }
 
 func (q *Sequence) rename() error {
-	link := q.stage.Device().Link()
+	link := q.Device().Link()
 	name := "renamed" + link.Name()
 	if was, ok := strings.CutPrefix(link.Name(), "renamed"); ok {
 		name = was
@@ -185,11 +186,11 @@ func (q *Sequence) rename() error {
 }
 
 func (q *Sequence) moveThroughNamespace() error {
-	link := q.stage.Device().Link()
+	link := q.Device().Link()
 	if err := link.MoveThroughNamespace(); err != nil {
 		return err
 	}
-	return q.stage.Reopen()
+	return q.Reopen()
 }
 
 // cycleCPU takes the last CPU that nothing is pinned to offline, and online.
@@ -208,8 +209,8 @@ func cycleCPU() error {
 // its device, and that the link is down. Then everything is read, and what is left
 // must be accounted for, and a fresh packet must arrive.
 func (q *Sequence) Settle(patience time.Duration) (*stage.Result, error) {
-	s := q.stage
-	undo := s.Device().Undo(s)
+	s := q.Stage
+	undo := s.Device().Undo(q)
 	link := s.Device().Link()
 	if up, err := link.IsUp(); err != nil {
 		return nil, err
@@ -242,13 +243,13 @@ func (q *Sequence) Settle(patience time.Duration) (*stage.Result, error) {
 // as it was made.
 func (q *Sequence) Restart() error {
 	q.steps = nil
-	if err := q.stage.Device().Restart(q.stage); err != nil {
+	if err := q.Device().Restart(q); err != nil {
 		return err
 	}
-	if err := q.stage.SetQdisc(netdev.Qdisc{Kind: q.setup.Qdisc}); err != nil {
+	if err := q.SetQdisc(netdev.Qdisc{Kind: q.setup.Qdisc}); err != nil {
 		return err
 	}
-	err := q.stage.Forget()
-	q.before = q.stage.Begin()
+	err := q.Forget()
+	q.before = q.Begin()
 	return err
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // fault is the one of that name.
-func fault(q *Sequence, name string) *driver.Fault {
-	all := q.Faults()
+func fault(name string) *driver.Fault {
+	all := Faults(tun.Driver, tun.Reading)
 	return all[slices.IndexFunc(all, func(f *driver.Fault) bool { return f.Name == name })]
 }
 
@@ -30,7 +30,7 @@ func TestQdiscsOfADeviceWithoutRing(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer q.Close()
-		if err := errors.Join(q.Inject(fault(q, "set tx_queue_len to"), 0), q.Inject(fault(q, "replace the qdisc"), n)); err != nil {
+		if err := errors.Join(q.Inject(fault("set tx_queue_len to"), 0), q.Inject(fault("replace the qdisc"), n)); err != nil {
 			t.Fatal(err)
 		}
 		if result, err := q.Settle(stage.Patience); err != nil {
@@ -52,7 +52,7 @@ func TestAllocationsFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer q.Close()
-	for _, f := range q.Faults() {
+	for _, f := range Faults(tun.Driver, tun.Reading) {
 		if !f.Failing {
 			continue
 		}
@@ -60,7 +60,7 @@ func TestAllocationsFail(t *testing.T) {
 			failed, refused := 0, 0
 			for _, n := range f.Arguments {
 				if strings.HasPrefix(f.Name, "attach") {
-					if err := q.Inject(fault(q, "detach the queue"), 0); err != nil {
+					if err := q.Inject(fault("detach the queue"), 0); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -76,6 +76,9 @@ type sequences struct {
 	// is that sequence.
 	last   *contract.Finding
 	chosen [][2]int
+	// suspect is the shortest one's so far, of this round, and suspected that sequence.
+	suspect   *contract.Finding
+	suspected [][2]int
 }
 
 // again runs the sequence that ran last on a device of its own, as often as it
@@ -158,7 +161,7 @@ func (s *sequences) round(t *testing.T, seed uint64) *contract.Finding {
 			t.Fatal(err)
 		}
 	}
-	s.seed = seed
+	s.seed, s.suspect = seed, nil
 	quiet := &quiet{T: t}
 	done := make(chan struct{})
 	go func() {
@@ -168,6 +171,11 @@ func (s *sequences) round(t *testing.T, seed uint64) *contract.Finding {
 	<-done
 	if !quiet.failed {
 		return nil
+	}
+	if s.last == nil && s.suspect != nil {
+		// It broke something and did not do so again, while rapid looked for a
+		// shorter one: replays decide.
+		s.last, s.chosen = s.suspect, s.suspected
 	}
 	if s.last == nil {
 		report(t, contract.Verdict{Promise: contract.NoStall, Contract: contractOf(t), Outcome: contract.Undecided, Why: fmt.Sprintf("a sequence of faults from seed %d could not be judged", seed)})
@@ -186,7 +194,7 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 		if s.device, err = fault.NewSequence(subject, s.backpressure, s.consumer); err != nil {
 			rt.Fatal(err)
 		}
-		s.faults = slices.DeleteFunc(s.device.Faults(), func(f *driver.Fault) bool {
+		s.faults = slices.DeleteFunc(fault.Faults(subject, s.consumer), func(f *driver.Fault) bool {
 			return f.OptIn && contractOf(t) != contract.OptIn || f.Failing && s.noFailing != nil
 		})
 	}
@@ -224,6 +232,7 @@ func (s *sequences) sequence(t *testing.T, rt *rapid.T) {
 	switch {
 	case promise != "":
 		s.last = &contract.Finding{Promise: promise, Why: why, Books: result.Books, Script: s.device.Script()}
+		s.suspect, s.suspected = s.last, chosen
 		s.close(t)
 		rt.Fatal(why)
 	case result.Unbalanced != nil:
