@@ -33,9 +33,9 @@ type Seen struct {
 	Noqueue bool
 	// Backpressure is whether the device was opened with IFF_BACKPRESSURE.
 	Backpressure bool
-	// AsksToQueue is how often a packet was freed, and that logged, because the
-	// device "asks to queue packet", which the kernel does when a queue without a
-	// qdisc is stopped (net/core/dev.c: __dev_queue_xmit).
+	// AsksToQueue is how often it was seen, in the kernel's log or by what was
+	// freed, that the device "asks to queue packet", which the kernel says when a
+	// queue without a qdisc is stopped (net/core/dev.c: __dev_queue_xmit).
 	AsksToQueue int
 	// CountersUnread: Books has none of the device's own counters.
 	CountersUnread bool
@@ -92,7 +92,7 @@ func (c Contract) Breach(s *Seen) (Promise, string) {
 		return NoStall, s.Stalled
 	}
 	if s.Noqueue && s.AsksToQueue > 0 {
-		return NoqueueDrops, fmt.Sprintf("a queue without a qdisc was stopped: %d packets were freed because the device asks to queue packet", s.AsksToQueue)
+		return NoqueueDrops, fmt.Sprintf("a queue without a qdisc was stopped: seen %d times that the device asks to queue packet", s.AsksToQueue)
 	}
 	if why := s.uncounted(); why != "" {
 		return s.drops(), why
