@@ -20,6 +20,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/report"
+	hostrun "github.com/ringproof/ringproof/internal/host/run"
 )
 
 // withoutReattach leaves out where patches/designs/lossless stalls for good.
@@ -68,13 +69,12 @@ func startBy(t testing.TB, program, env []string, flags ...string) *harness {
 			h.dir = dir
 		}
 	}
-	own := []string{"KERNEL", "MODULES", "VMLINUX", "CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "ARTIFACTS", "SEED", "FAULTS", "SCHEDULES", "REPLAYS", "BASELINE", "SHARD"}
 	command := slices.Concat(program, []string{"go", "test"}, flags, []string{"./vmtests"})
 	h.cmd = exec.Command(command[0], command[1:]...)
 	h.cmd.Dir = ".."
 	h.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains(own, name)
+		return slices.Contains(hostrun.Variables(), name)
 	})
 	h.cmd.Env = append(h.cmd.Env, "ARTIFACTS="+h.dir)
 	h.cmd.Env = append(h.cmd.Env, env...)

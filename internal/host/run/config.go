@@ -123,6 +123,14 @@ func ConfigFromEnv() (Config, error) {
 	return c, nil
 }
 
+// settings are the variables that a command which replays a run repeats as they are.
+var settings = []string{"CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS", "BASELINE"}
+
+// Variables are all that ConfigFromEnv reads.
+func Variables() []string {
+	return append([]string{"KERNEL", "MODULES", "VMLINUX", "KNOWN", "ARTIFACTS", "SEED", "SHARD"}, settings...)
+}
+
 // positive reads a number; 0 if the variable is not set.
 func positive(name string) (int, error) {
 	text := os.Getenv(name)

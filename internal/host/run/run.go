@@ -132,7 +132,7 @@ func (c *Config) command() string {
 	given("MODULES", c.Modules)
 	given("VMLINUX", c.Vmlinux)
 	given("KNOWN", c.Known)
-	for _, name := range []string{"CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS", "BASELINE"} {
+	for _, name := range settings {
 		given(name, os.Getenv(name))
 	}
 	return strings.Join(append(words, "go test ./vmtests"), " ")
