@@ -153,6 +153,7 @@ func (x *exploration) explore(t *testing.T, check check) {
 	var breaches []breach
 	kept := make(map[int]schedule.Schedule) // by index of the point
 	inconclusive := 0
+	open := make(map[int]bool) // by index: what came of it is not known
 	var unbalanced []error
 	var requeued, tailDropped uint64
 	left := 0
@@ -166,6 +167,7 @@ func (x *exploration) explore(t *testing.T, check check) {
 		x.check(t, c, promises, err)
 		if result == nil {
 			inconclusive++
+			open[i] = true
 			t.Logf("inconclusive: %v: %s", s, p.Text)
 			continue
 		}
@@ -186,7 +188,7 @@ func (x *exploration) explore(t *testing.T, check check) {
 	t.Logf("%s in %v (%.0f/s; to find those that are reached: %v), %d inconclusive", coverage, took.Round(time.Millisecond), float64(len(points))/took.Seconds(), search.Round(time.Millisecond), inconclusive)
 
 	found := make(findings)
-	for _, window := range windows(breaches) {
+	for _, window := range windows(breaches, open) {
 		f, err := x.confirm(c, window, len(points))
 		x.check(t, c, promises, err)
 		if f.Failed > 0 {
@@ -336,12 +338,17 @@ func (x *exploration) points(t *testing.T, target driver.Target, at stage.Settin
 	return r, err
 }
 
-// windows groups breaches of the same promise at neighbouring points.
-func windows(breaches []breach) (groups [][]breach) {
+// windows groups breaches of the same promise at neighbouring points. A point between
+// two of them that is open does not part them.
+func windows(breaches []breach, open map[int]bool) (groups [][]breach) {
 	for _, b := range breaches {
 		if n := len(groups); n > 0 {
 			last := groups[n-1][len(groups[n-1])-1]
-			if last.promise == b.promise && last.index == b.index-1 && last.schedule.Point.Symbol == b.schedule.Point.Symbol {
+			next := last.index + 1
+			for open[next] {
+				next++
+			}
+			if last.promise == b.promise && next == b.index && last.schedule.Point.Symbol == b.schedule.Point.Symbol {
 				groups[n-1] = append(groups[n-1], b)
 				continue
 			}
