@@ -131,7 +131,22 @@ func crash(t *testing.T, how string) {
 	if _, err := os.Stat(provoke); err != nil {
 		t.Skip("needs CONFIG_LKDTM")
 	}
+	awaitClock(t)
 	write(t, provoke, how)
+}
+
+// awaitClock returns when the kernel has measured the time-stamp counter, a second or
+// two after the boot: to change to that clock it stops all CPUs (arch/x86/kernel/tsc.c:
+// tsc_refine_calibration_work), which one that is stuck by then would keep it from, and
+// then nobody complains.
+func awaitClock(t *testing.T) {
+	t.Helper()
+	const current = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(100 * time.Millisecond) {
+		if name, err := os.ReadFile(current); err != nil || strings.TrimSpace(string(name)) != "tsc-early" {
+			return
+		}
+	}
 }
 
 const provoke = "/sys/kernel/debug/provoke-crash/DIRECT"
