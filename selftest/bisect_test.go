@@ -93,7 +93,7 @@ func TestBisect(t *testing.T) {
 	for typo, says := range map[string]string{
 		strings.Replace(script, "cd '", "cd '/absent", 1):                     "/absent",
 		strings.ReplaceAll(script, program, program+"x"):                      "",
-		strings.Replace(script, "bisect -series", "bisct -series", 1):         "usage",
+		strings.Replace(script, "bisect -series", "bisct -series", 1):         "no such command",
 		strings.Replace(script, "-contract lossless", "-contract losless", 1): "losless",
 		strings.Replace(script, "/series'", "/serious'", 1):                   "serious",
 		strings.Replace(script, "-run ", "-tests ", 1):                        "-tests",
