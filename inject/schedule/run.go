@@ -53,8 +53,10 @@ type Runner struct {
 	Begins func(id string)
 	// Watch has results say what the txq is like at each moment of their time
 	// lines, where that can be told (see stage.Stage.Watch). It takes a
-	// millisecond or two for each.
-	Watch bool
+	// millisecond or two for each. Unwatched is why it could not be told; nil if it
+	// could.
+	Watch     bool
+	Unwatched error
 	// waits are opponents that are believed not to wait, and did.
 	waits map[waiter]bool
 }
@@ -204,14 +206,12 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*stage.Result, error) 
 		on.Reconfigured()
 	}
 	var look func(moving bool) *contract.Queue
-	var err error
 	if r.Watch && !o.Control && !s.works() {
-		if look, err = on.Watch(); err != nil {
-			return nil, err
-		}
+		look, r.Unwatched = on.Watch()
 	}
 	before := on.Begin()
 	var requeues uint64
+	var err error
 	if s.Trim > 0 {
 		// It costs too much for schedules that do not care.
 		if requeues, err = on.Requeues(); err != nil {

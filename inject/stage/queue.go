@@ -36,11 +36,8 @@ func (s *Stage) txq() (state uint64, err error) {
 			return 0, err
 		}
 		arguments, err := breakpoint.Arguments("dev_hard_start_xmit", func() error { return s.Fill(1) })
-		if err != nil {
-			return 0, err
-		}
-		if _, err := s.Drain(1); err != nil {
-			return 0, err
+		if _, drained := s.Drain(1); err != nil || drained != nil {
+			return 0, errors.Join(err, drained)
 		}
 		s.state = arguments[2] + offset
 		return s.state, nil

@@ -189,10 +189,10 @@ func (x *exploration) explore(t *testing.T, check check) {
 
 	found := make(findings)
 	for _, window := range windows(breaches, open) {
-		f, err := x.confirm(c, window, len(points))
+		f, err := x.confirm(t, c, window, len(points))
 		x.check(t, c, promises, err)
 		if f.Failed > 0 {
-			f.Kept, err = x.neighbour(c, window, kept)
+			f.Kept, err = x.neighbour(t, c, window, kept)
 			x.check(t, c, promises, err)
 		}
 		if onlySuspected(t, f) {
@@ -363,7 +363,7 @@ func replays() (int, error) { return strconv.Atoi(os.Getenv("REPLAYS")) }
 
 // confirm runs a schedule from the middle of a window again. Runs that are not
 // what they say do not count.
-func (x *exploration) confirm(c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
+func (x *exploration) confirm(t *testing.T, c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
 	again, err := replays()
 	if err != nil {
 		return nil, err
@@ -393,7 +393,7 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 		}
 	}
 	if f.Failed > 0 {
-		result, err := x.watched(middle.schedule)
+		result, err := x.watched(t, middle.schedule)
 		if err != nil || result == nil {
 			return f, err
 		}
@@ -406,15 +406,19 @@ func (x *exploration) confirm(c contract.Contract, window []breach, reached int)
 
 // watched runs a schedule once more, for a time line that says what the txq was like
 // at each moment. To look takes time, so nothing is decided by it.
-func (x *exploration) watched(s schedule.Schedule) (*stage.Result, error) {
+func (x *exploration) watched(t *testing.T, s schedule.Schedule) (*stage.Result, error) {
 	x.runner.Watch = true
 	defer func() { x.runner.Watch = false }()
-	return x.decide(s, stage.Patience)
+	result, err := x.decide(s, stage.Patience)
+	if x.runner.Unwatched != nil {
+		t.Log("not shown: ", x.runner.Unwatched)
+	}
+	return result, err
 }
 
 // neighbour runs the kept schedule that is nearest to a window again, and returns
 // it; nil if there is none, or if it does not keep the promise each time.
-func (x *exploration) neighbour(c contract.Contract, window []breach, kept map[int]schedule.Schedule) (*contract.Neighbour, error) {
+func (x *exploration) neighbour(t *testing.T, c contract.Contract, window []breach, kept map[int]schedule.Schedule) (*contract.Neighbour, error) {
 	first, last := window[0], window[len(window)-1]
 	nearest, distance := -1, 0
 	for i := range kept {
@@ -427,7 +431,7 @@ func (x *exploration) neighbour(c contract.Contract, window []breach, kept map[i
 		return nil, nil
 	}
 	s := kept[nearest]
-	result, err := x.watched(s)
+	result, err := x.watched(t, s)
 	if err != nil || result == nil {
 		return nil, err
 	}
@@ -460,7 +464,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 	t.Logf("held up at %v: %s\nmeanwhile: %s; it had to wait: %v\n%v", s.Point, s.Point.Text, s.Opponent.Does, result.Waited, result.Books)
 	found := make(findings)
 	if promise, why := schedule.Breach(result, c, s); promise != "" {
-		f, err := x.confirm(c, []breach{{0, s, promise, why, result.Books}}, 1)
+		f, err := x.confirm(t, c, []breach{{0, s, promise, why, result.Books}}, 1)
 		x.check(t, c, promises, err)
 		found.add(t, f)
 	}
