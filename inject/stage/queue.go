@@ -54,7 +54,7 @@ func (s *Stage) Watch() (look func(moving bool) *contract.Queue, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch the txq: %w", err)
 	}
-	began := s.account()
+	began, dropped := s.account(), s.dropped()
 	return func(moving bool) *contract.Queue {
 		backlog, err := s.qlen()
 		if err != nil {
@@ -67,10 +67,18 @@ func (s *Stage) Watch() (look func(moving bool) *contract.Queue, err error) {
 		q := &contract.Queue{Ring: -1, Size: s.at.Ring, Backlog: backlog, Stopped: bits&1 != 0}
 		if !moving {
 			a := s.account().since(began)
-			// What was dropped is neither in the ring nor in the qdisc, and a
-			// ring that drops is full.
-			q.Ring = min(int(a.allocated())-int(a.received)-backlog, s.at.Ring)
+			q.Ring = int(a.allocated()) - int(a.received) - int(s.dropped()-dropped) - backlog
 		}
 		return q
 	}, nil
+}
+
+// dropped is how many packets were freed as dropped so far; what cannot be counted
+// just now is not.
+func (s *Stage) dropped() (n uint64) {
+	freed, _ := s.ledger.Freed()
+	for _, f := range freed {
+		n += f.Count
+	}
+	return n
 }
