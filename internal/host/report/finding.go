@@ -176,6 +176,15 @@ type Window struct {
 	from, to uint64
 }
 
+// longestInstruction is that of x86 (SDM volume 2, section 2.3.11), in bytes.
+const longestInstruction = 15
+
+// meets says whether the windows overlap, or one may begin at the instruction behind
+// the other. A race that is not won each time leaves gaps in a window.
+func (w Window) meets(v Window) bool {
+	return w.symbol == v.symbol && w.from <= v.to+longestInstruction && v.from <= w.to+longestInstruction
+}
+
 func (w Window) overlaps(v Window) bool {
 	return w.symbol == v.symbol && w.from <= v.to && v.from <= w.to
 }
@@ -262,7 +271,7 @@ func (s *shape) sameCause(o *shape) bool {
 	}
 	shared := 0
 	for _, w := range s.windows {
-		if slices.ContainsFunc(o.windows, w.overlaps) || s.sameLine(w, o) {
+		if slices.ContainsFunc(o.windows, w.meets) || s.sameLine(w, o) {
 			shared++
 		}
 	}
