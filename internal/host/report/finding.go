@@ -65,7 +65,7 @@ func (c *Cause) Windows() []Window {
 	})
 	var apart []Window
 	for _, w := range windows {
-		if n := len(apart); n > 0 && apart[n-1].overlaps(w) {
+		if n := len(apart); n > 0 && apart[n-1].meets(w) {
 			apart[n-1].to = max(apart[n-1].to, w.to)
 			continue
 		}
@@ -183,10 +183,6 @@ const longestInstruction = 15
 // the other. A race that is not won each time leaves gaps in a window.
 func (w Window) meets(v Window) bool {
 	return w.symbol == v.symbol && w.from <= v.to+longestInstruction && v.from <= w.to+longestInstruction
-}
-
-func (w Window) overlaps(v Window) bool {
-	return w.symbol == v.symbol && w.from <= v.to && v.from <= w.to
 }
 
 func (w Window) String() string {
