@@ -123,7 +123,7 @@ func (r *Run) guestEnv(after string) []string {
 		"SCHEDULES=" + r.cfg.Schedules, "SHARD=" + r.cfg.Shard.String(), fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
 	}
 	if r.cfg.Baseline > 0 {
-		env = append(env, fmt.Sprintf("BASELINE=%v", r.cfg.Baseline))
+		env = append(env, fmt.Sprintf("BASELINE=%v", r.cfg.Baseline), "BASELINE_CONTROL="+os.Getenv("BASELINE_CONTROL"))
 	}
 	if after != "" {
 		env = append(env, "AFTER="+after)

@@ -59,6 +59,7 @@ type Config struct {
 //	FAULTS     for how long there are new ones, for example 1h (5s)
 //	BASELINE   for how long TestBaseline gives each of its methods; without it
 //	           that is left out
+//	BASELINE_CONTROL "no" leaves out of that what changes the device, or trims packets
 //	SCHEDULES  "all" to run schedules in all settings, for hours
 //	REPLAYS    how often what breaks a promise is run again before it is
 //	           reported (10)
@@ -124,7 +125,7 @@ func ConfigFromEnv() (Config, error) {
 }
 
 // settings are the variables that a command which replays a run repeats as they are.
-var settings = []string{"CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS", "BASELINE"}
+var settings = []string{"CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS", "BASELINE", "BASELINE_CONTROL"}
 
 // Variables are all that ConfigFromEnv reads.
 func Variables() []string {
