@@ -112,21 +112,27 @@ func baselineChecks(t *testing.T) []check {
 	return slices.Concat(schedules(t), requeues(t), controls(t))
 }
 
+// explorer makes the test the one that runs schedules.
+func explorer(t *testing.T) (*exploration, error) {
+	x := &exploration{reached: make(map[string]reached)}
+	var err error
+	if x.runner, err = schedule.NewRunner(subject); err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { x.close(t) })
+	x.runner.Begins = beginSchedule
+	return x, x.runner.Pin()
+}
+
 // heldUpAtRandom holds a CPU up at an instruction that is drawn, while an opponent
 // does what is drawn, too, in a setting that is.
 func heldUpAtRandom(t *testing.T, b *baseline) (contract.Promise, error) {
-	runner, err := schedule.NewRunner(subject)
+	x, err := explorer(t)
 	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, runner.Close()) }()
-	runner.Begins = beginSchedule
-	if err := runner.Pin(); err != nil {
 		return "", err
 	}
 	checks := baselineChecks(t)
 	points := make(map[string][]disasm.Point)
-	x := &exploration{runner: runner}
 	// A new device takes as long as several schedules on one that is there.
 	const onOne = 16
 	var c check
@@ -158,16 +164,10 @@ func heldUpAtRandom(t *testing.T, b *baseline) (contract.Promise, error) {
 
 // systematically goes through the schedules as TestSchedules and those after it do.
 func systematically(t *testing.T, b *baseline) (contract.Promise, error) {
-	runner, err := schedule.NewRunner(subject)
+	x, err := explorer(t)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, runner.Close()) }()
-	runner.Begins = beginSchedule
-	if err := runner.Pin(); err != nil {
-		return "", err
-	}
-	x := &exploration{runner: runner, reached: make(map[string]reached)}
 	for _, c := range baselineChecks(t) {
 		if b.over() {
 			break
