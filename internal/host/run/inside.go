@@ -235,6 +235,12 @@ func (in *inside) attr(check *Check, e Event) error {
 			return err
 		}
 		check.Verdict(v)
+	case contract.AttrBaseline:
+		var b contract.Baseline
+		if err := decode(&b); err != nil {
+			return err
+		}
+		in.run.Baseline(b)
 	case contract.AttrUnknown:
 		var paths contract.Paths
 		if err := decode(&paths); err != nil {
