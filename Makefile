@@ -85,8 +85,12 @@ soak: deps
 override VALIDATE = artifacts/validate
 CELL = $(VALIDATE)/$(or $(CONFIG),base)-$(or $(ACCEL),auto)
 
+# Only what these targets have made: whatever else is there is somebody's.
+FORGET_VALIDATE = rm -rf $(VALIDATE)/kernel-* $(VALIDATE)/*/shard-* $(VALIDATE)/*/verdict $(VALIDATE)/summary.md; \
+	[ ! -d $(VALIDATE) ] || find $(VALIDATE) -depth -type d -empty -delete
+
 validate:
-	rm -rf $(VALIDATE)
+	$(FORGET_VALIDATE)
 	for config in $(or $(CONFIG),base); do \
 		$(MAKE) validate-kernel CONFIG=$$config || exit; \
 		for accel in $(or $(ACCEL),auto); do for n in $$(seq $(or $(SHARDS),1)); do \
@@ -134,6 +138,6 @@ deps:
 clean:
 	for events in artifacts/*/events.jsonl; do [ ! -f "$$events" ] || rm -rf "$${events%/*}"; done
 	rm -f artifacts/last artifacts/proof/*.json
-	rm -rf $(VALIDATE)
+	$(FORGET_VALIDATE)
 	[ ! -d artifacts/proof ] || rmdir --ignore-fail-on-non-empty artifacts/proof
 	[ ! -d artifacts ] || rmdir --ignore-fail-on-non-empty artifacts
