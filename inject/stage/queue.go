@@ -56,7 +56,7 @@ func (s *Stage) Watch() (look func(moving bool) *contract.Queue, err error) {
 	}
 	began, dropped := s.account(), s.dropped()
 	return func(moving bool) *contract.Queue {
-		backlog, err := s.qlen()
+		backlog, err := s.Held()
 		if err != nil {
 			return nil
 		}

@@ -190,7 +190,7 @@ func (s *Stage) settle(since account, lost *losses, patience time.Duration) (lef
 		}
 		if still := time.Since(moved); still > patience {
 			rcu.Synchronize()
-			if left, err = s.qlen(); err != nil {
+			if left, err = s.Held(); err != nil {
 				return 0, err
 			}
 			missing := int64(a.allocated()) - int64(a.received+lost.total-before) - int64(left)

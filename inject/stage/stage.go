@@ -305,14 +305,11 @@ func (s *Stage) Audit() (contract.Paths, error) {
 	return books.Unknown, err
 }
 
-// qlen is how many packets the qdiscs hold.
-func (s *Stage) qlen() (int, error) {
+// Held is how many packets the qdiscs hold.
+func (s *Stage) Held() (int, error) {
 	stats, err := s.dev.Link().QdiscStats()
 	return int(netdev.SumQdiscs(stats).Qlen), err
 }
-
-// Held is how many packets the qdiscs hold.
-func (s *Stage) Held() (int, error) { return s.qlen() }
 
 // Requeues is how often the qdiscs took a packet back.
 func (s *Stage) Requeues() (uint64, error) {

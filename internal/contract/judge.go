@@ -29,7 +29,8 @@ type Seen struct {
 	Overtaken uint64
 	// TailDrops: what was done makes any driver drop.
 	TailDrops bool
-	// Noqueue is whether the device has no qdisc. (The judges of one promise know.)
+	// Noqueue is whether the device has no qdisc. NoTailDrop and NoqueueDrops, each
+	// for one kind of device, do not ask.
 	Noqueue bool
 	// Backpressure is whether the device was opened with IFF_BACKPRESSURE.
 	Backpressure bool
