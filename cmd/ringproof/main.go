@@ -75,6 +75,8 @@ func command(ctx context.Context, args []string) error {
 			return bisect(ctx, args[1:])
 		case "report":
 			return show(ctx, args[1:])
+		case "bench":
+			return measure(ctx, args[1:])
 		case "compare":
 			return compare(args[1:])
 		case "merge":

@@ -178,7 +178,7 @@ func (k kvmDevice) prints(ctx context.Context, q program, kernel string, accel A
 	}
 	o, err := qemu.OptionsFor(guestArch,
 		qemu.WithKernel(kernel), qemu.WithAppendKernel(earlyConsole),
-		machine.options(accel, 1, k.memoryMiB),
+		machine.options(accel, false, 1, k.memoryMiB),
 		qemu.WithQEMUArgs("-cpu", k.cpu, "-serial", "stdio"))
 	if err != nil {
 		return fmt.Errorf("configure QEMU: %w", err)

@@ -111,12 +111,12 @@ func (vm *VM) options(machine Machine) qemu.Fn {
 		qemu.WithKernel(vm.cfg.Kernel),
 		qemu.WithInitramfs(vm.cfg.Initramfs),
 		qemu.WithAppendKernel(vm.commandLine(machine, vm.bootArg)),
-		machine.options(vm.accel.Accel, vm.cfg.CPUs, vm.cfg.MemoryMiB),
+		machine.options(vm.accel.Accel, vm.cfg.Instructions, vm.cfg.CPUs, vm.cfg.MemoryMiB),
 	)
 }
 
 func (vm *VM) commandLine(machine Machine, bootArg string) string {
-	return strings.Join(append(append([]string{machine.kernelArgs(vm.accel.Accel)}, vm.cfg.Append...), bootArg), " ")
+	return strings.Join(append(append([]string{machine.kernelArgs(vm.accel.Accel, vm.cfg.Instructions)}, vm.cfg.Append...), bootArg), " ")
 }
 
 // fit sees to it that no machine's command line is longer than the kernel takes,

@@ -26,12 +26,19 @@ const (
 )
 
 // options are the arguments that make the machine.
-func (m Machine) options(accel Accel, cpus, memoryMiB int) qemu.Fn {
+func (m Machine) options(accel Accel, instructions bool, cpus, memoryMiB int) qemu.Fn {
 	// All that the host's CPU can do. Not so under TCG: wide registers and
 	// 5-level page tables only make it slower, by a third.
 	accelerator, cpu := string(accel), "max"
 	if accel == TCG {
 		accelerator, cpu = "tcg,thread=multi", "Nehalem,+rdrand"
+	}
+	var clock []string
+	if instructions {
+		// Nothing random: an instruction of the host's CPU would be. The wall
+		// clock is the guest's own, too, or it would start at another time.
+		accelerator, cpu = "tcg,thread=single", "Nehalem"
+		clock = []string{"-icount", "shift=0,sleep=off,align=off", "-rtc", "base=2026-01-01,clock=vm"}
 	}
 	machine := string(m)
 	switch m {
@@ -44,14 +51,14 @@ func (m Machine) options(accel Accel, cpus, memoryMiB int) qemu.Fn {
 		// resets the terminal.
 		machine += ",graphics=on"
 	}
-	return qemu.WithQEMUArgs(
+	return qemu.WithQEMUArgs(append(clock,
 		"-nodefaults", "-no-reboot",
 		"-M", machine,
 		"-accel", accelerator,
 		"-cpu", cpu,
 		"-smp", fmt.Sprint(cpus),
 		"-m", fmt.Sprintf("%dM", memoryMiB),
-	)
+	)...)
 }
 
 // device adapts fn, which adds virtio devices, to the machine: on x86 QEMU
@@ -86,7 +93,7 @@ func (m Machine) adds() int {
 }
 
 // kernelArgs is the kernel command line, but for what is to be run.
-func (m Machine) kernelArgs(accel Accel) string {
+func (m Machine) kernelArgs(accel Accel, instructions bool) string {
 	args := []string{
 		"console=ttyS0",
 		// WARN() prints at KERN_WARNING, which "quiet" would hide.
@@ -112,7 +119,11 @@ func (m Machine) kernelArgs(accel Accel) string {
 		// fails on a busy host, and microvm has no other clock: time would
 		// then advance by jiffies, if at all.
 		args = append(args, "no_timer_check")
-		if khz := tscKHz(); khz > 0 {
+		khz := tscKHz()
+		if instructions {
+			khz = 1e6 // one tick for each instruction
+		}
+		if khz > 0 {
 			args = append(args, fmt.Sprintf("tsc_early_khz=%d", khz), "tsc=reliable")
 		}
 	}

@@ -32,6 +32,12 @@ type Config struct {
 	CPUs int
 	// MemoryMiB is the guest's memory; 0 is 1024.
 	MemoryMiB int
+	// Instructions makes the guest's clock count the instructions that it
+	// executes, a nanosecond for each, with one CPU and TCG whatever Accel and
+	// CPUs say. While no CPU has anything to execute the clock jumps to the next
+	// timer. What the guest does then depends on nothing but what it is given, or
+	// nearly so: see docs/cost.md.
+	Instructions bool
 	// Append are further arguments for the kernel.
 	Append []string
 	// CommandLine is the longest command line that the kernel takes, in
@@ -70,6 +76,8 @@ const (
 	defaultCmdline   = 2047
 	defaultBootTime  = time.Minute
 	defaultSilence   = 20 * time.Second
+	// instructionsPatience stands for both with Config.Instructions.
+	instructionsPatience = 3 * time.Minute
 )
 
 func (c *Config) setDefaults() error {
@@ -86,6 +94,17 @@ func (c *Config) setDefaults() error {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return err
 		}
+	}
+	if c.Instructions {
+		c.Accel, c.CPUs = TCG, 1
+		// Its clock may run at a tenth of ours, and so does its sign of life.
+		slow := func(d *time.Duration) {
+			if *d == 0 {
+				*d = instructionsPatience
+			}
+		}
+		slow(&c.BootTime)
+		slow(&c.Silence)
 	}
 	if c.Accel == "" {
 		c.Accel = Auto

@@ -1,0 +1,50 @@
+package bench
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/cost"
+)
+
+// setting is what the host asks for.
+var setting struct {
+	// backpressure: devices are opened with IFF_BACKPRESSURE.
+	backpressure bool
+	// rounds is how often each workload is run.
+	rounds int
+	// instructions: the clock counts instructions, and there is one CPU.
+	instructions bool
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv(contract.GuestEnv) != "1" {
+		fmt.Println("These workloads change network devices and run inside a VM: make bench runs them there.")
+		// So that go test says "no tests to run", and not that all is well.
+		if err := flag.Set("test.run", "^$"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+	}
+	setting.backpressure = os.Getenv("BACKPRESSURE") == "1"
+	setting.instructions = os.Getenv("RULER") == "instructions"
+	setting.rounds, _ = strconv.Atoi(os.Getenv("ROUNDS"))
+	setting.rounds = max(setting.rounds, 1)
+	os.Exit(m.Run())
+}
+
+// sample reports what one round has given.
+func sample(t *testing.T, s cost.Sample) {
+	t.Helper()
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Attr(cost.Attr, string(data))
+}

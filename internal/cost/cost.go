@@ -1,0 +1,30 @@
+// Package cost says what a workload has cost in the guest. Both sides speak it.
+package cost
+
+import "github.com/ringproof/ringproof/internal/contract"
+
+// Attr is the test attribute that carries a Sample to the host, as JSON.
+const Attr = "ringproof.cost"
+
+// Sample is what one round of a workload has given.
+type Sample struct {
+	// Workload is its name as benchmarks have names, without "Benchmark":
+	// "Pktgen/threads=2/consumer=read/path=qdisc".
+	Workload string
+	// Values are by unit. The units, each with what is better:
+	//
+	//	tx-pps, rx-pps, lost-pps   packets per second: higher, higher, lower
+	//	bit/s                      higher
+	//	p50-us, p99-us, p99.9-us, max-us, ms   time: lower
+	//	instr/pkt                  instructions per packet received: lower
+	//	wakes/pkt, stops/pkt, softirqs/pkt, switches/pkt, requeues/pkt
+	//	                           how often for each packet received: no verdict
+	Values map[string]float64 `json:",omitempty"`
+	// Books are the packets', of workloads that keep an account.
+	Books *contract.Books `json:",omitempty"`
+	// Missing says why it could not run: what the guest or the kernel lacks.
+	Missing string `json:",omitempty"`
+	// Failed says why it gave no values although it ran: a stall, books that do not
+	// balance, a flow that never ended.
+	Failed string `json:",omitempty"`
+}

@@ -1,0 +1,125 @@
+// Package bench measures what kernels cost: it boots them in turn, has the guest's
+// workloads (package bench) run, and compares what they gave.
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/ringproof/ringproof/initramfs"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/cost"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/vm"
+)
+
+// Ruler is what a cost is measured by.
+type Ruler string
+
+const (
+	// Instructions that the guest executes, on one CPU.
+	Instructions Ruler = "instructions"
+	// Time that passes.
+	Time Ruler = "time"
+)
+
+// Boot is one VM in which workloads run.
+type Boot struct {
+	Kernel *kernel.Result
+	// Backpressure: devices are opened with IFF_BACKPRESSURE.
+	Backpressure bool
+	Ruler        Ruler
+	// Workloads are those to run, as go test's -run has it; "" is all.
+	Workloads string
+	// Rounds of each workload.
+	Rounds int
+	Image  string // of the initramfs
+	Accel  vm.Accel
+	CPUs   int
+	Dir    string
+	// Deadline ends it; 0 is none.
+	Deadline time.Duration
+	// OnSample is called with each sample as it comes.
+	OnSample func(cost.Sample)
+	Progress io.Writer
+}
+
+// Run boots the VM, and returns how it ended. The error says that it did not end as
+// it should: samples that came before it are good all the same.
+func (b Boot) Run(ctx context.Context) (*vm.Result, error) {
+	image, err := kernel.Inspect(b.Kernel.Image)
+	if err != nil {
+		return nil, err
+	}
+	argv := []string{initramfs.Program, "-test.v", "-test.timeout=0"}
+	if b.Workloads != "" {
+		argv = append(argv, "-test.run="+b.Workloads)
+	}
+	flag := "BACKPRESSURE=0"
+	if b.Backpressure {
+		flag = "BACKPRESSURE=1"
+	}
+	said := &output{onSample: b.OnSample}
+	guest, err := vm.Start(ctx, vm.Config{
+		Kernel: b.Kernel.Image, Vmlinux: b.Kernel.Vmlinux, Initramfs: b.Image, CommandLine: image.CommandLine,
+		Boot: contract.Boot{Argv: argv, Env: []string{
+			flag, "RULER=" + string(b.Ruler), fmt.Sprintf("ROUNDS=%d", max(b.Rounds, 1)),
+			// Go's runtime interrupts its threads, and collects garbage, by a
+			// clock of its own: not while something is measured.
+			"GODEBUG=asyncpreemptoff=1",
+		}},
+		Accel: b.Accel, CPUs: b.CPUs, Instructions: b.Ruler == Instructions,
+		Deadline: b.Deadline, Dir: b.Dir, Output: said, Progress: b.Progress,
+	})
+	if err != nil {
+		return nil, err
+	}
+	result, err := guest.Wait()
+	if err == nil && (result.Ending != vm.Exited || result.Exit.Error != "" || result.Exit.Code > 1 || result.Exit.Signal != "") {
+		err = fmt.Errorf("the guest ended early: %v\n%s", result, said.text.String())
+	}
+	return result, errors.Join(err, said.err)
+}
+
+// output finds the samples in what the test binary prints.
+type output struct {
+	onSample func(cost.Sample)
+	rest     string // of a line that has not ended
+	text     strings.Builder
+	err      error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.rest += string(p)
+	for {
+		line, rest, whole := strings.Cut(o.rest, "\n")
+		if !whole {
+			return len(p), nil
+		}
+		o.rest = rest
+		o.line(line)
+	}
+}
+
+// line takes "=== ATTR  TestPktgen/threads=1 ringproof.cost {...}".
+func (o *output) line(line string) {
+	attr, isAttr := strings.CutPrefix(line, "=== ATTR  ")
+	words := strings.SplitN(attr, " ", 3)
+	if !isAttr || len(words) != 3 || words[1] != cost.Attr {
+		fmt.Fprintln(&o.text, line)
+		return
+	}
+	var s cost.Sample
+	if err := json.Unmarshal([]byte(words[2]), &s); err != nil {
+		o.err = errors.Join(o.err, fmt.Errorf("a sample that cannot be read: %w: %s", err, line))
+		return
+	}
+	if o.onSample != nil {
+		o.onSample(s)
+	}
+}
