@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"testing"
 
@@ -36,6 +37,8 @@ func TestMain(m *testing.M) {
 	setting.instructions = os.Getenv("RULER") == "instructions"
 	setting.rounds, _ = strconv.Atoi(os.Getenv("ROUNDS"))
 	setting.rounds = max(setting.rounds, 1)
+	// Collected is what a workload leaves behind, when it has ended.
+	debug.SetGCPercent(-1)
 	os.Exit(m.Run())
 }
 
