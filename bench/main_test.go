@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"testing"
@@ -39,6 +40,9 @@ func TestMain(m *testing.M) {
 	setting.rounds = max(setting.rounds, 1)
 	// Collected is what a workload leaves behind, when it has ended.
 	debug.SetGCPercent(-1)
+	if setting.instructions {
+		runtime.GOMAXPROCS(4) // on one CPU: see call
+	}
 	os.Exit(m.Run())
 }
 
