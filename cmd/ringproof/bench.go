@@ -2,45 +2,281 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"time"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/ringproof/ringproof/initramfs"
-	"github.com/ringproof/ringproof/internal/cost"
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/bench"
 	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
-// measure runs workloads on kernels and compares their cost.
+// costFragment is what costs are measured on.
+const costFragment = "cost"
+
+// measure has workloads run on several kernels, and compares what they cost.
 func measure(ctx context.Context, args []string) error {
 	flags := newFlags("bench")
-	dir := flags.String("kernel", "", "`directory` of a kernel")
-	ruler := flags.String("ruler", "time", "instructions or time")
-	run := flags.String("run", "", "workloads")
-	rounds := flags.Int("rounds", 1, "rounds")
-	bp := flags.Bool("backpressure", false, "open devices with IFF_BACKPRESSURE")
+	base := flags.String("base", os.Getenv("BASE"), "the `kernel` that the others are compared with: a bzImage, a design of patches/designs, a series, a source; without one, the source as it is")
+	var patched list
+	flags.Var(&patched, "patched", "a `kernel` to compare, named like the base; may be given several times; without one, lossless and opt-in-2")
+	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to measure, on top of the base")
+	each := flags.Bool("each", os.Getenv("EACH") == "1", "measure each patch of the series against the one before it")
+	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source` of designs and series; without one, debian:6.12")
+	ruler := flags.String("ruler", os.Getenv("RULER"), "instructions or time, or `both`, as without it")
+	workloads := flags.String("run", os.Getenv("WORKLOADS_RUN"), "`workloads`, as go test's -run: Path, Pktgen, TCP, Latency, Multicast")
+	boots := flags.Int("boots", 2, "how often each kernel is `booted` with the ruler of time")
+	rounds := flags.Int("rounds", 3, "how often each workload is run in a boot")
+	dir := flags.String("o", filepath.Join("artifacts", "bench"), "`directory` for what was measured; what is there of the same kernels is not measured again")
+	cpus := flags.Int("cpus", 2, "virtual CPUs, with the ruler of time")
+	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
-	k, err := kernel.Open(*dir)
+	if flags.NArg() > 0 {
+		return fmt.Errorf("bench: unexpected argument %q", flags.Arg(0))
+	}
+	if own := os.Getenv("PATCHED"); own != "" && patched == nil {
+		patched = strings.Fields(own)
+	}
+	rulers := []bench.Ruler{bench.Instructions, bench.Time}
+	switch r := bench.Ruler(*ruler); {
+	case slices.Contains(rulers, r):
+		rulers = []bench.Ruler{r}
+	case r != "" && r != "both":
+		return fmt.Errorf("bench: -ruler is %q, but should be instructions, time or both", r)
+	}
+	if *each && *series == "" {
+		return errors.New("bench: EACH=1 of which series? Give SERIES=")
+	}
+	to := progress()
+	f := finder{ctx: ctx, ksrc: *ksrc, progress: to}
+	kernels, err := f.all(*base, patched, *series, *each)
 	if err != nil {
 		return err
 	}
-	image, _, err := initramfs.Build(ctx, initramfs.Options{Package: "./bench", Progress: os.Stderr})
+	cfg := bench.Config{
+		Kernels: kernels, Each: *each, Rulers: rulers, Workloads: *workloads, Boots: *boots, Rounds: *rounds,
+		Accel: vm.Accel(os.Getenv("ACCEL")), CPUs: *cpus, Dir: *dir, Progress: to,
+	}
+	if cfg.Image, _, err = initramfs.Build(ctx, initramfs.Options{Package: "./bench", Progress: to}); err != nil {
+		return err
+	}
+	result, err := bench.Run(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	r, err := bench.Boot{
-		Kernel: k, Ruler: bench.Ruler(*ruler), Workloads: *run, Rounds: *rounds, Backpressure: *bp, Image: image, CPUs: 2,
-		Dir: "artifacts/bench-" + time.Now().Format("150405"), Progress: os.Stderr,
-		OnSample: func(s cost.Sample) {
-			text, _ := json.Marshal(s)
-			fmt.Println(string(text))
-		},
-	}.Run(ctx)
-	fmt.Println(r)
-	return err
+	if err := result.Write(); err != nil {
+		return err
+	}
+	fmt.Print(result.Text())
+	fmt.Printf("\nartifacts: %s\n", *dir)
+	return costStatus(result)
+}
+
+// costStatus is the status of what was measured.
+func costStatus(r *bench.Result) error {
+	seen := make(map[contract.Outcome]bool)
+	for _, row := range r.Rows() {
+		seen[row.Outcome] = true
+	}
+	switch {
+	case r.Interrupted:
+		return interrupted
+	case seen[contract.Broken] || r.Stalled():
+		return broken
+	case seen[contract.Undecided], !seen[contract.Kept]:
+		return cannotTell
+	}
+	return nil
+}
+
+// finder finds or builds the kernels that are named.
+type finder struct {
+	ctx      context.Context
+	ksrc     string
+	progress io.Writer
+}
+
+// all are those to be measured, the base first.
+func (f *finder) all(base string, patched []string, series string, each bool) ([]bench.Kernel, error) {
+	first := bench.Kernel{Label: "stock"}
+	var err error
+	if base != "" {
+		first, err = f.named(base)
+	} else {
+		first.Kernel, err = f.build(kernel.Spec{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	kernels := []bench.Kernel{first}
+	switch {
+	case series != "":
+		more, err := f.series(base, series, each)
+		return append(kernels, more...), err
+	case len(patched) == 0 && base == "" && f.ksrc == "":
+		patched = []string{"lossless", "opt-in-2"}
+	case len(patched) == 0:
+		// A base alone is measured against itself.
+	}
+	for _, name := range patched {
+		k, err := f.named(name)
+		if err != nil {
+			return nil, err
+		}
+		kernels = append(kernels, k)
+	}
+	return kernels, nil
+}
+
+func (f *finder) build(spec kernel.Spec) (*kernel.Result, error) {
+	if spec.Source == "" {
+		spec.Source = f.ksrc
+	}
+	spec.Fragments = []string{costFragment}
+	return kernel.Build(f.ctx, spec, f.progress)
+}
+
+// series are the kernels with a series on top of the base's.
+func (f *finder) series(base, series string, each bool) (kernels []bench.Kernel, err error) {
+	spec := kernel.Spec{Series: []string{series}}
+	if dir := design(base); dir != "" {
+		spec.Series = []string{dir, series}
+	} else if base != "" {
+		if fi, err := os.Stat(base); err == nil && !fi.IsDir() {
+			return nil, fmt.Errorf("bench: a series cannot be applied to %s, which is built already: give BASE= a source or a design", base)
+		}
+		spec.Source = base
+	}
+	subjects, err := kernel.Subjects(f.ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	below := 0
+	if len(spec.Series) > 1 {
+		all, err := kernel.Subjects(f.ctx, kernel.Spec{Series: spec.Series[:1]})
+		if err != nil {
+			return nil, err
+		}
+		below = len(all)
+	}
+	from := len(subjects)
+	if each {
+		from = below + 1
+	}
+	for n := from; n <= len(subjects); n++ {
+		spec.First = n
+		label := "patched"
+		if each {
+			label = fmt.Sprintf("patch-%d", n-below)
+		}
+		fmt.Fprintf(f.progress, "%s: %s\n", label, subjects[n-1])
+		k, err := f.build(spec)
+		if err != nil {
+			return nil, err
+		}
+		kernels = append(kernels, bench.Kernel{Label: label, Kernel: k})
+	}
+	return kernels, nil
+}
+
+// design is the directory of a reference design; "" if there is none of that name.
+func design(name string) string {
+	dir := filepath.Join("patches", "designs", name)
+	if name == "" || strings.ContainsAny(name, "./") {
+		return ""
+	}
+	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
+		return ""
+	}
+	return dir
+}
+
+// named finds a bzImage, or builds a design, a series or a source.
+func (f *finder) named(name string) (bench.Kernel, error) {
+	k := bench.Kernel{Label: strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))}
+	var err error
+	dir := design(name)
+	fi, statErr := os.Stat(name)
+	switch {
+	case name == "stock":
+		k.Kernel, err = f.build(kernel.Spec{})
+	case dir != "":
+		k.Label = name
+		k.Kernel, err = f.build(kernel.Spec{Series: []string{dir}})
+	case strings.HasPrefix(name, "debian:") || strings.Contains(name, "#"):
+		k.Label = strings.NewReplacer(":", "-", "#", "-", "/", "-").Replace(name)
+		k.Kernel, err = f.build(kernel.Spec{Source: name})
+	case statErr != nil:
+		return k, fmt.Errorf("bench: %s is no file, no directory and no design (%s)", name, strings.Join(designs(), ", "))
+	case !fi.IsDir():
+		if _, imageErr := kernel.Inspect(name); imageErr == nil {
+			k.Kernel, err = built(name)
+			k.Label = imageLabel(name)
+			break
+		}
+		k.Kernel, err = f.build(kernel.Spec{Series: []string{name}})
+	case isKernelTree(name):
+		k.Kernel, err = f.build(kernel.Spec{Source: name})
+	default:
+		if opened, openErr := kernel.Open(name); openErr == nil {
+			k.Kernel = opened
+			break
+		}
+		k.Kernel, err = f.build(kernel.Spec{Series: []string{name}})
+	}
+	return k, err
+}
+
+func designs() (names []string) {
+	dirs, _ := filepath.Glob(filepath.Join("patches", "designs", "*", "verdict"))
+	for _, dir := range dirs {
+		names = append(names, filepath.Base(filepath.Dir(dir)))
+	}
+	return names
+}
+
+func isKernelTree(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "Kbuild"))
+	return err == nil
+}
+
+// built is a bzImage that somebody has built, with the vmlinux beside it or at the
+// top of its tree.
+func built(image string) (*kernel.Result, error) {
+	image, err := filepath.Abs(image)
+	if err != nil {
+		return nil, err
+	}
+	k := &kernel.Result{Dir: filepath.Dir(image), Image: image}
+	for _, vmlinux := range []string{filepath.Join(k.Dir, "vmlinux"), filepath.Join(k.Dir, "..", "..", "..", "vmlinux")} {
+		if _, err := os.Stat(vmlinux); err == nil {
+			k.Vmlinux = vmlinux
+			break
+		}
+	}
+	return k, nil
+}
+
+// imageLabel names a bzImage by the directory of its tree.
+func imageLabel(image string) string {
+	dir := filepath.Dir(image)
+	if filepath.Base(dir) == "boot" {
+		dir = filepath.Join(dir, "..", "..", "..")
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	if name := filepath.Base(dir); name != "/" {
+		return name
+	}
+	return filepath.Base(image)
 }

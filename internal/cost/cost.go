@@ -11,14 +11,7 @@ type Sample struct {
 	// Workload is its name as benchmarks have names, without "Benchmark":
 	// "Pktgen/threads=2/consumer=read/path=qdisc".
 	Workload string
-	// Values are by unit. The units, each with what is better:
-	//
-	//	tx-pps, rx-pps, lost-pps   packets per second: higher, higher, lower
-	//	bit/s                      higher
-	//	p50-us, p99-us, p99.9-us, max-us, ms   time: lower
-	//	instr/pkt                  instructions per packet received: lower
-	//	wakes/pkt, stops/pkt, softirqs/pkt, switches/pkt, requeues/pkt
-	//	                           how often for each packet received: no verdict
+	// Values are by unit: see Units.
 	Values map[string]float64 `json:",omitempty"`
 	// Books are the packets', of workloads that keep an account.
 	Books *contract.Books `json:",omitempty"`

@@ -49,12 +49,12 @@ type Boot struct {
 	Progress io.Writer
 }
 
-// Run boots the VM, and returns how it ended. The error says that it did not end as
-// it should: samples that came before it are good all the same.
-func (b Boot) Run(ctx context.Context) (*vm.Result, error) {
+// Run boots the VM, and returns how it ended, and what ran it. The error says that it
+// did not end as it should: samples that came before it are good all the same.
+func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	image, err := kernel.Inspect(b.Kernel.Image)
 	if err != nil {
-		return nil, err
+		return nil, vm.Choice{}, err
 	}
 	argv := []string{initramfs.Program, "-test.v", "-test.timeout=0"}
 	if b.Workloads != "" {
@@ -77,13 +77,13 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, error) {
 		Deadline: b.Deadline, Dir: b.Dir, Output: said, Progress: b.Progress,
 	})
 	if err != nil {
-		return nil, err
+		return nil, vm.Choice{}, err
 	}
 	result, err := guest.Wait()
 	if err == nil && (result.Ending != vm.Exited || result.Exit.Error != "" || result.Exit.Code > 1 || result.Exit.Signal != "") {
 		err = fmt.Errorf("the guest ended early: %v\n%s", result, said.text.String())
 	}
-	return result, errors.Join(err, said.err)
+	return result, guest.Accel(), errors.Join(err, said.err)
 }
 
 // output finds the samples in what the test binary prints.

@@ -50,6 +50,9 @@ type Spec struct {
 	// 0 is the newest.
 	Version int
 
+	// First is how many patches of the series to apply; 0 is all of them.
+	First int
+
 	// Fragments configure the kernel, later ones overriding earlier ones:
 	// each the name of a file in kconfigs/ without its .config, or the path
 	// of the user's own fragment (anything with a slash or a dot in it).
@@ -120,6 +123,26 @@ type plan struct {
 	dir    string // where the cache has the result, or will
 }
 
+// Subjects are those of the patches that Build would apply, in their order.
+func Subjects(ctx context.Context, spec Spec) (subjects []string, err error) {
+	patches, err := seriesOf(ctx, spec, io.Discard)
+	for _, p := range patches {
+		subjects = append(subjects, p.Subject)
+	}
+	return subjects, err
+}
+
+func seriesOf(ctx context.Context, spec Spec, progress io.Writer) (series, error) {
+	all, err := readSeries(ctx, spec.Series, spec.Version, progress)
+	if err != nil || spec.First == 0 {
+		return all, err
+	}
+	if spec.First > len(all) {
+		return nil, fmt.Errorf("the first %d patches of a series that has %d?", spec.First, len(all))
+	}
+	return all[:spec.First], nil
+}
+
 func read(ctx context.Context, spec Spec, fetch bool, progress io.Writer) (*plan, error) {
 	if err := CheckHost(); err != nil {
 		return nil, err
@@ -132,7 +155,7 @@ func read(ctx context.Context, spec Spec, fetch bool, progress io.Writer) (*plan
 	if p.frags, err = readFragments(spec.Fragments); err != nil {
 		return nil, err
 	}
-	if p.series, err = readSeries(ctx, spec.Series, spec.Version, progress); err != nil {
+	if p.series, err = seriesOf(ctx, spec, progress); err != nil {
 		return nil, err
 	}
 	if p.src, err = openSource(ctx, spec.Source, fetch, progress); err != nil {

@@ -1,0 +1,326 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// width is that of a line of a commit message
+// (Documentation/process/submitting-patches.rst).
+const width = 72
+
+// A table has the base in its first column, and most others beside it at most.
+const (
+	nameWidth = 20
+	most      = 3
+)
+
+// Text is all of it as plain ASCII: what was run, the tables, the verdicts.
+func (r *Result) Text() string {
+	var b strings.Builder
+	r.heading(&b)
+	for _, part := range r.columns() {
+		r.pktgen(&b, part)
+		r.table(&b, part, "TCP, payload in Mbit/s", Time, "TCP/", "bit/s", 1e-6)
+		r.table(&b, part, "Latency under load, p99 in us", Time, "Latency/", "p99-us", 1)
+		r.table(&b, part, "Latency under load, p50 in us", Time, "Latency/", "p50-us", 1)
+		r.table(&b, part, "Latency under load, worst in us", Time, "Latency/", "max-us", 1)
+		r.table(&b, part, "Multicast, many senders, ms until all is delivered", Time, "Multicast/", "ms", 1)
+		r.table(&b, part, "Instructions per packet received", Instructions, "Path/", "instr/pkt", 1)
+		r.table(&b, part, "Of these, locked", Instructions, "Path/", "locked/pkt", 1)
+		r.table(&b, part, "Instructions per packet, pktgen", Instructions, "Pktgen/", "instr/pkt", 1)
+		r.table(&b, part, "Instructions per KiB of TCP", Instructions, "TCP/", "instr/KiB", 1)
+		for _, unit := range []struct{ unit, says string }{
+			{"stops/pkt", "Stops (and wakes) of the txq per packet"},
+			{"nettx/pkt", "NET_TX softirqs per packet"}, {"requeues/pkt", "Requeues per packet"}, {"switches/pkt", "Context switches per packet"},
+		} {
+			r.table(&b, part, unit.says, Instructions, "Path/", unit.unit, 1)
+		}
+	}
+	r.verdicts(&b)
+	r.limits(&b)
+	return b.String()
+}
+
+func (r *Result) heading(b *strings.Builder) {
+	for _, v := range r.Variants {
+		if v.Backpressure {
+			continue
+		}
+		release := ""
+		for _, o := range r.Boots {
+			if o.Variant == v.String() && o.Release != "" {
+				release = o.Release + " " + o.Preemption
+			}
+		}
+		fmt.Fprintf(b, "%-14s %s\n", v.Label, release)
+	}
+	accel := ""
+	for _, o := range r.Boots {
+		if o.Ruler == Time {
+			accel = o.Accel
+		}
+	}
+	if accel != "" {
+		fmt.Fprintf(b, "%-14s %s\n", "run by", accel)
+	}
+	if r.Interrupted {
+		b.WriteString("\nThis is not all: it was interrupted. The same command goes on.\n")
+	}
+}
+
+// columns are the variants in parts that fit a line, each with the base first.
+func (r *Result) columns() (parts [][]Variant) {
+	others := r.Variants[1:]
+	for len(others) > 0 {
+		n := min(most, len(others))
+		parts = append(parts, append([]Variant{r.Variants[0]}, others[:n]...))
+		others = others[n:]
+	}
+	if parts == nil {
+		parts = [][]Variant{r.Variants}
+	}
+	return parts
+}
+
+func cellWidth(columns int) int { return (width - nameWidth) / columns }
+
+// line writes a row of a table.
+func line(b *strings.Builder, name string, cells []string) {
+	text := fmt.Sprintf("%-*.*s", nameWidth, nameWidth, name)
+	for _, c := range cells {
+		text += fmt.Sprintf("%*s", cellWidth(len(cells)), c)
+	}
+	b.WriteString(strings.TrimRight(text, " ") + "\n")
+}
+
+func heads(part []Variant) (names []string) {
+	for _, v := range part {
+		name := v.String()
+		if w := cellWidth(len(part)) - 1; len(name) > w {
+			name = name[len(name)-w:]
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// table shows one unit of the workloads that begin with prefix, if there are any.
+func (r *Result) table(b *strings.Builder, part []Variant, title string, ruler Ruler, prefix, unit string, scale float64) {
+	var order []string
+	all := make([]map[string]*series, len(part))
+	for i, v := range part {
+		var names []string
+		names, all[i] = r.gather(v.String(), ruler, anyBoot)
+		for _, name := range names {
+			if strings.HasPrefix(name, prefix) && !slices.Contains(order, name) {
+				order = append(order, name)
+			}
+		}
+	}
+	var rows []string
+	for _, workload := range order {
+		var cells []string
+		any := false
+		for i := range part {
+			s := all[i][workload]
+			switch {
+			case s == nil:
+				cells = append(cells, "-")
+			case len(s.values[unit]) > 0:
+				any = true
+				cells = append(cells, number(intervalOf(ruler, s.values[unit]), scale))
+			case len(s.failed) > 0:
+				any = true
+				cells = append(cells, "failed")
+			case s.missing != "":
+				cells = append(cells, "not run")
+			default:
+				cells = append(cells, "-")
+			}
+		}
+		if !any {
+			continue
+		}
+		// What is the same in all names of a table tells nothing, but it is short.
+		name := strings.TrimPrefix(workload, prefix)
+		if len(name) > nameWidth-2 {
+			rows = append(rows, "  "+name)
+			name = ""
+		}
+		var row strings.Builder
+		line(&row, "  "+name, cells)
+		rows = append(rows, strings.TrimRight(row.String(), "\n"))
+	}
+	if len(rows) == 0 {
+		return
+	}
+	b.WriteString("\n")
+	if len(title) > nameWidth-1 {
+		b.WriteString(title + "\n")
+		title = ""
+	}
+	line(b, title, heads(part))
+	b.WriteString(strings.Join(rows, "\n") + "\n")
+}
+
+// number is the middle of some values, and by how much they differ.
+func number(x Interval, scale float64) string {
+	text := short(x.Center * scale)
+	wide := max(x.Hi-x.Center, x.Center-x.Lo)
+	if x.Center == 0 || math.IsInf(wide, 0) || math.IsNaN(wide) {
+		return text
+	}
+	if percent := 100 * wide / math.Abs(x.Center); percent >= 0.5 {
+		text += fmt.Sprintf(" %.0f%%", percent)
+	}
+	return text
+}
+
+// short is a number in few characters.
+func short(x float64) string {
+	switch a := math.Abs(x); {
+	case x == 0:
+		return "0"
+	case a < 0.01:
+		return fmt.Sprintf("%.1g", x)
+	case a < 10:
+		return fmt.Sprintf("%.3g", x)
+	case a < 1000:
+		return fmt.Sprintf("%.1f", x)
+	case a < 1e6:
+		return fmt.Sprintf("%.0f", x)
+	}
+	return fmt.Sprintf("%.3gM", x/1e6)
+}
+
+// pktgen is the table of the packets, with the identity that ties its lines.
+func (r *Result) pktgen(b *strings.Builder, part []Variant) {
+	all := make([]map[string]*series, len(part))
+	var order []string
+	for i, v := range part {
+		var names []string
+		names, all[i] = r.gather(v.String(), Time, anyBoot)
+		for _, name := range names {
+			if strings.HasPrefix(name, "Pktgen/") && !slices.Contains(order, name) {
+				order = append(order, name)
+			}
+		}
+	}
+	if len(order) == 0 {
+		return
+	}
+	b.WriteString("\nPackets per second, pktgen (medians)\n")
+	for _, workload := range order {
+		b.WriteString("\n")
+		name := strings.TrimPrefix(workload, "Pktgen/")
+		if len(name) > nameWidth-1 {
+			b.WriteString(name + "\n")
+			name = ""
+		}
+		line(b, name, heads(part))
+		for _, row := range []struct{ name, unit string }{
+			{"  Offered", "offered-pps"}, {"  Transmitted", "tx-pps"}, {"  Lost", "lost-pps"}, {"  Received", "rx-pps"},
+		} {
+			var cells []string
+			for i := range part {
+				s := all[i][workload]
+				switch {
+				case s != nil && len(s.values[row.unit]) > 0:
+					cells = append(cells, number(intervalOf(Time, s.values[row.unit]), 1))
+				case s != nil && len(s.failed) > 0:
+					cells = append(cells, "failed")
+				case s != nil && s.missing != "":
+					cells = append(cells, "not run")
+				default:
+					cells = append(cells, "-")
+				}
+			}
+			line(b, row.name, cells)
+		}
+		var cells []string
+		for _, v := range part {
+			held, asked := r.balanced(v, workload)
+			cells = append(cells, fmt.Sprintf("%d of %d", held, asked))
+		}
+		line(b, "  Books balance", cells)
+	}
+	b.WriteString("\nOffered = Transmitted + Lost, and Transmitted = Received + what was\nleft in ring and qdisc, in packets, in each run that is counted as one\nwhose books balance.\n")
+}
+
+// balanced says in how many rounds the books of a workload held.
+func (r *Result) balanced(v Variant, workload string) (held, asked int) {
+	for _, o := range r.Boots {
+		if o.Variant != v.String() || o.Ruler != Time {
+			continue
+		}
+		for _, s := range o.Samples {
+			if s.Workload == workload && s.Books != nil {
+				asked++
+				if s.Books.Balance() == nil {
+					held++
+				}
+			}
+		}
+	}
+	return held, asked
+}
+
+// verdicts shows what is not kept, and counts the rest.
+func (r *Result) verdicts(b *strings.Builder) {
+	counts := make(map[contract.Outcome]int)
+	b.WriteString("\ncost\n")
+	for _, v := range r.Variants[1:] {
+		of := make(map[contract.Outcome]int)
+		for _, row := range r.Rows() {
+			if row.Variant == v.String() && row.Outcome != "" {
+				of[row.Outcome]++
+				counts[row.Outcome]++
+			}
+		}
+		fmt.Fprintf(b, "  %-20s", v)
+		for _, o := range []contract.Outcome{contract.Kept, contract.Broken, contract.Undecided, contract.NotRun} {
+			fmt.Fprintf(b, " %3d %s", of[o], o)
+		}
+		b.WriteString("\n")
+	}
+	for _, row := range r.Rows() {
+		if row.Outcome != "" && row.Outcome != contract.Kept {
+			b.WriteString("\n" + wrap(fmt.Sprintf("%s: %s, %s of %s: %s", row.Outcome, row.Variant, row.Unit, row.Workload, row.Why), width))
+		}
+	}
+	for _, f := range r.Findings() {
+		b.WriteString("\n" + wrap(f, width))
+	}
+}
+
+// limits says what these figures cannot say.
+func (r *Result) limits(b *strings.Builder) {
+	b.WriteString("\n")
+	for _, says := range r.cannotSay() {
+		b.WriteString(wrap(says, width))
+	}
+}
+
+// wrap breaks a sentence into lines.
+func wrap(text string, width int) string {
+	var b strings.Builder
+	at := 0
+	for _, word := range strings.Fields(text) {
+		if at > 0 && at+1+len(word) > width {
+			b.WriteString("\n  ")
+			at = 2
+		} else if at > 0 {
+			b.WriteString(" ")
+			at++
+		}
+		b.WriteString(word)
+		at += len(word)
+	}
+	b.WriteString("\n")
+	return b.String()
+}
