@@ -46,7 +46,7 @@ func TestPath(t *testing.T) {
 
 // path is one packet's way.
 type path struct {
-	via   string // "tap", "tun" or "tap+vhost"
+	via   string // "tap", read by read(2), or "vhost", a tap device's by vhost-net
 	qdisc netdev.Kind
 	ring  int
 	// fill says what a batch meets: "free", a ring with room for all; "full", one
@@ -60,13 +60,13 @@ var paths = []path{
 	{"tap", netdev.FQCodel, 16, "full"},
 	{"tap", netdev.Noqueue, 16, "full"},
 	{"tap", netdev.PfifoFast, 500, "asleep"},
-	{"tap+vhost", netdev.PfifoFast, 500, "free"},
-	{"tap+vhost", netdev.FQCodel, 16, "full"},
-	{"tap+vhost", netdev.PfifoFast, 500, "asleep"},
+	{"vhost", netdev.PfifoFast, 500, "free"},
+	{"vhost", netdev.FQCodel, 16, "full"},
+	{"vhost", netdev.PfifoFast, 500, "asleep"},
 }
 
 func (p path) String() string {
-	return fmt.Sprintf("via=%s/qdisc=%s/ring=%d/%s", p.via, p.qdisc, p.ring, p.fill)
+	return fmt.Sprintf("via=%s/qdisc=%s/%s", p.via, p.qdisc, p.fill)
 }
 
 const (
@@ -82,7 +82,7 @@ func (p path) measure() (values map[string]float64, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cfg := tuntap.Config{Mode: tuntap.TAP, TxQueueLen: &p.ring, Qdisc: netdev.Qdisc{Kind: p.qdisc}}
-	if p.via == "tap+vhost" {
+	if p.via == "vhost" {
 		cfg.Flags |= unix.IFF_VNET_HDR
 	}
 	if setting.backpressure {
@@ -250,7 +250,7 @@ type taker interface {
 func (p path) consumer(dev *tuntap.Device) (taker, error) {
 	fd := dev.Queues()[0]
 	switch {
-	case p.via == "tap+vhost":
+	case p.via == "vhost":
 		q, err := vhost.Open(fd, vhost.Config{Mergeable: true, EventIdx: true})
 		if err != nil {
 			return nil, err

@@ -33,11 +33,8 @@ type Variant struct {
 
 // String is how tables call it.
 func (v Variant) String() string {
-	switch {
-	case v.Backpressure:
+	if v.Backpressure {
 		return v.Label + "+flag"
-	case v.OptIn:
-		return v.Label + "-flag"
 	}
 	return v.Label
 }

@@ -15,7 +15,7 @@ const width = 72
 
 // A table has the base in its first column, and most others beside it at most.
 const (
-	nameWidth = 20
+	nameWidth = 24
 	most      = 3
 )
 
@@ -38,7 +38,7 @@ func (r *Result) Text() string {
 			{"stops/pkt", "Stops (and wakes) of the txq per packet"},
 			{"nettx/pkt", "NET_TX softirqs per packet"}, {"requeues/pkt", "Requeues per packet"}, {"switches/pkt", "Context switches per packet"},
 		} {
-			r.table(&b, part, unit.says, Instructions, "Path/", unit.unit, 1)
+			r.table(&b, part, unit.says, Instructions, "", unit.unit, 1)
 		}
 	}
 	r.verdicts(&b)
@@ -98,15 +98,54 @@ func line(b *strings.Builder, name string, cells []string) {
 	b.WriteString(strings.TrimRight(text, " ") + "\n")
 }
 
-func heads(part []Variant) (names []string) {
+// heads are the names of the columns, in one line or two.
+func heads(part []Variant) (lines [][]string) {
+	var labels, flags []string
+	two := false
 	for _, v := range part {
-		name := v.String()
-		if w := cellWidth(len(part)) - 1; len(name) > w {
-			name = name[len(name)-w:]
+		label, flag := v.Label, ""
+		if v.OptIn {
+			two, flag = true, "no flag"
 		}
-		names = append(names, name)
+		if v.Backpressure {
+			flag = "with flag"
+		}
+		if w := cellWidth(len(part)) - 1; len(label) > w {
+			label = label[len(label)-w:]
+		}
+		labels, flags = append(labels, label), append(flags, flag)
 	}
-	return names
+	if lines = [][]string{labels}; two {
+		lines = append(lines, flags)
+	}
+	return lines
+}
+
+// head writes the names of the columns, with a title if it fits beside them.
+func head(b *strings.Builder, title string, part []Variant) {
+	if len(title) > nameWidth-1 {
+		b.WriteString(title + "\n")
+		title = ""
+	}
+	for _, names := range heads(part) {
+		line(b, title, names)
+		title = ""
+	}
+}
+
+// plain is a workload's name without the names of its parameters.
+func plain(workload string) string {
+	var words []string
+	for _, word := range strings.Split(workload, "/") {
+		if key, value, ok := strings.Cut(word, "="); ok {
+			switch key {
+			case "via", "qdisc":
+				word = value
+			}
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, "/")
 }
 
 // table shows one unit of the workloads that begin with prefix, if there are any.
@@ -132,8 +171,13 @@ func (r *Result) table(b *strings.Builder, part []Variant, title string, ruler R
 			case s == nil:
 				cells = append(cells, "-")
 			case len(s.values[unit]) > 0:
-				any = true
-				cells = append(cells, number(intervalOf(ruler, s.values[unit]), scale))
+				any = any || slices.Max(s.values[unit]) > 0 || slices.Min(s.values[unit]) < 0
+				x := intervalOf(ruler, s.values[unit])
+				text := number(x, scale)
+				if strings.HasPrefix(unit, "instr/") && i > 0 && all[0][workload] != nil {
+					text = difference(x, all[0][workload].values[unit], text)
+				}
+				cells = append(cells, text)
 			case len(s.failed) > 0:
 				any = true
 				cells = append(cells, "failed")
@@ -146,9 +190,8 @@ func (r *Result) table(b *strings.Builder, part []Variant, title string, ruler R
 		if !any {
 			continue
 		}
-		// What is the same in all names of a table tells nothing, but it is short.
-		name := strings.TrimPrefix(workload, prefix)
-		if len(name) > nameWidth-2 {
+		name := plain(strings.TrimPrefix(workload, prefix))
+		if len(name) > nameWidth-3 {
 			rows = append(rows, "  "+name)
 			name = ""
 		}
@@ -160,12 +203,35 @@ func (r *Result) table(b *strings.Builder, part []Variant, title string, ruler R
 		return
 	}
 	b.WriteString("\n")
-	if len(title) > nameWidth-1 {
-		b.WriteString(title + "\n")
-		title = ""
-	}
-	line(b, title, heads(part))
+	head(b, title, part)
 	b.WriteString(strings.Join(rows, "\n") + "\n")
+}
+
+// difference is by how much the middle differs from the base's, of instructions and
+// what else there is of a packet.
+func difference(x Interval, base []float64, otherwise string) string {
+	if len(base) == 0 {
+		return otherwise
+	}
+	from := intervalOf(Instructions, base).Center
+	d := x.Center - from
+	switch {
+	case from == 0:
+		return otherwise
+	case d == 0:
+		return "same"
+	case math.Abs(d) > from/4: // another kind of thing happens
+		return otherwise
+	}
+	return fmt.Sprintf("%+.*f %+.1f%%", digits(d), d, 100*d/from)
+}
+
+// digits behind the point of a difference.
+func digits(d float64) int {
+	if math.Abs(d) < 1 {
+		return 2
+	}
+	return 0
 }
 
 // number is the middle of some values, and by how much they differ.
@@ -217,12 +283,7 @@ func (r *Result) pktgen(b *strings.Builder, part []Variant) {
 	b.WriteString("\nPackets per second, pktgen (medians)\n")
 	for _, workload := range order {
 		b.WriteString("\n")
-		name := strings.TrimPrefix(workload, "Pktgen/")
-		if len(name) > nameWidth-1 {
-			b.WriteString(name + "\n")
-			name = ""
-		}
-		line(b, name, heads(part))
+		head(b, plain(strings.TrimPrefix(workload, "Pktgen/")), part)
 		for _, row := range []struct{ name, unit string }{
 			{"  Offered", "offered-pps"}, {"  Transmitted", "tx-pps"}, {"  Lost", "lost-pps"}, {"  Received", "rx-pps"},
 		} {
@@ -288,10 +349,11 @@ func (r *Result) verdicts(b *strings.Builder) {
 		}
 		b.WriteString("\n")
 	}
-	for _, row := range r.Rows() {
-		if row.Outcome != "" && row.Outcome != contract.Kept {
-			b.WriteString("\n" + wrap(fmt.Sprintf("%s: %s, %s of %s: %s", row.Outcome, row.Variant, row.Unit, row.Workload, row.Why), width))
-		}
+	for _, g := range grouped(r.Rows()) {
+		b.WriteString("\n" + wrap(g.String(), width))
+	}
+	if says := r.nulls(); says != "" {
+		b.WriteString("\n" + wrap(says, width))
 	}
 	for _, f := range r.Findings() {
 		b.WriteString("\n" + wrap(f, width))
@@ -304,6 +366,83 @@ func (r *Result) limits(b *strings.Builder) {
 	for _, says := range r.cannotSay() {
 		b.WriteString(wrap(says, width))
 	}
+}
+
+// group is what is not kept of one unit in one variant, for the same kind of reason.
+type group struct {
+	variant, unit string
+	outcome       contract.Outcome
+	rows          []Row
+}
+
+// grouped puts the rows together that are not kept.
+func grouped(rows []Row) (groups []*group) {
+	for _, row := range rows {
+		if row.Outcome == "" || row.Outcome == contract.Kept {
+			continue
+		}
+		i := slices.IndexFunc(groups, func(g *group) bool {
+			return g.variant == row.Variant && g.unit == row.Unit && g.outcome == row.Outcome
+		})
+		if i < 0 {
+			groups = append(groups, &group{variant: row.Variant, unit: row.Unit, outcome: row.Outcome})
+			i = len(groups) - 1
+		}
+		groups[i].rows = append(groups[i].rows, row)
+	}
+	return groups
+}
+
+// String says it of the row that is farthest from its limit, and names the others.
+func (g *group) String() string {
+	worst := g.rows[0]
+	for _, row := range g.rows {
+		if math.Abs(row.Ratio-row.Limit) > math.Abs(worst.Ratio-worst.Limit) {
+			worst = row
+		}
+	}
+	text := fmt.Sprintf("%s: %s, %s in %s: %s", g.outcome, g.variant, g.unit, plain(worst.Workload), worst.Why)
+	var also []string
+	for _, row := range g.rows {
+		if row.Workload != worst.Workload {
+			also = append(also, plain(row.Workload))
+		}
+	}
+	if len(also) > 0 {
+		text += "; also in " + strings.Join(also, ", ")
+	}
+	return text
+}
+
+// nulls says by how much the base differs from itself.
+func (r *Result) nulls() string {
+	var said []string
+	for _, ruler := range r.Config.Rulers {
+		largest, of := 0.0, ""
+		for key, d := range r.null(ruler, r.Variants[0]) {
+			workload, unit, _ := strings.Cut(key, " ")
+			if limitOf(ruler, workload, unit) != nil && d > largest {
+				largest, of = d, unit+" in "+plain(workload)
+			}
+		}
+		boots := 0
+		for _, o := range r.Boots {
+			if o.Ruler == ruler && o.Variant == r.Variants[0].String() {
+				boots++
+			}
+		}
+		switch {
+		case boots < 2:
+		case of == "":
+			said = append(said, fmt.Sprintf("in %s not at all", ruler))
+		default:
+			said = append(said, fmt.Sprintf("in %s by up to %.2g %% (%s)", ruler, 100*largest, of))
+		}
+	}
+	if said == nil {
+		return ""
+	}
+	return fmt.Sprintf("The null: from boot to boot %s differs from itself %s.", r.Variants[0], strings.Join(said, ", "))
 }
 
 // wrap breaks a sentence into lines.
