@@ -10,7 +10,14 @@
 #              itself behaves; not proof and soak
 # make fuzz    read mutations of series for TIME=60s, and compare with git;
 #              make test tries some hundred, much the same each time
-# make bench   the time to the first test in a VM, beside vmtest's own runner,
+# make bench   what a patch costs, in instructions and in time: BASE= and PATCHED=
+#              are each a bzImage, a design, a series or a source; SERIES= with
+#              EACH=1 is each patch against the one before it; QUICK=1 leaves out
+#              what takes time
+# make bench-planted
+#              that the patches in patches/slow are seen by what should see them
+# make bench-harness
+#              the time to the first test in a VM, beside vmtest's own runner,
 #              and the guest's readers, beside a loop in C
 # make proof   judge the designs and the planted bugs in patches/; what is done
 #              is not done again; SHARD=1/3 for a third of it
@@ -38,7 +45,7 @@ ifneq ($(NOT_OURS),)
 $(error $(NOT_OURS) is for the kernel's own make: leave it out. Kernels are built in ringproof's cache, and what their build prints is in a log there)
 endif
 
-.PHONY: check help revisions test proof soak kernels fuzz bench validate validate-kernel validate-shard validate-merge deps clean
+.PHONY: check help revisions test proof soak kernels fuzz bench bench-planted bench-harness validate validate-kernel validate-shard validate-merge deps clean
 
 check: deps
 	$(RINGPROOF) check $(if $(SHORT),-short) $(VERSION)
@@ -122,7 +129,14 @@ FUZZ = $(GO) test -run='^$$' -fuzz=FuzzSeries -fuzzminimizetime=5x
 fuzz: deps
 	$(FUZZ) -fuzztime=$(or $(TIME),60s) ./internal/host/kernel
 
+bench: DEPS = -bench
 bench: deps
+	$(RINGPROOF) bench $(if $(QUICK),-ruler instructions)
+
+bench-planted: deps
+	$(RINGPROOF) bench -planted
+
+bench-harness: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m
 
 # go run is silent while it compiles; this names each package that it compiles,

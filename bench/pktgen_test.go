@@ -173,19 +173,17 @@ func (g generation) run(s *cost.Sample, withLedger bool) (err error) {
 	case books.Received == 0:
 		return errors.New("no packet has arrived")
 	}
-	counted := uint64(0)
-	for _, n := range books.Drops {
-		counted += n
-	}
+	held := books.Drops[heldBack]
+	lost := books.Dropped() - held
 	s.Values = map[string]float64{}
 	if setting.instructions {
 		s.Values["instr/pkt"] = whole / float64(books.Received)
 	} else {
 		seconds := took.Seconds()
-		s.Values["offered-pps"] = float64(books.Offered) / seconds
-		s.Values["tx-pps"] = float64(uint64(books.Offered)-counted) / seconds
+		s.Values["offered-pps"] = float64(books.Offered-held) / seconds
+		s.Values["tx-pps"] = float64(books.Offered-held-lost) / seconds
 		s.Values["rx-pps"] = float64(books.Received) / seconds
-		s.Values["lost-pps"] = float64(counted) / seconds
+		s.Values["lost-pps"] = float64(lost) / seconds
 	}
 	after.per(books.Received, kernel, s.Values)
 	s.Values["requeues/pkt"] = float64(books.QdiscRequeues) / float64(books.Received)
@@ -218,6 +216,10 @@ func await(source *traffic.Pktgen, consumer *traffic.Consumer, began time.Time) 
 		}
 	}
 }
+
+// heldBack is where a packet of each of pktgen's threads may be freed: one that it had
+// made, and nobody had taken yet, when it was stopped. No counter counts those.
+const heldBack = "pktgen_stop_device"
 
 // counts are the counters of a device that say what became of its packets.
 type counts struct{ txDropped, qdiscDropped, requeues, qlen uint64 }
@@ -256,9 +258,9 @@ func (g generation) books(source *traffic.Pktgen, consumer *traffic.Consumer, de
 			books.Drops[string(counter)] = n
 		}
 	}
-	// The one that pktgen had made when it was stopped, and freed itself.
-	if left := int64(books.Refused) - int64(books.Dropped()); left > 0 && left <= int64(g.threads) {
-		books.Drops["pktgen"] = uint64(left)
+	missing := int64(books.Offered) - int64(books.Received+books.Dropped()+books.LeftQdisc)
+	if missing > 0 && missing <= int64(g.threads) {
+		books.Drops[heldBack] = uint64(missing)
 	}
 	return &books, books.Balance()
 }

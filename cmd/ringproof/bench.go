@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/ringproof/ringproof/initramfs"
 	"github.com/ringproof/ringproof/internal/contract"
@@ -36,11 +37,12 @@ func measure(ctx context.Context, args []string) error {
 	rounds := flags.Int("rounds", 3, "how often each workload is run in a boot")
 	dir := flags.String("o", filepath.Join("artifacts", "bench"), "`directory` for what was measured; what is there of the same kernels is not measured again")
 	cpus := flags.Int("cpus", 2, "virtual CPUs, with the ruler of time")
+	planted := flags.Bool("planted", false, "measure the patches of patches/slow, or those that are named, and see whether each is seen by what its mail says")
 	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
-	if flags.NArg() > 0 {
+	if flags.NArg() > 0 && !*planted {
 		return fmt.Errorf("bench: unexpected argument %q", flags.Arg(0))
 	}
 	if own := os.Getenv("PATCHED"); own != "" && patched == nil {
@@ -58,15 +60,18 @@ func measure(ctx context.Context, args []string) error {
 	}
 	to := progress()
 	f := finder{ctx: ctx, ksrc: *ksrc, progress: to}
-	kernels, err := f.all(*base, patched, *series, *each)
-	if err != nil {
-		return err
-	}
 	cfg := bench.Config{
-		Kernels: kernels, Each: *each, Rulers: rulers, Workloads: *workloads, Boots: *boots, Rounds: *rounds,
+		Each: *each, Rulers: rulers, Workloads: *workloads, Boots: *boots, Rounds: *rounds,
 		Accel: vm.Accel(os.Getenv("ACCEL")), CPUs: *cpus, Dir: *dir, Progress: to,
 	}
+	var err error
 	if cfg.Image, _, err = initramfs.Build(ctx, initramfs.Options{Package: "./bench", Progress: to}); err != nil {
+		return err
+	}
+	if *planted {
+		return f.planted(cfg, flags.Args())
+	}
+	if cfg.Kernels, err = f.all(*base, patched, *series, *each); err != nil {
 		return err
 	}
 	result, err := bench.Run(ctx, cfg)
@@ -94,6 +99,69 @@ func costStatus(r *bench.Result) error {
 		return broken
 	case seen[contract.Undecided], !seen[contract.Kept]:
 		return cannotTell
+	}
+	return nil
+}
+
+// planted measures the patches that cost something, and shows what has seen each.
+func (f *finder) planted(cfg bench.Config, names []string) error {
+	all, err := bench.ReadPlanted(filepath.Join("patches", "slow"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(p bench.Planted) bool { return p.Name == name }) {
+			return fmt.Errorf("bench: patches/slow has no %s", name)
+		}
+	}
+	wrong := 0
+	var table strings.Builder
+	tw := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "PATCH\tAS IT SHOULD BE\tSEEN BY")
+	for _, p := range all {
+		if len(names) > 0 && !slices.Contains(names, p.Name) {
+			continue
+		}
+		one := cfg
+		one.Dir = filepath.Join(cfg.Dir, "planted", p.Name)
+		one.Kernels = []bench.Kernel{{Label: p.Design}, {Label: p.Name}}
+		design := filepath.Join("patches", "designs", p.Design)
+		for i, series := range [][]string{{design}, {design, p.File}} {
+			if one.Kernels[i].Kernel, err = f.build(kernel.Spec{Series: series}); err != nil {
+				return err
+			}
+		}
+		result, err := bench.Run(f.ctx, one)
+		if err != nil {
+			return err
+		}
+		if err := result.Write(); err != nil {
+			return err
+		}
+		if result.Interrupted {
+			return interrupted
+		}
+		by, right := p.Seen(result)
+		says := "yes"
+		if !right {
+			says = "NO"
+			wrong++
+		}
+		said := "nothing"
+		for i, row := range by {
+			text := fmt.Sprintf("%s: %s of %s, %s, %.4g", row.Ruler, row.Unit, row.Workload, row.Variant, row.Ratio)
+			if i == 0 {
+				said = text
+			} else {
+				said += "\n\t\t" + text
+			}
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", p.Name, says, said)
+	}
+	tw.Flush()
+	fmt.Print(table.String())
+	if wrong > 0 {
+		return errors.New("not everything is as it should be")
 	}
 	return nil
 }

@@ -13,6 +13,12 @@ type doc struct {
 }
 
 var docs = []doc{
+	{"bench", "[flags]\n       ringproof bench -planted [NAME ...]", "measure what a patch costs", `
+Bench has workloads run on a base kernel and on others, and compares them by two rulers:
+instructions for each packet, which no load of the machine changes, and time. It prints
+tables for a commit message, and says of each ratio whether it is within its limit. What
+was measured of the same kernels is not measured again. With -planted it measures the
+patches of patches/slow. See docs/cost.md.`},
 	{"b4", "[flags] <mail", "judge a series for b4 review", `
 B4 reads a mail of a series, builds the kernel with it, runs the contract on that, and
 prints what b4 review shows: a JSON array of tool, status, summary and details. The
@@ -85,7 +91,7 @@ const outro = `
 Use "ringproof help <command>" for more information about a command. One kernel
 needs none: KERNEL=path go test ./vmtests
 
-The exit status of bisect, check, inside, merge, revisions and run is 0 if all promises
+The exit status of bench, bisect, check, inside, merge, revisions and run is 0 if all promises
 were kept, 1 if one is broken, 125 if the kernel cannot be built, booted or judged, 128
 for a fault of the set-up, 129 for one of ringproof, and 130 if it was interrupted.
 Other commands, but for nipa, end with 0 or, if something is wrong, 128.

@@ -173,7 +173,7 @@ func (r *Result) compare(ruler Ruler, base, v Variant) (rows []Row) {
 		for _, unit := range units {
 			row := Row{Ruler: ruler, Variant: v.String(), Workload: workload, Unit: unit, P: 1}
 			if l := limitOf(ruler, workload, unit); l != nil {
-				if row.Limit = l.Ratio; v.OptIn && !v.Backpressure && !base.OptIn {
+				if row.Limit = l.Ratio; v.OptIn && !v.Backpressure {
 					row.Limit = l.Without
 				}
 			}
