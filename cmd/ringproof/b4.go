@@ -14,9 +14,9 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/gotest"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/report"
-	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
 // checkForB4 judges the series that the mail on standard input is of, and prints what
@@ -64,7 +64,7 @@ func checkForB4(ctx context.Context, args []string) error {
 		if !*long {
 			tests = append(tests, "-short")
 		}
-		run, err := suite.Run(ctx, suite.Config{Label: "series", Name: "b4", Kernel: k, Contract: c, Args: tests, Progress: progress()})
+		run, err := gotest.Run(ctx, gotest.Config{Label: "series", Name: "b4", Kernel: k, Contract: c, Args: tests, Progress: progress()})
 		if run == nil {
 			return report.B4Check{}, err
 		}

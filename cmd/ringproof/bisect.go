@@ -8,8 +8,8 @@ import (
 	"os"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/gotest"
 	"github.com/ringproof/ringproof/internal/host/kernel"
-	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
 // bisect judges a tree, or a series, as it stands, for git bisect run. An error
@@ -48,7 +48,7 @@ func bisect(ctx context.Context, args []string) error {
 	if *tests != "" {
 		args = []string{"-run=" + *tests}
 	}
-	run, err := suite.Run(ctx, suite.Config{Label: "bisect", Name: "bisect", Kernel: k, Contract: c, Args: args, Progress: progress()})
+	run, err := gotest.Run(ctx, gotest.Config{Label: "bisect", Name: "bisect", Kernel: k, Contract: c, Args: args, Progress: progress()})
 	if run == nil {
 		return fmt.Errorf("cannot be run: %w", err)
 	}

@@ -10,9 +10,9 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/gotest"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/report"
-	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
 // column is one of the kernels that check shows side by side.
@@ -112,7 +112,7 @@ func judgeAll(ctx context.Context, columns []column, spec kernel.Spec, tests []s
 			continue
 		}
 		fmt.Fprintf(progress, "\n%s kernel, contract %s:\n", c.label, c.contract)
-		run, err := suite.Run(ctx, suite.Config{
+		run, err := gotest.Run(ctx, gotest.Config{
 			Label: c.label, Name: "check-" + c.label, Kernel: kernels[i], Contract: c.contract, Args: tests, Env: known, Progress: progress,
 		})
 		if run == nil {

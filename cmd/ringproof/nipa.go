@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/gotest"
 	"github.com/ringproof/ringproof/internal/host/kernel"
-	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
 // The statuses with which a program ends that netdev's CI runs (contest/remote/exec.py).
@@ -60,7 +60,7 @@ func execForNIPA(ctx context.Context, args []string) error {
 		if !*long {
 			tests = append(tests, "-short")
 		}
-		run, err := suite.Run(ctx, suite.Config{
+		run, err := gotest.Run(ctx, gotest.Config{
 			Label: branch, Name: "nipa", Kernel: k, Contract: c, Args: tests, Dir: filepath.Join(dir, "ringproof"), Progress: progress(),
 		})
 		if run == nil {

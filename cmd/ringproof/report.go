@@ -10,7 +10,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/report"
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 )
 
 // show writes what a run found out in any of the forms that there are.
@@ -49,7 +49,7 @@ func show(ctx context.Context, args []string) error {
 // locate names the source lines of a run's findings. The text of those is read from
 // ksrc, or else from what is known to be the vmlinux's source.
 func locate(ctx context.Context, run *report.Run, vmlinux, ksrc string) error {
-	lines, err := source.Open(vmlinux)
+	lines, err := srcline.Open(vmlinux)
 	if err != nil {
 		return err
 	}

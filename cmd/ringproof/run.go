@@ -7,8 +7,8 @@ import (
 	"os"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/gotest"
 	"github.com/ringproof/ringproof/internal/host/kernel"
-	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
 // runOn runs the contract, or a shard of it, on a kernel that has been built.
@@ -49,7 +49,7 @@ func runOn(ctx context.Context, args []string) error {
 	if *short {
 		flagsOfTest = append(flagsOfTest, "-short")
 	}
-	run, err := suite.Run(ctx, suite.Config{
+	run, err := gotest.Run(ctx, gotest.Config{
 		Label: k.Release, Name: "run", Kernel: k, Contract: c, Args: flagsOfTest, Shard: part, Dir: *out, Progress: progress(),
 	})
 	if run == nil {

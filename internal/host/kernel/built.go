@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/host/cache"
-	linetables "github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 )
 
 // BuiltSource is the source of a kernel in the cache, with its series.
@@ -20,7 +20,7 @@ type BuiltSource struct {
 // FindSource finds the source of the kernel whose vmlinux this is, or is a copy
 // of: by its build id. It is nil if the cache does not know.
 func FindSource(vmlinux string) (*BuiltSource, error) {
-	id, err := linetables.BuildID(vmlinux)
+	id, err := srcline.BuildID(vmlinux)
 	if err != nil || id == "" {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func FindSource(vmlinux string) (*BuiltSource, error) {
 		if !ok {
 			continue
 		}
-		if other, err := linetables.BuildID(r.Vmlinux); err != nil || other != id {
+		if other, err := srcline.BuildID(r.Vmlinux); err != nil || other != id {
 			continue
 		}
 		if r.Patched == "" { // of a version that did not keep it

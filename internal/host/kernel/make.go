@@ -46,7 +46,7 @@ func (e *MakeError) Unwrap() error { return e.Err }
 
 // withLines are the object files that have line tables even where the
 // configuration asks for none, by their names without .o: those that findings
-// point into, and init/main.c, which tells where the tree was (source.Lines).
+// point into, and init/main.c, which tells where the tree was (srcline.Lines).
 // Line tables of all would take a sixth more time.
 var withLines = []string{"tun", "net", "vhost", "main"}
 

@@ -22,9 +22,9 @@ import (
 
 	"github.com/ringproof/ringproof/initramfs"
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/gotest"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/report"
-	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
 // Config says what to prove, and where.
@@ -189,7 +189,7 @@ func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.
 		env = []string{"REPLAYS=2"}
 	}
 	for i, pass := range passes {
-		run, err := suite.Run(ctx, suite.Config{
+		run, err := gotest.Run(ctx, gotest.Config{
 			Label: j.name, Name: "proof-" + j.name, Kernel: k, Contract: j.contract, Args: pass, Env: env, Progress: cfg.Progress,
 		})
 		switch {
@@ -229,7 +229,7 @@ func (cfg *Config) compare(ctx context.Context, j job, k *kernel.Result, o *Outc
 	if len(j.design.Broken) > 0 {
 		env = append(env, "BASELINE_CONTROL=no")
 	}
-	run, err := suite.Run(ctx, suite.Config{
+	run, err := gotest.Run(ctx, gotest.Config{
 		Label: j.name, Name: "baseline-" + j.name, Kernel: k, Contract: j.contract, Args: []string{"-run=^TestBaseline$"},
 		Env: env, Progress: cfg.Progress,
 	})

@@ -7,8 +7,8 @@ import (
 	"os"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/gotest"
 	"github.com/ringproof/ringproof/internal/host/kernel"
-	"github.com/ringproof/ringproof/internal/host/suite"
 )
 
 // Soak judges each design that breaks nothing n times, in turns, on kernels with
@@ -58,7 +58,7 @@ func Soak(ctx context.Context, patches string, fragments []string, n int, progre
 func (d *Design) once(ctx context.Context, k *kernel.Result) (why string, err error) {
 	seen := &Outcome{Promises: make(map[contract.Promise]contract.Outcome), Tests: make(map[contract.Promise][]string)}
 	for _, pass := range designPasses {
-		run, err := suite.Run(ctx, suite.Config{
+		run, err := gotest.Run(ctx, gotest.Config{
 			Label: d.Name, Name: "soak-" + d.Name, Kernel: k, Contract: d.Contract, Args: pass, Progress: io.Discard,
 		})
 		switch {

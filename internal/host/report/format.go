@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 )
 
 // formats are the forms in which a run can be written, the name of each and the file
@@ -83,7 +83,7 @@ func (r *Run) write(n int) error {
 }
 
 // Locate finds where in the source all findings are.
-func (r *Run) Locate(lines *source.Lines) error {
+func (r *Run) Locate(lines *srcline.Lines) error {
 	for i := range r.Findings {
 		r.Findings[i].Source = nil
 		if f := &r.Findings[i]; f.Script == "" {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 )
 
 // Source is a part of a function in which a CPU was held up.
@@ -72,7 +72,7 @@ func (s Source) with(o Source) Source {
 }
 
 // Locate finds where in the source the finding's instructions are.
-func (f *Finding) Locate(lines *source.Lines) error {
+func (f *Finding) Locate(lines *srcline.Lines) error {
 	for i, w := range f.windows() {
 		start, known := lines.Symbol(w.symbol)
 		at := []uint64{start + w.from}
@@ -103,14 +103,14 @@ const around = 3
 
 // held returns the source of instructions of one symbol, by function. Of what was
 // inlined there, a header's function says least, so that is passed over.
-func held(lines *source.Lines, symbol string, at []uint64) ([]Source, error) {
+func held(lines *srcline.Lines, symbol string, at []uint64) ([]Source, error) {
 	var found []Source
 	for _, addr := range at {
 		chain, err := lines.At(addr)
 		if err != nil {
 			return nil, err
 		}
-		i := slices.IndexFunc(chain, func(f source.Frame) bool { return !strings.HasSuffix(f.File, ".h") })
+		i := slices.IndexFunc(chain, func(f srcline.Frame) bool { return !strings.HasSuffix(f.File, ".h") })
 		frame := chain[max(i, 0)]
 		if frame.Line == 0 {
 			continue // the compiler's own

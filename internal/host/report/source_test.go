@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 )
 
 // TestLocate: the lines of a window are marked, those of both sides of a pair, and a
@@ -28,7 +28,7 @@ func TestLocate(t *testing.T) {
 	if out, err := gcc.CombinedOutput(); err != nil {
 		t.Skipf("not run: gcc: %v\n%s", err, out)
 	}
-	lines, err := source.Open(binary)
+	lines, err := srcline.Open(binary)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/report"
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 )
 
 // Finding records what breaks a promise, and returns what the guest cannot know:
@@ -43,7 +43,7 @@ func (r *Run) Finding(test string, f contract.Finding) string {
 }
 
 // inlined says in what function a place is, and in which others that was inlined.
-func inlined(lines *source.Lines, place contract.Place) string {
+func inlined(lines *srcline.Lines, place contract.Place) string {
 	frames, err := lines.At(place.Addr)
 	if err != nil {
 		return "\n" + err.Error()
@@ -57,14 +57,14 @@ func inlined(lines *source.Lines, place contract.Place) string {
 
 // openLines reads VMLINUX, once for a run: that of a distribution's kernel has
 // a gigabyte.
-func (r *Run) openLines() (*source.Lines, error) {
+func (r *Run) openLines() (*srcline.Lines, error) {
 	for _, g := range r.guests {
 		if err := g.notOf(); err != nil {
 			return nil, err
 		}
 	}
 	if r.lines == nil && r.noLines == nil {
-		if r.lines, r.noLines = source.Open(r.cfg.Vmlinux); r.noLines != nil {
+		if r.lines, r.noLines = srcline.Open(r.cfg.Vmlinux); r.noLines != nil {
 			return nil, r.noLines
 		}
 		built, err := kernel.FindSource(r.cfg.Vmlinux)

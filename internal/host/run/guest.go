@@ -12,7 +12,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/report"
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -47,7 +47,7 @@ func start(ctx context.Context, cfg vm.Config, log io.Writer) (*Guest, error) {
 		defer g.mu.Unlock()
 		g.hello = h
 		if cfg.Vmlinux != "" {
-			g.foreign = source.SameBuild(cfg.Vmlinux, h.Notes)
+			g.foreign = srcline.SameBuild(cfg.Vmlinux, h.Notes)
 		}
 	}
 	cfg.OnReport = func(r vm.Report) {

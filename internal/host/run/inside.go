@@ -20,7 +20,7 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/child"
 	"github.com/ringproof/ringproof/internal/host/report"
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -61,7 +61,7 @@ func Inside(ctx context.Context, cfg Config, program string, flags Flags) (*repo
 		r.report.Release = unix.ByteSliceToString(uts.Release[:])
 	}
 	if notes, err := os.ReadFile("/sys/kernel/notes"); err == nil { // a kernel may have none
-		r.report.BuildID = source.NotesBuildID(notes)
+		r.report.BuildID = srcline.NotesBuildID(notes)
 	}
 	r.save()
 	log, err := followLog()

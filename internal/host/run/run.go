@@ -27,7 +27,7 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/report"
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -44,8 +44,8 @@ type Run struct {
 	known  known
 
 	mu      sync.Mutex
-	lines   *source.Lines // of VMLINUX, once they are wanted
-	noLines error         // why there are none
+	lines   *srcline.Lines // of VMLINUX, once they are wanted
+	noLines error          // why there are none
 	report  report.Run
 	saved   time.Time // when the report was last written
 	checks  int       // that have begun
@@ -73,7 +73,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 		return nil, fmt.Errorf("KERNEL: %w", err)
 	}
 	if cfg.Vmlinux != "" {
-		if err := source.Check(cfg.Vmlinux); err != nil {
+		if err := srcline.Check(cfg.Vmlinux); err != nil {
 			return nil, err
 		}
 	}
@@ -248,7 +248,7 @@ func (r *Run) Finish() *report.Run {
 		if g.hello.Release == "" {
 			lacking = true
 		} else {
-			r.report.BuildID = source.NotesBuildID(g.hello.Notes)
+			r.report.BuildID = srcline.NotesBuildID(g.hello.Notes)
 			r.report.Release, r.report.Preemption, r.report.Modules = g.hello.Release, g.hello.Preemption, g.hello.ModuleErrors
 		}
 		r.report.Accel, r.report.AccelReason = string(g.vm.Accel().Accel), g.vm.Accel().Reason

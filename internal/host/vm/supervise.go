@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
-	"github.com/ringproof/ringproof/internal/host/source"
+	"github.com/ringproof/ringproof/internal/host/srcline"
 )
 
 // supervise follows the boot to its end, and boots once more on q35 when
@@ -135,7 +135,7 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 				}
 				r.Hello, r.Boot = e.Hello, time.Since(b.began)
 				vm.console.up()
-				if vm.cfg.Vmlinux != "" && source.SameBuild(vm.cfg.Vmlinux, e.Hello.Notes) != nil {
+				if vm.cfg.Vmlinux != "" && srcline.SameBuild(vm.cfg.Vmlinux, e.Hello.Notes) != nil {
 					vm.cfg.Vmlinux = "" // its names would be wrong
 				}
 				vm.cfg.OnHello(*e.Hello)

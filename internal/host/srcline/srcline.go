@@ -1,6 +1,6 @@
-// Package source finds where in the source an instruction of the kernel comes
+// Package srcline finds where in the source an instruction of the kernel comes
 // from, by the line tables of its vmlinux.
-package source
+package srcline
 
 import (
 	"debug/dwarf"

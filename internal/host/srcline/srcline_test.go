@@ -1,4 +1,4 @@
-package source
+package srcline
 
 import (
 	"debug/elf"

@@ -1,5 +1,5 @@
-// Package suite runs go test ./vmtests on a kernel, as anyone would.
-package suite
+// Package gotest runs go test ./vmtests on a kernel, as anyone would.
+package gotest
 
 import (
 	"context"
