@@ -6,6 +6,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
+	"github.com/ringproof/ringproof/internal/guest/liveness"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
 )
@@ -160,15 +161,15 @@ func (r *Result) close(sum account, lost *losses, left int) {
 // a CPU that does not run: it is given Patience to arrive.
 func (s *Stage) settle(since account, lost *losses, patience time.Duration) (left int, err error) {
 	before := lost.total
-	moved := time.Now()
+	rest := liveness.NewRest(patience)
 	quiet := false
-	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+	for pause := time.Millisecond; ; pause = min(2*pause, rest.LongestPause()) {
 		n, err := s.Drain(driver.All)
 		if err != nil {
 			return 0, err
 		}
 		if n > 0 {
-			moved = time.Now()
+			rest.Moved()
 		}
 		a := s.account().since(since)
 		if a.received+lost.total-before >= a.allocated() {
@@ -182,13 +183,17 @@ func (s *Stage) settle(since account, lost *losses, patience time.Duration) (lef
 				return 0, err
 			}
 			if lost.add(lost.drops, freed) {
-				moved = time.Now()
+				rest.Moved()
 			}
 			if a.received+lost.total-before >= a.allocated() {
 				return 0, nil
 			}
 		}
-		if still := time.Since(moved); still > patience {
+		still, over, err := rest.Still()
+		if err != nil {
+			return 0, err
+		}
+		if over {
 			rcu.Synchronize()
 			if left, err = s.Held(); err != nil {
 				return 0, err
@@ -208,6 +213,6 @@ func (s *Stage) settle(since account, lost *losses, patience time.Duration) (lef
 				return left, nil
 			}
 		}
-		quiet = !s.Readable(wait)
+		quiet = !s.Readable(pause)
 	}
 }

@@ -7,8 +7,8 @@
 // packet would revive it, so the backlog is looked at before anything is sent.
 //
 // How long that takes does not matter, only that it goes on: a guest without
-// KVM on a loaded host is slow, and a shaped qdisc holds packets lawfully. See
-// watch.
+// KVM on a loaded host is slow, and a shaped qdisc holds packets lawfully. Rest
+// decides that.
 package liveness
 
 import (
