@@ -1,7 +1,6 @@
 package vmtests
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -154,50 +153,31 @@ func (r *replay) cutOff(t *testing.T, check *run.Check, name string) {
 }
 
 func (r *replay) attr(t *testing.T, check *run.Check, e run.Event) {
-	switch e.Key {
-	case contract.AttrMarked:
-		r.stream.Guest().Marked(e.Test)
-	case contract.AttrAt:
+	what, err := check.Attribute(e.Key, e.Value)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	switch what := what.(type) {
+	case contract.At:
 		tell(t, e.Key, e.Value)
-	case contract.AttrOwes:
-		var owes contract.Owes
-		if decode(t, e, &owes) {
-			check.Owes(owes)
+	case contract.Overdue:
+		r.stream.Guest().End(what.What + " is overdue")
+	case contract.Verdict:
+		t.Attr(string(what.Promise), string(what.Outcome))
+		if what.Books != nil {
+			tell(t, contract.AttrPackets, fmt.Sprint(what.Books.Offered))
 		}
-	case contract.AttrOverdue:
-		var overdue contract.Overdue
-		if decode(t, e, &overdue) {
-			check.SetOverdue(overdue)
-			r.stream.Guest().End(overdue.What + " is overdue")
+	case contract.Finding:
+		if where := r.run.Finding(e.Test, what); where != "" {
+			t.Log(where)
 		}
-	case contract.AttrVerdict:
-		var v contract.Verdict
-		if decode(t, e, &v) {
-			check.Verdict(v)
-			t.Attr(string(v.Promise), string(v.Outcome))
-			if v.Books != nil {
-				tell(t, contract.AttrPackets, fmt.Sprint(v.Books.Offered))
-			}
+	case nil:
+		if e.Key == contract.AttrMarked {
+			r.stream.Guest().Marked(e.Test)
+		} else {
+			t.Attr(e.Key, e.Value)
 		}
-	case contract.AttrBaseline:
-		var b contract.Baseline
-		if decode(t, e, &b) {
-			r.run.Baseline(b)
-		}
-	case contract.AttrUnknown:
-		var paths contract.Paths
-		if decode(t, e, &paths) {
-			r.run.Unknown(paths)
-		}
-	case contract.AttrFinding:
-		var f contract.Finding
-		if decode(t, e, &f) {
-			if where := r.run.Finding(e.Test, f); where != "" {
-				t.Log(where)
-			}
-		}
-	default:
-		t.Attr(e.Key, e.Value)
 	}
 }
 
@@ -207,16 +187,6 @@ func tell(t *testing.T, key, value string) {
 	if flag.Lookup("test.v").Value.String() == "test2json" {
 		t.Attr(key, value)
 	}
-}
-
-// decode reads what an attribute carries.
-func decode(t *testing.T, e run.Event, into any) bool {
-	t.Helper()
-	err := json.Unmarshal([]byte(e.Value), into)
-	if err != nil {
-		t.Errorf("the guest's attribute %s, %q: %v", e.Key, e.Value, err)
-	}
-	return err == nil
 }
 
 // claim fails the test for what the kernel reported while it ran, if that may

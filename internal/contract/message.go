@@ -140,88 +140,9 @@ func ParseMark(line string) (test string, begin, ok bool) {
 	return "", false, false
 }
 
-// Tests report to the host through testing.T.Attr, which go test -json passes
-// on: these are the keys, and each value is the type's JSON on one line.
-const (
-	// AttrVerdict carries a Verdict.
-	AttrVerdict = "ringproof.verdict"
-	// AttrFinding carries a Finding.
-	AttrFinding = "ringproof.finding"
-	// AttrUnknown carries Paths that the ledger does not know.
-	AttrUnknown = "ringproof.unknown"
-	// AttrBaseline carries a Baseline.
-	AttrBaseline = "ringproof.baseline"
-	// AttrMarked says that the test writes MarkBegin and MarkEnd.
-	AttrMarked = "ringproof.marked"
-	// AttrOwes carries Owes. It comes before anything that may end the test.
-	AttrOwes = "ringproof.owes"
-	// AttrAt carries At. It comes every few seconds while a test runs.
-	AttrAt = "ringproof.at"
-	// AttrPackets is how many packets were offered in a check that is decided: the
-	// host's word to whoever follows it.
-	AttrPackets = "ringproof.packets"
-	// AttrOverdue carries Overdue. The guest waits to be ended.
-	AttrOverdue = "ringproof.overdue"
-)
-
-// At says how far a test is.
-type At struct {
-	// Doing is the step that it is at, in words.
-	Doing string
-	// Schedules is how many schedules the guest has run, of this test and those
-	// before it.
-	Schedules int `json:",omitempty"`
-}
-
 // NoTime is why a check was not run for which go test's -timeout leaves no time.
 const NoTime = "go test's -timeout leaves no time: -timeout=30m runs all"
-
-// Baseline is what one way to look for bugs has found within a time.
-type Baseline struct {
-	// Method is "stress", "random" or "systematic".
-	Method string
-	Limit  time.Duration
-	// Promise is the one that it saw broken; "" is none.
-	Promise Promise
-	// Tried is how many races there were, or schedules, and After how long it took.
-	Tried int
-	After time.Duration
-}
 
 // AfterDeath ends why a promise is undecided of which checks were still to come when
 // the guest died.
 const AfterDeath = "; the checks after it did not run"
-
-// Owes says which promises a test is to decide. Whatever ends the test, the host
-// records each that has no verdict then as undecided.
-type Owes struct {
-	Contract Contract
-	Promises []Promise
-}
-
-// Overdue says that something that a test does has exceeded its deadline.
-type Overdue struct {
-	What  string // for example "schedule tun_net_xmit+0x1cb/zero/ring=2/fq_codel"
-	Again string `json:",omitempty"` // how to do it alone
-	Limit time.Duration
-	// Seen is what keeps the kernel from ending it, a line each: a softirq that
-	// runs for ever, a thread that the kernel does not let go. Without any, it is
-	// not known whose fault this is.
-	Seen []string `json:",omitempty"`
-}
-
-// Outcome is what that makes of NoStall: a txq that spins is as bad as one that
-// sleeps.
-func (o *Overdue) Outcome() (Outcome, string) {
-	why := fmt.Sprintf("%s has not ended within %v", o.What, o.Limit)
-	outcome := Broken
-	if len(o.Seen) > 0 {
-		why += ": " + strings.Join(o.Seen, "; ")
-	} else {
-		outcome, why = Undecided, why+", and nothing was seen in the kernel that keeps it from that"
-	}
-	if o.Again != "" {
-		why += "; again: " + o.Again
-	}
-	return outcome, why
-}

@@ -86,8 +86,9 @@ func (f *follower) attr(key, value string) {
 		f.packets += n
 		f.counts()
 	case key == contract.AttrAt:
-		var at contract.At
-		if json.Unmarshal([]byte(value), &at) != nil {
+		what, _ := contract.Attribute(key, value)
+		at, ok := what.(contract.At)
+		if !ok {
 			return
 		}
 		if at.Schedules < f.heard { // another guest, which counts anew

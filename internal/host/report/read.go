@@ -159,27 +159,16 @@ func recoverRun(dir string) (*Run, error) {
 // recoverAttribute records what an attribute of a test carries. One that cannot be
 // read is of another version, and is left out.
 func (r *Run) recoverAttribute(test, key, value string) {
-	switch key {
-	case contract.AttrVerdict:
-		var v contract.Verdict
-		if json.Unmarshal([]byte(value), &v) == nil {
-			r.Verdicts = append(r.Verdicts, v)
-			r.Contract = v.Contract
-		}
-	case contract.AttrFinding:
-		var f contract.Finding
-		if json.Unmarshal([]byte(value), &f) == nil {
-			r.Findings = append(r.Findings, Finding{Finding: f, Test: test, Replay: r.ReplayFinding(&f)})
-		}
-	case contract.AttrBaseline:
-		var b contract.Baseline
-		if json.Unmarshal([]byte(value), &b) == nil {
-			r.Baselines = append(r.Baselines, b)
-		}
-	case contract.AttrUnknown:
-		var paths contract.Paths
-		if json.Unmarshal([]byte(value), &paths) == nil {
-			r.AddUnknown(paths)
-		}
+	what, _ := contract.Attribute(key, value)
+	switch what := what.(type) {
+	case contract.Verdict:
+		r.Verdicts = append(r.Verdicts, what)
+		r.Contract = what.Contract
+	case contract.Finding:
+		r.Findings = append(r.Findings, Finding{Finding: what, Test: test, Replay: r.ReplayFinding(&what)})
+	case contract.Baseline:
+		r.Baselines = append(r.Baselines, what)
+	case contract.Paths:
+		r.AddUnknown(what)
 	}
 }

@@ -33,8 +33,27 @@ func (r *Run) Check(test string) *Check {
 	return &Check{run: r, test: test, nth: r.checks}
 }
 
-// Owes notes which promises the test is to decide.
-func (c *Check) Owes(owes contract.Owes) { c.owes = owes }
+// Attribute records what the test tells by an attribute, and returns it: see
+// contract.Attribute.
+func (c *Check) Attribute(key, value string) (any, error) {
+	what, err := contract.Attribute(key, value)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.test, err)
+	}
+	switch what := what.(type) {
+	case contract.Owes:
+		c.owes = what
+	case contract.Verdict:
+		c.Verdict(what)
+	case contract.Baseline:
+		c.run.baseline(what)
+	case contract.Paths:
+		c.run.unknown(what)
+	case contract.Overdue:
+		c.overdue = &what
+	}
+	return what, nil
+}
 
 // Verdict records what the test found out about a promise.
 func (c *Check) Verdict(v contract.Verdict) {
@@ -50,11 +69,7 @@ func (c *Check) Fault(kind report.Kind, what string) {
 	c.run.Fault(report.Fault{Kind: kind, Test: c.test, What: what})
 }
 
-// SetOverdue notes that something which the test does has exceeded its deadline:
-// its guest is to be ended.
-func (c *Check) SetOverdue(o contract.Overdue) { c.overdue = &o }
-
-// Overdue records what that makes of no-stall, with the guest's stacks as
+// Overdue records what an Overdue makes of no-stall, with the guest's stacks as
 // evidence. It returns false if nothing is overdue.
 func (c *Check) Overdue(evidence string) bool {
 	if c.overdue == nil {

@@ -23,7 +23,7 @@ func TestEveryPromiseIsDecided(t *testing.T) {
 		what string
 		do   func(*Check)
 	}{
-		{"owes", func(c *Check) { c.Owes(owes) }},
+		{"owes", func(c *Check) { c.owes = owes }},
 		{"says", func(c *Check) { c.Said("rig_test.go:70: find the queue of flow 4: it did not arrive within 5s\n") }},
 		{"keeps one", verdict(contract.NoTailDrop, contract.Kept)},
 		{"says more", func(c *Check) { c.Said("        more of it\n") }},
@@ -94,8 +94,8 @@ func TestOverdue(t *testing.T) {
 	} {
 		r := &Run{}
 		c := r.Check("TestSchedules/x")
-		c.Owes(contract.Owes{Contract: contract.Lossless, Promises: []contract.Promise{contract.NoTailDrop, contract.NoStall}})
-		c.SetOverdue(contract.Overdue{What: "schedule tun_net_xmit+0x1/zero/ring=2/fq_codel", Again: "go test again", Seen: tt.seen})
+		c.owes = contract.Owes{Contract: contract.Lossless, Promises: []contract.Promise{contract.NoTailDrop, contract.NoStall}}
+		c.overdue = &contract.Overdue{What: "schedule tun_net_xmit+0x1/zero/ring=2/fq_codel", Again: "go test again", Seen: tt.seen}
 		if !c.Overdue("stacks") {
 			t.Errorf("%s: not overdue", tt.name)
 		}

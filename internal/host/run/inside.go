@@ -216,54 +216,16 @@ func (in *inside) event(e Event) error {
 }
 
 func (in *inside) attr(check *Check, e Event) error {
-	decode := func(into any) error {
-		if err := json.Unmarshal([]byte(e.Value), into); err != nil {
-			return fmt.Errorf("%s: the attribute %s, %q: %w", e.Test, e.Key, e.Value, err)
-		}
-		return nil
-	}
-	switch e.Key {
-	case contract.AttrOwes:
-		var owes contract.Owes
-		if err := decode(&owes); err != nil {
-			return err
-		}
-		check.Owes(owes)
-	case contract.AttrVerdict:
-		var v contract.Verdict
-		if err := decode(&v); err != nil {
-			return err
-		}
-		check.Verdict(v)
-	case contract.AttrBaseline:
-		var b contract.Baseline
-		if err := decode(&b); err != nil {
-			return err
-		}
-		in.run.Baseline(b)
-	case contract.AttrUnknown:
-		var paths contract.Paths
-		if err := decode(&paths); err != nil {
-			return err
-		}
-		in.run.Unknown(paths)
-	case contract.AttrFinding:
-		var f contract.Finding
-		if err := decode(&f); err != nil {
-			return err
-		}
-		in.run.Finding(e.Test, f)
-	case contract.AttrOverdue:
-		var o contract.Overdue
-		if err := decode(&o); err != nil {
-			return err
-		}
-		check.SetOverdue(o)
+	what, err := check.Attribute(e.Key, e.Value)
+	switch what := what.(type) {
+	case contract.Finding:
+		in.run.Finding(e.Test, what)
+	case contract.Overdue:
 		check.Overdue("")
 		in.overdue = true
 		in.stop()
 	}
-	return nil
+	return err
 }
 
 // left ends what the test program has left open, the innermost test first, and says

@@ -146,15 +146,14 @@ func (r *Run) Verdict(v contract.Verdict) {
 	r.save()
 }
 
-// Baseline records what one way to look for bugs has found.
-func (r *Run) Baseline(b contract.Baseline) {
+func (r *Run) baseline(b contract.Baseline) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.report.Baselines = append(r.report.Baselines, b)
 }
 
-// Unknown records ways to free a packet that are not known to the guest's ledger.
-func (r *Run) Unknown(paths contract.Paths) {
+// unknown records ways to free a packet that are not known to the guest's ledger.
+func (r *Run) unknown(paths contract.Paths) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.report.AddUnknown(paths)
