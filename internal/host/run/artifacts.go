@@ -45,7 +45,7 @@ func (r *Run) save() {
 		return // there are no artifacts, or nothing much is new
 	}
 	r.saved = time.Now()
-	sofar := r.report
+	sofar := r.result
 	sofar.Seconds = time.Since(sofar.Started).Seconds()
 	sofar.Errors = append(slices.Clone(sofar.Errors), report.Fault{Kind: report.SetUp, What: "the run has not ended: it is at work, or was killed"})
 	_ = sofar.Write()

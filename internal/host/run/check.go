@@ -87,7 +87,7 @@ func (c *Check) Overdue(evidence string) bool {
 }
 
 // Reported records what the kernel reported while the test ran.
-func (c *Check) Reported(k vm.Report) {
+func (c *Check) Reported(k vm.KernelReport) {
 	c.told = true
 	c.run.Fault(report.Fault{Kind: report.Kernel, Test: c.test, Title: k.Title, What: k.Title + "\n" + k.Text})
 }

@@ -39,24 +39,24 @@ func TestEveryPromiseIsDecided(t *testing.T) {
 			}
 			c.Ended(ended)
 			for _, p := range owes.Promises {
-				if n > 0 && !slices.ContainsFunc(r.report.Verdicts, func(v contract.Verdict) bool { return v.Promise == p }) {
+				if n > 0 && !slices.ContainsFunc(r.result.Verdicts, func(v contract.Verdict) bool { return v.Promise == p }) {
 					t.Errorf("%s: no verdict on %s", name, p)
 				}
 			}
-			open := slices.ContainsFunc(r.report.Verdicts, func(v contract.Verdict) bool { return v.Outcome != contract.Kept })
+			open := slices.ContainsFunc(r.result.Verdicts, func(v contract.Verdict) bool { return v.Outcome != contract.Kept })
 			all := n == len(events)
 			if n > 0 && open == all {
-				t.Errorf("%s: open %v, want %v: %+v", name, open, !all, r.report.Verdicts)
+				t.Errorf("%s: open %v, want %v: %+v", name, open, !all, r.result.Verdicts)
 			}
 			failed := ended != "pass" && ended != "skip"
-			if failed && !open && !r.report.Has(report.Harness) {
+			if failed && !open && !r.result.Has(report.Harness) {
 				t.Errorf("%s: nothing says why it failed", name)
 			}
-			if (open || !failed) && len(r.report.Errors) > 0 {
-				t.Errorf("%s: %v", name, r.report.Errors)
+			if (open || !failed) && len(r.result.Errors) > 0 {
+				t.Errorf("%s: %v", name, r.result.Errors)
 			}
-			if open && n > 1 && ended == "fail" && !strings.Contains(r.report.Verdicts[len(r.report.Verdicts)-1].Why, "it did not arrive within 5s") {
-				t.Errorf("%s: the verdict does not give the test's reason: %+v", name, r.report.Verdicts)
+			if open && n > 1 && ended == "fail" && !strings.Contains(r.result.Verdicts[len(r.result.Verdicts)-1].Why, "it did not arrive within 5s") {
+				t.Errorf("%s: the verdict does not give the test's reason: %+v", name, r.result.Verdicts)
 			}
 		}
 	}
@@ -74,8 +74,8 @@ func TestAFailureIsExplainedOnce(t *testing.T) {
 		c := r.Check("TestA")
 		explain(c)
 		c.Ended("fail")
-		if r.report.Has(report.Harness) {
-			t.Errorf("%s: %v", name, r.report.Errors)
+		if r.result.Has(report.Harness) {
+			t.Errorf("%s: %v", name, r.result.Errors)
 		}
 	}
 }
@@ -100,15 +100,15 @@ func TestOverdue(t *testing.T) {
 			t.Errorf("%s: not overdue", tt.name)
 		}
 		c.Ended("the guest ended early: overdue")
-		v := r.report.Verdicts
+		v := r.result.Verdicts
 		if len(v) != 2 || v[0].Promise != contract.NoStall || v[0].Outcome != tt.want || v[0].Evidence != "stacks" || v[1].Outcome != contract.Undecided {
 			t.Errorf("%s: %+v", tt.name, v)
 		}
 		if !strings.Contains(v[0].Why, "tun_net_xmit+0x1/zero") || !strings.Contains(v[0].Why, "go test again") {
 			t.Errorf("%s: %s", tt.name, v[0].Why)
 		}
-		if r.report.Has(report.Harness) != tt.ours {
-			t.Errorf("%s: %v", tt.name, r.report.Errors)
+		if r.result.Has(report.Harness) != tt.ours {
+			t.Errorf("%s: %v", tt.name, r.result.Errors)
 		}
 	}
 }
@@ -144,15 +144,15 @@ func TestWhoseDeath(t *testing.T) {
 		r.gone(g)
 		r.gone(g) // is told once
 		if tt.want == "" {
-			if len(r.report.Errors)+len(r.report.Verdicts) > 0 {
-				t.Errorf("%s: %v, %v", tt.name, r.report.Errors, r.report.Verdicts)
+			if len(r.result.Errors)+len(r.result.Verdicts) > 0 {
+				t.Errorf("%s: %v, %v", tt.name, r.result.Errors, r.result.Verdicts)
 			}
 			continue
 		}
-		if len(r.report.Errors) != 1 || r.report.Errors[0].Kind != tt.want {
-			t.Errorf("%s: %v, want one fault of %s", tt.name, r.report.Errors, tt.want)
+		if len(r.result.Errors) != 1 || r.result.Errors[0].Kind != tt.want {
+			t.Errorf("%s: %v, want one fault of %s", tt.name, r.result.Errors, tt.want)
 		}
-		for _, p := range r.report.Promises() {
+		for _, p := range r.result.Promises() {
 			if p.Outcome != contract.Undecided || p.Undecided != 1 {
 				t.Errorf("%s: %s: %s, %d undecided", tt.name, p.Promise, p.Outcome, p.Undecided)
 			}
@@ -163,7 +163,7 @@ func TestWhoseDeath(t *testing.T) {
 // TestLeftOut names what go test's -timeout left no time for, and the command.
 func TestLeftOut(t *testing.T) {
 	r := &Run{}
-	r.report.Command = "KERNEL=k go test ./vmtests"
+	r.result.Command = "KERNEL=k go test ./vmtests"
 	if what := r.leftOut(); what != "" {
 		t.Error(what)
 	}
@@ -172,7 +172,7 @@ func TestLeftOut(t *testing.T) {
 		if test == "TestNoStall/x" {
 			v.Why = "this kernel lacks CONFIG_X"
 		}
-		r.report.Verdicts = append(r.report.Verdicts, v)
+		r.result.Verdicts = append(r.result.Verdicts, v)
 	}
 	what := r.leftOut()
 	for _, says := range []string{"no time for 2 checks of TestPairSchedules, TestSchedules", "KERNEL=k go test ./vmtests -timeout=30m -run '^(TestPairSchedules|TestSchedules)$'"} {
@@ -189,21 +189,21 @@ func TestFailed(t *testing.T) {
 		run  *Run
 		want int // faults of ringproof
 	}{
-		{"kept", &Run{report: report.Run{Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Kept}}}}, 1},
-		{"kept, with a test that failed", &Run{report: report.Run{Tests: report.Tests{Failed: 1}, Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Kept}}}}, 1},
+		{"kept", &Run{result: report.Run{Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Kept}}}}, 1},
+		{"kept, with a test that failed", &Run{result: report.Run{Tests: report.Tests{Failed: 1}, Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Kept}}}}, 1},
 		{"nothing", &Run{}, 1},
-		{"broken", &Run{report: report.Run{Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Broken}}}}, 0},
-		{"a fault", &Run{report: report.Run{Errors: []report.Fault{{Kind: report.SetUp, What: "the disk is full"}}}}, 0},
+		{"broken", &Run{result: report.Run{Verdicts: []contract.Verdict{{Promise: contract.NoStall, Outcome: contract.Broken}}}}, 0},
+		{"a fault", &Run{result: report.Run{Errors: []report.Fault{{Kind: report.SetUp, What: "the disk is full"}}}}, 0},
 	} {
 		tt.run.Failed()
 		faults := 0
-		for _, f := range tt.run.report.Errors {
+		for _, f := range tt.run.result.Errors {
 			if f.Kind == report.Harness {
 				faults++
 			}
 		}
 		if faults != tt.want {
-			t.Errorf("%s: %v", tt.name, tt.run.report.Errors)
+			t.Errorf("%s: %v", tt.name, tt.run.result.Errors)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (r *Run) Finding(test string, f contract.Finding) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	found := report.Finding{Finding: f, Test: test, Replay: r.report.ReplayFinding(&f)}
+	found := report.Finding{Finding: f, Test: test, Replay: r.result.ReplayFinding(&f)}
 	said := "replay: " + found.Replay
 	switch {
 	case f.From.Addr == 0: // a sequence of faults
@@ -38,7 +38,7 @@ func (r *Run) Finding(test string, f contract.Finding) string {
 			said += fmt.Sprintf("\n%v:\n%s", s, strings.TrimSuffix(s.Text(), "\n"))
 		}
 	}
-	r.report.Findings = append(r.report.Findings, found)
+	r.result.Findings = append(r.result.Findings, found)
 	return said
 }
 

@@ -25,7 +25,7 @@ type Guest struct {
 	changed *sync.Cond           // of anything below
 	streams map[string][]*Stream // by top-level test, those not taken yet
 	loose   strings.Builder      // output of no test
-	reports []vm.Report          // of the kernel's, not claimed yet
+	reports []vm.KernelReport    // of the kernel's, not claimed yet
 	marked  map[string]int       // how often each test wrote its marks
 	hello   contract.Hello
 	foreign error     // VMLINUX is of another build
@@ -50,7 +50,7 @@ func start(ctx context.Context, cfg vm.Config, log io.Writer) (*Guest, error) {
 			g.foreign = srcline.SameBuild(cfg.Vmlinux, h.Notes)
 		}
 	}
-	cfg.OnReport = func(r vm.Report) {
+	cfg.OnReport = func(r vm.KernelReport) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.reports = append(g.reports, r)
@@ -113,7 +113,7 @@ const consoleLag = 5 * time.Second
 
 // Claim returns what the kernel reported while a test that has ended ran.
 // Each report is returned once.
-func (g *Guest) Claim(test string) ([]vm.Report, error) {
+func (g *Guest) Claim(test string) ([]vm.KernelReport, error) {
 	g.mu.Lock()
 	nth := g.marked[test]
 	g.mu.Unlock()
@@ -124,18 +124,18 @@ func (g *Guest) Claim(test string) ([]vm.Report, error) {
 			return nil, fmt.Errorf("the console has not shown this test's end after %v: what the kernel reported is not known", consoleLag)
 		}
 	}
-	return g.claim(func(r vm.Report) bool { return r.Test == test }), nil
+	return g.claim(func(r vm.KernelReport) bool { return r.Test == test }), nil
 }
 
 // ClaimRest returns all that is left: what the kernel reported between tests.
-func (g *Guest) ClaimRest() []vm.Report {
-	return g.claim(func(vm.Report) bool { return true })
+func (g *Guest) ClaimRest() []vm.KernelReport {
+	return g.claim(func(vm.KernelReport) bool { return true })
 }
 
-func (g *Guest) claim(whose func(vm.Report) bool) (claimed []vm.Report) {
+func (g *Guest) claim(whose func(vm.KernelReport) bool) (claimed []vm.KernelReport) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var rest []vm.Report
+	var rest []vm.KernelReport
 	for _, r := range g.reports {
 		if whose(r) {
 			claimed = append(claimed, r)

@@ -52,16 +52,16 @@ func Inside(ctx context.Context, cfg Config, program string, flags Flags) (*repo
 	if err := r.openArtifacts(); err != nil {
 		return nil, err
 	}
-	r.report = report.Run{
+	r.result = report.Run{
 		Dir: cfg.Dir, Label: cfg.Label, Kernel: "(running)", Contract: cfg.Contract, Shard: cfg.Shard.String(),
 		Command: "ringproof inside", Seed: cfg.Seed, Started: time.Now(), AccelReason: "booted by somebody else",
 	}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err == nil {
-		r.report.Release = unix.ByteSliceToString(uts.Release[:])
+		r.result.Release = unix.ByteSliceToString(uts.Release[:])
 	}
 	if notes, err := os.ReadFile("/sys/kernel/notes"); err == nil { // a kernel may have none
-		r.report.BuildID = srcline.NotesBuildID(notes)
+		r.result.BuildID = srcline.NotesBuildID(notes)
 	}
 	r.save()
 	log, err := followLog()
@@ -70,7 +70,7 @@ func Inside(ctx context.Context, cfg Config, program string, flags Flags) (*repo
 	}
 	args, _ := flags.args("")
 	ended := r.runInside(program, args)
-	for _, k := range vm.Reports(log()) {
+	for _, k := range vm.KernelReports(log()) {
 		if r.noise(k) == "" {
 			r.add(report.Fault{Kind: report.Kernel, Test: k.Test, Title: k.Title, What: k.Title + "\n" + k.Text})
 		}
@@ -79,15 +79,15 @@ func Inside(ctx context.Context, cfg Config, program string, flags Flags) (*repo
 		r.add(report.Fault{Kind: report.Harness, What: ended.Error()})
 	}
 	if cfg.Shard.Of == 0 {
-		for _, f := range r.report.NoneRan() {
+		for _, f := range r.result.NoneRan() {
 			r.add(f)
 		}
 	}
-	r.report.Seconds = time.Since(r.report.Started).Seconds()
-	if err := errors.Join(r.log.close(), r.report.WriteAll()); err != nil {
+	r.result.Seconds = time.Since(r.result.Started).Seconds()
+	if err := errors.Join(r.log.close(), r.result.WriteAll()); err != nil {
 		r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 	}
-	return &r.report, nil
+	return &r.result, nil
 }
 
 // forTests says whether a machine is there for tests that change it: virtme-ng names

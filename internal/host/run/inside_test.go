@@ -45,7 +45,7 @@ func TestInside(t *testing.T) {
 		{"cut off before its end", insideEvents(contract.Kept, "pass", 6), contract.Undecided, 1, true, true},
 		{"failed for no reason", insideEvents(contract.Kept, "fail", 8), contract.Kept, 1, false, true},
 	} {
-		r := &Run{report: report.Run{Dir: t.TempDir()}}
+		r := &Run{result: report.Run{Dir: t.TempDir()}}
 		var err error
 		if r.log, err = createArtifact(filepath.Join(t.TempDir(), "events.jsonl")); err != nil {
 			t.Fatal(err)
@@ -57,15 +57,15 @@ func TestInside(t *testing.T) {
 		if left := in.left(); left != tt.left {
 			t.Errorf("%s: left is %v", tt.name, left)
 		}
-		i := slices.IndexFunc(r.report.Promises(), func(p report.Promise) bool { return p.Promise == contract.NoStall })
-		if got := r.report.Promises()[i].Outcome; got != tt.want {
+		i := slices.IndexFunc(r.result.Promises(), func(p report.Promise) bool { return p.Promise == contract.NoStall })
+		if got := r.result.Promises()[i].Outcome; got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
-		if r.report.Tests.Failed != tt.failed || r.report.Tests.Passed != 1-tt.failed {
-			t.Errorf("%s: %+v", tt.name, r.report.Tests)
+		if r.result.Tests.Failed != tt.failed || r.result.Tests.Passed != 1-tt.failed {
+			t.Errorf("%s: %+v", tt.name, r.result.Tests)
 		}
-		if r.report.Has(report.Harness) != tt.harness {
-			t.Errorf("%s: %v", tt.name, r.report.Errors)
+		if r.result.Has(report.Harness) != tt.harness {
+			t.Errorf("%s: %v", tt.name, r.result.Errors)
 		}
 	}
 }
@@ -73,7 +73,7 @@ func TestInside(t *testing.T) {
 // TestInsideIsEnded: a test program in which something is overdue is ended, and that is
 // a verdict.
 func TestInsideIsEnded(t *testing.T) {
-	r := &Run{report: report.Run{Dir: t.TempDir()}}
+	r := &Run{result: report.Run{Dir: t.TempDir()}}
 	var err error
 	if r.log, err = createArtifact(filepath.Join(t.TempDir(), "events.jsonl")); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestInsideIsEnded(t *testing.T) {
 		t.Fatalf("%v, ended is %v", err, ended)
 	}
 	in.left()
-	if v := r.report.Verdicts[0]; v.Outcome != contract.Broken || !strings.Contains(v.Why, "a txq spins") {
+	if v := r.result.Verdicts[0]; v.Outcome != contract.Broken || !strings.Contains(v.Why, "a txq spins") {
 		t.Errorf("%+v", v)
 	}
 	if err := in.follow(strings.NewReader("{\n")); err == nil {
@@ -118,7 +118,7 @@ func TestLogRecords(t *testing.T) {
 	for i, text := range []string{"ringproof: begin TestA/x", "WARNING: CPU: 0 PID: 1 at drivers/net/tun.c:1 f+0x1/0x2", " f+0x1/0x2", "---[ end trace 0 ]---", "ringproof: end TestA/x"} {
 		log.WriteString(message(fmt.Sprintf("4,%d,1000,-;%s\n SUBSYSTEM=net\n", i, text)))
 	}
-	reports := vm.Reports(log.String())
+	reports := vm.KernelReports(log.String())
 	if len(reports) != 1 || reports[0].Kind != vm.Warning || reports[0].Test != "TestA/x" || strings.Contains(reports[0].Text, "SUBSYSTEM") {
 		t.Errorf("%+v", reports)
 	}

@@ -40,7 +40,7 @@ func readKnown(path string) (known, error) {
 }
 
 // names says whether a pattern matches a line of the report.
-func (k known) names(r vm.Report) bool {
+func (k known) names(r vm.KernelReport) bool {
 	lines := append(strings.Split(r.Text, "\n"), r.Title)
 	return slices.ContainsFunc(k, func(pattern *regexp.Regexp) bool {
 		return slices.ContainsFunc(lines, pattern.MatchString)
@@ -49,13 +49,13 @@ func (k known) names(r vm.Report) bool {
 
 // Noise records a report of the kernel that decides nothing, and returns why it
 // does not: "" if it does, as a panic and an oops always do.
-func (r *Run) Noise(k vm.Report) (why string) {
+func (r *Run) Noise(k vm.KernelReport) (why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.noise(k)
 }
 
-func (r *Run) noise(k vm.Report) (why string) {
+func (r *Run) noise(k vm.KernelReport) (why string) {
 	switch {
 	case k.Kind == vm.Panic, k.Kind == vm.Oops:
 		return ""
@@ -64,9 +64,9 @@ func (r *Run) noise(k vm.Report) (why string) {
 	default:
 		why = k.Unrelated()
 	}
-	told := slices.ContainsFunc(r.report.Noise, func(f report.Fault) bool { return f.Title == k.Title })
+	told := slices.ContainsFunc(r.result.Noise, func(f report.Fault) bool { return f.Title == k.Title })
 	if why != "" && !told {
-		r.report.Noise = append(r.report.Noise, report.Fault{
+		r.result.Noise = append(r.result.Noise, report.Fault{
 			Kind: report.Kernel, Test: k.Test, Title: k.Title, What: fmt.Sprintf("%s: %s (%s)\n%s", k.Kind, k.Title, why, k.Text),
 		})
 	}

@@ -46,8 +46,8 @@ type Run struct {
 	mu      sync.Mutex
 	lines   *srcline.Lines // of VMLINUX, once they are wanted
 	noLines error          // why there are none
-	report  report.Run
-	saved   time.Time // when the report was last written
+	result  report.Run
+	saved   time.Time // when the result was last written
 	checks  int       // that have begun
 	guests  []*Guest
 }
@@ -100,7 +100,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 		stop()
 		return nil, err
 	}
-	r.report = report.Run{
+	r.result = report.Run{
 		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel,
 		Contract: cfg.Contract, Command: cfg.command(), Seed: cfg.Seed, Started: started, Suite: cfg.Suite, Shard: cfg.Shard.String(),
 	}
@@ -142,21 +142,21 @@ func (c *Config) command() string {
 func (r *Run) Verdict(v contract.Verdict) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.report.Verdicts = append(r.report.Verdicts, v)
+	r.result.Verdicts = append(r.result.Verdicts, v)
 	r.save()
 }
 
 func (r *Run) baseline(b contract.Baseline) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.report.Baselines = append(r.report.Baselines, b)
+	r.result.Baselines = append(r.result.Baselines, b)
 }
 
 // unknown records ways to free a packet that are not known to the guest's ledger.
 func (r *Run) unknown(paths contract.Paths) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.report.AddUnknown(paths)
+	r.result.AddUnknown(paths)
 }
 
 // Fault records what is wrong with the run, other than a broken promise.
@@ -172,8 +172,8 @@ func (r *Run) add(f report.Fault) {
 	same := func(other report.Fault) bool {
 		return other == f || f.Title != "" && other.Title == f.Title && other.Test == f.Test
 	}
-	if !slices.ContainsFunc(r.report.Errors, same) {
-		r.report.Errors = append(r.report.Errors, f)
+	if !slices.ContainsFunc(r.result.Errors, same) {
+		r.result.Errors = append(r.result.Errors, f)
 	}
 }
 
@@ -188,7 +188,7 @@ func (r *Run) Lost(test, why string) {
 
 func (r *Run) lost(test, title string) {
 	for _, p := range contract.Promises() {
-		r.report.Verdicts = append(r.report.Verdicts, contract.Verdict{
+		r.result.Verdicts = append(r.result.Verdicts, contract.Verdict{
 			Test: test, Promise: p, Contract: r.cfg.Contract, Outcome: contract.Undecided,
 			Why: title + contract.AfterDeath, Nth: r.checks,
 		})
@@ -202,13 +202,13 @@ func (r *Run) Count(test, ended string) {
 	defer r.mu.Unlock()
 	switch ended {
 	case "pass":
-		r.report.Tests.Passed++
+		r.result.Tests.Passed++
 	case "skip":
 		if r.cfg.Shard.Has(test) {
-			r.report.Tests.Skipped++
+			r.result.Tests.Skipped++
 		}
 	default:
-		r.report.Tests.Failed++
+		r.result.Tests.Failed++
 	}
 }
 
@@ -218,7 +218,7 @@ func (r *Run) Failed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	says := func(p report.Promise) bool { return p.Outcome == contract.Broken || p.Outcome == contract.Undecided }
-	if len(r.report.Errors) == 0 && !slices.ContainsFunc(r.report.Promises(), says) {
+	if len(r.result.Errors) == 0 && !slices.ContainsFunc(r.result.Promises(), says) {
 		r.add(report.Fault{Kind: report.Harness, What: "go test has failed, and no verdict says why: what it printed does"})
 	}
 }
@@ -247,10 +247,10 @@ func (r *Run) Finish() *report.Run {
 		if g.hello.Release == "" {
 			lacking = true
 		} else {
-			r.report.BuildID = srcline.NotesBuildID(g.hello.Notes)
-			r.report.Release, r.report.Preemption, r.report.Modules = g.hello.Release, g.hello.Preemption, g.hello.ModuleErrors
+			r.result.BuildID = srcline.NotesBuildID(g.hello.Notes)
+			r.result.Release, r.result.Preemption, r.result.Modules = g.hello.Release, g.hello.Preemption, g.hello.ModuleErrors
 		}
-		r.report.Accel, r.report.AccelReason = string(g.vm.Accel().Accel), g.vm.Accel().Reason
+		r.result.Accel, r.result.AccelReason = string(g.vm.Accel().Accel), g.vm.Accel().Reason
 	}
 	r.stop()
 	if r.lines != nil {
@@ -259,13 +259,13 @@ func (r *Run) Finish() *report.Run {
 	if what := r.leftOut(); what != "" {
 		r.add(report.Fault{Kind: report.SetUp, What: what})
 	}
-	for _, f := range r.report.NoneRan() {
+	for _, f := range r.result.NoneRan() {
 		lacking = true
 		if r.cfg.Shard.Of == 0 { // other shards may run what this one cannot
 			r.add(f)
 		}
 	}
-	for _, m := range r.report.Modules {
+	for _, m := range r.result.Modules {
 		if lacking && strings.HasPrefix(m, "tun: ") {
 			r.add(report.Fault{Kind: report.SetUp, What: "of MODULES, the one that all checks need did not load: " + m})
 		}
@@ -273,14 +273,14 @@ func (r *Run) Finish() *report.Run {
 	if dir := modulesOf(r.cfg.Kernel, r.kernel.Release); lacking && r.cfg.Modules == "" && dir != "" {
 		r.add(report.Fault{Kind: report.SetUp, What: "what the kernel lacks may be a module, and MODULES is not set: MODULES=" + vm.Quote(dir)})
 	}
-	r.report.Seconds = time.Since(r.report.Started).Seconds()
+	r.result.Seconds = time.Since(r.result.Started).Seconds()
 	if err := r.log.close(); err != nil {
 		r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 	}
-	if err := r.report.WriteAll(); err != nil {
+	if err := r.result.WriteAll(); err != nil {
 		r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 	}
-	return &r.report
+	return &r.result
 }
 
 // leftOut names the tests whose checks did not all run because of go test's
@@ -288,7 +288,7 @@ func (r *Run) Finish() *report.Run {
 func (r *Run) leftOut() string {
 	var tests []string
 	checks := make(map[string]bool)
-	for _, v := range r.report.Verdicts {
+	for _, v := range r.result.Verdicts {
 		if v.Outcome != contract.NotRun || v.Why != contract.NoTime {
 			continue
 		}
@@ -302,5 +302,5 @@ func (r *Run) leftOut() string {
 	}
 	slices.Sort(tests)
 	return fmt.Sprintf("go test's -timeout left no time for %d checks of %s. What was decided stands. -timeout=30m runs all; this runs those tests:\n    %s -timeout=30m -run '^(%s)$'",
-		len(checks), strings.Join(tests, ", "), r.report.Command, strings.Join(tests, "|"))
+		len(checks), strings.Join(tests, ", "), r.result.Command, strings.Join(tests, "|"))
 }

@@ -27,7 +27,7 @@ const maxLine = 8 << 10
 // understood of it. One goroutine reads; the rest may be asked at any time.
 type console struct {
 	file     *os.File
-	onReport func(Report)
+	onReport func(KernelReport)
 
 	mu       sync.Mutex
 	parser   parser
@@ -52,7 +52,7 @@ type bootLog struct {
 	asked *strings.Builder
 }
 
-func openConsole(dir string, onReport func(Report)) (*console, error) {
+func openConsole(dir string, onReport func(KernelReport)) (*console, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory for the VM's artifacts: %w", err)
 	}
@@ -105,7 +105,7 @@ func (c *console) read(console *os.File) {
 		if err != nil {
 			c.parser.close()
 		}
-		var tell []Report
+		var tell []KernelReport
 		if c.boot.up {
 			tell = c.parser.found[c.told:]
 		}
@@ -217,7 +217,7 @@ func (c *console) speaks(ctx context.Context) bool {
 }
 
 // state is what is known of the current boot.
-func (c *console) state() (log bootLog, reports []Report, running string) {
+func (c *console) state() (log bootLog, reports []KernelReport, running string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.boot, c.parser.found, c.parser.marks.running()

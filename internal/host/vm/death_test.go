@@ -94,7 +94,7 @@ func TestReportsOfAStuckKernel(t *testing.T) {
 			ctx, reported := context.WithCancel(t.Context())
 			r := startGuest(ctx, t, test, func(c *Config) {
 				c.Silence = time.Minute
-				c.OnReport = func(r Report) {
+				c.OnReport = func(r KernelReport) {
 					if r.Kind == want.kind {
 						reported()
 					}

@@ -104,10 +104,10 @@ func TestCPUsThatAreMissing(t *testing.T) {
 
 func TestKernelThatPanicsAtBoot(t *testing.T) {
 	t.Parallel()
-	var told []Report
+	var told []KernelReport
 	r := startGuest(t.Context(), t, "TestPass", func(c *Config) {
 		c.Append = append(c.Append, "rdinit=/nothing")
-		c.OnReport = func(r Report) { told = append(told, r) }
+		c.OnReport = func(r KernelReport) { told = append(told, r) }
 	}).end(t, NotBooted)
 	if r.Machine != Q35 || r.Fatal == nil || !strings.HasPrefix(r.Why, "Kernel panic - not syncing") {
 		t.Errorf("why: %s, fatal %+v", r.Why, r.Fatal)

@@ -54,9 +54,9 @@ type Result struct {
 	// Hello is what booted; nil if nothing did.
 	Hello *contract.Hello
 	// Fatal is the kernel's report that goes with the Ending; nil if none.
-	Fatal *Report
+	Fatal *KernelReport
 	// Reports is everything that the kernel reported, in order, Fatal too.
-	Reports []Report
+	Reports []KernelReport
 	// Stacks is what the guest showed of its CPUs and tasks before it was
 	// killed because of Hung, Overdue or PastDeadline.
 	Stacks string

@@ -47,7 +47,7 @@ var (
 // Unrelated says why the report has nothing to do with the device under test; ""
 // if it may have, or if nobody can tell. It goes by the functions on the stack;
 // of an interrupt's, those of the interrupt alone.
-func (r Report) Unrelated() string {
+func (r KernelReport) Unrelated() string {
 	if !slices.Contains(byTheWay, r.Kind) {
 		return ""
 	}

@@ -247,7 +247,7 @@ func (vm *VM) conclude(r *Result, b *boot, killed Ending, log bootLog) {
 
 // cause is the report of a panic, or that of what led to it at once: "Fatal
 // exception" follows every oops and says nothing more.
-func cause(reports []Report) *Report {
+func cause(reports []KernelReport) *KernelReport {
 	panicked := findReport(reports, Panic)
 	if panicked != nil && strings.Contains(panicked.Title, "Fatal exception") {
 		if oops := findReport(reports, Oops); oops != nil {

@@ -3,7 +3,7 @@
 //
 // What the guest prints arrives as it comes: the program's output through a
 // virtio-serial port, the kernel's log through the serial console, which is
-// kept in a file and searched for what the kernel reports (see Report).
+// kept in a file and searched for what the kernel reports (see KernelReport).
 package vm
 
 import (
@@ -61,10 +61,10 @@ type Config struct {
 	Output io.Writer
 	// OnHello is called when the guest has booted; may be nil.
 	OnHello func(contract.Hello)
-	// OnReport is called with each Report of the kernel's once it is
+	// OnReport is called with each KernelReport once it is
 	// complete, and init has reported or the VM has ended: not with those of
 	// a boot that failed and was followed by another. It may be nil.
-	OnReport func(Report)
+	OnReport func(KernelReport)
 	// Progress is told in a line each what is not obvious: the accelerator
 	// and why, a second attempt on another machine; nil is io.Discard.
 	Progress io.Writer
@@ -131,7 +131,7 @@ func (c *Config) setDefaults() error {
 		c.OnHello = func(contract.Hello) {}
 	}
 	if c.OnReport == nil {
-		c.OnReport = func(Report) {}
+		c.OnReport = func(KernelReport) {}
 	}
 	if c.Progress == nil {
 		c.Progress = io.Discard

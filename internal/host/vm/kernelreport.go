@@ -29,8 +29,8 @@ const (
 	Driver     Kind = "driver" // net/core complains of what a driver did
 )
 
-// Report is something that the kernel reported about itself on the console.
-type Report struct {
+// KernelReport is something that the kernel reported about itself on the console.
+type KernelReport struct {
 	Kind Kind
 	// Title is the line that says what happened.
 	Title string
@@ -113,17 +113,17 @@ const maxReportLines = 500
 // parser finds reports in the lines of a console.
 type parser struct {
 	marks marks
-	open  *Report // the one being read
+	open  *KernelReport // the one being read
 	until *regexp.Regexp
 	lines int
 	// found is every complete report.
-	found []Report
+	found []KernelReport
 	// message is what a WARN() or BUG says before its WARNING line.
 	message string
 }
 
-// Reports finds what the kernel reported in the text of its log.
-func Reports(log string) []Report {
+// KernelReports finds what the kernel reported in the text of its log.
+func KernelReports(log string) []KernelReport {
 	var p parser
 	for line := range strings.Lines(log) {
 		p.line(strings.TrimSuffix(line, "\n"))
@@ -192,7 +192,7 @@ func (p *parser) record(text string) {
 func (p *parser) unnamed() bool { return p.open != nil && p.open.Kind == "" }
 
 func (p *parser) begin(kind Kind, title string, until *regexp.Regexp) {
-	p.open = &Report{Kind: kind, Title: title, Test: p.marks.running()}
+	p.open = &KernelReport{Kind: kind, Title: title, Test: p.marks.running()}
 	p.until, p.lines, p.message = until, 0, ""
 }
 
@@ -216,7 +216,7 @@ func (p *parser) close() {
 		r.Kind = Warning // cut off right behind "cut here"
 		r.Title = p.message
 	}
-	same := func(other Report) bool { return other.Title == r.Title }
+	same := func(other KernelReport) bool { return other.Title == r.Title }
 	if r.Kind == Leak && slices.ContainsFunc(p.found, same) {
 		return // repeated every ten seconds
 	}
@@ -231,7 +231,7 @@ var byteBefore = regexp.MustCompile(`Code: [0-9a-f ]*\b([0-9a-f]{2}) <`)
 // kernel had removed it, and the CPU executed it all the same. No real one does.
 // TCG does before QEMU 8.1 (deba78709ae8, "accel/tcg: Always lock pages before
 // translation").
-func staleBreakpoint(r Report) bool {
+func staleBreakpoint(r KernelReport) bool {
 	if r.Kind != Oops || !strings.Contains(r.Title, "int3: ") {
 		return false
 	}
@@ -248,7 +248,7 @@ func match(line string) (rule, bool) {
 	return rule{}, false
 }
 
-func findReport(reports []Report, kind Kind) *Report {
+func findReport(reports []KernelReport, kind Kind) *KernelReport {
 	for i := range reports {
 		if reports[i].Kind == kind {
 			return &reports[i]

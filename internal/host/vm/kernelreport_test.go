@@ -90,7 +90,7 @@ func TestReportsAreRecognised(t *testing.T) {
 }
 
 // reportsIn parses a console in testdata.
-func reportsIn(t *testing.T, file string) []Report {
+func reportsIn(t *testing.T, file string) []KernelReport {
 	t.Helper()
 	console, err := os.ReadFile(filepath.Join("testdata/console", file+".txt"))
 	if err != nil {
