@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/run"
+	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
 // runInside runs the guest's tests on the kernel that runs already.
@@ -47,6 +49,10 @@ func runInside(ctx context.Context, args []string) error {
 	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return err
 	}
+	again, err := insideCommand(*program, *want)
+	if err != nil {
+		return err
+	}
 	if *program == "" {
 		dir, err := os.MkdirTemp("", "ringproof-")
 		if err != nil {
@@ -62,10 +68,37 @@ func runInside(ctx context.Context, args []string) error {
 	if *program, err = filepath.Abs(*program); err != nil {
 		return err
 	}
-	result, err := run.Inside(ctx, cfg, *program, testFlags)
+	result, err := run.Inside(ctx, cfg, *program, again, testFlags)
 	if err != nil {
 		return err
 	}
 	fmt.Print(result.Text())
 	return judged(ctx, result, nil)
+}
+
+// insideCommand is what runs "ringproof inside" again, from any directory if the tests
+// are compiled, else from this one.
+func insideCommand(tests, promised string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("inside: find out which program runs: %w", err)
+	}
+	command := vm.Quote(self)
+	if strings.Contains(self, "/go-build") { // go run, which removes it
+		command = "go run ./cmd/ringproof"
+	}
+	if os.Getenv(contract.GuestEnv) == "1" {
+		command = contract.GuestEnv + "=1 " + command
+	}
+	command += " inside"
+	if tests != "" {
+		if tests, err = filepath.Abs(tests); err != nil {
+			return "", err
+		}
+		command += " -guest " + vm.Quote(tests)
+	}
+	if promised != os.Getenv("CONTRACT") { // which is repeated as all of the environment
+		command += " -contract " + vm.Quote(promised)
+	}
+	return command, nil
 }

@@ -23,7 +23,7 @@ func Refuse(cfg Config, why error) error {
 		return said
 	}
 	refused := report.Run{
-		Dir: cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel, Contract: cfg.Contract, Shard: cfg.Shard.String(), Command: cfg.command(), Started: time.Now(),
+		Dir: cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel, Contract: cfg.Contract, Shard: cfg.Shard.String(), Command: cfg.command("go test ./vmtests"), Started: time.Now(),
 		Errors: []report.Fault{{Kind: report.SetUp, What: why.Error()}},
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {

@@ -31,7 +31,10 @@ import (
 //
 // A kernel that dies takes this process with it. What was found out until then is in the
 // artifacts, which say that the run has not ended.
-func Inside(ctx context.Context, cfg Config, program string, flags Flags) (*report.Run, error) {
+//
+// command is how this process was started, without environment and what flags says: a
+// finding is replayed by it in a VM of the same kind.
+func Inside(ctx context.Context, cfg Config, program, command string, flags Flags) (*report.Run, error) {
 	cmdline, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
 		return nil, fmt.Errorf("find out where this runs: %w", err)
@@ -54,7 +57,7 @@ func Inside(ctx context.Context, cfg Config, program string, flags Flags) (*repo
 	}
 	r.result = report.Run{
 		Dir: cfg.Dir, Label: cfg.Label, Kernel: "(running)", Contract: cfg.Contract, Shard: cfg.Shard.String(),
-		Command: "ringproof inside", Seed: cfg.Seed, Started: time.Now(), AccelReason: "booted by somebody else",
+		Command: cfg.command(command), Seed: cfg.Seed, Started: time.Now(), AccelReason: "booted by somebody else",
 	}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err == nil {

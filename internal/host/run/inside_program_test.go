@@ -44,7 +44,7 @@ func TestInsideRuns(t *testing.T) {
 		if err := os.WriteFile(program, []byte("#!/bin/sh\ncat "+program+".says\n"+tt.end+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		r, err := Inside(t.Context(), Config{Dir: filepath.Join(dir, "artifacts")}, program, Flags{Count: 1})
+		r, err := Inside(t.Context(), Config{Dir: filepath.Join(dir, "artifacts")}, program, "./ringproof inside", Flags{Count: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -102,7 +102,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	}
 	r.result = report.Run{
 		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel,
-		Contract: cfg.Contract, Command: cfg.command(), Seed: cfg.Seed, Started: started, Suite: cfg.Suite, Shard: cfg.Shard.String(),
+		Contract: cfg.Contract, Command: cfg.command("go test ./vmtests"), Seed: cfg.Seed, Started: started, Suite: cfg.Suite, Shard: cfg.Shard.String(),
 	}
 	r.save()
 	return r, nil
@@ -121,21 +121,23 @@ or build the default and a stock kernel: make check`), err)
 	return cfg, nil
 }
 
-// command is report.Run's Command.
-func (c *Config) command() string {
-	words := []string{"KERNEL=" + vm.Quote(c.Kernel)}
+// command is report.Run's Command: what runs the tests, with the environment that
+// it was given.
+func (c *Config) command(program string) string {
+	var words []string
 	given := func(name, value string) {
 		if value != "" {
 			words = append(words, name+"="+vm.Quote(value))
 		}
 	}
+	given("KERNEL", c.Kernel)
 	given("MODULES", c.Modules)
 	given("VMLINUX", c.Vmlinux)
 	given("KNOWN", c.Known)
 	for _, name := range settings {
 		given(name, os.Getenv(name))
 	}
-	return strings.Join(append(words, "go test ./vmtests"), " ")
+	return strings.Join(append(words, program), " ")
 }
 
 // Verdict records what a test found out about a promise.
