@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
@@ -27,25 +28,25 @@ func Opponents(drv *driver.Driver) []*driver.Opponent {
 	// Into a ring that is one short of full, one more than it holds.
 	overrun := func(b driver.Bench) error { return b.Bypass(2) }
 	return append([]*driver.Opponent{
-		{Name: "drain-all", Does: "the consumer reads all that is there", Act: drain(func(driver.Bench) int { return driver.All })},
-		{Name: "drain-one", Does: "the consumer reads one packet", Act: drain(func(driver.Bench) int { return 1 })},
-		{Name: "drain-half", Does: "the consumer reads half a ring", MinRing: 4, Act: drain(func(b driver.Bench) int { return b.Device().Slots() / 2 })},
-		{Name: "second-fills", Does: "a second producer, past the qdisc, fills the ring", Waits: true, Fills: true, Act: overrun},
-		{Name: "replace-qdisc", Does: "the root qdisc is replaced by a pfifo", Control: true, Waits: true, Act: func(b driver.Bench) error {
+		{Name: "drain-all", Who: contract.Consumer, Does: "reads all that is there", Act: drain(func(driver.Bench) int { return driver.All })},
+		{Name: "drain-one", Who: contract.Consumer, Does: "reads one packet", Act: drain(func(driver.Bench) int { return 1 })},
+		{Name: "drain-half", Who: contract.Consumer, Does: "reads half a ring", MinRing: 4, Act: drain(func(b driver.Bench) int { return b.Device().Slots() / 2 })},
+		{Name: "second-fills", Who: contract.SecondProducer, Does: "fills the ring, past the qdisc", Waits: true, Fills: true, Act: overrun},
+		{Name: "replace-qdisc", Who: contract.Control, Does: "the root qdisc is replaced by a pfifo", Control: true, Waits: true, Act: func(b driver.Bench) error {
 			return b.Device().Link().SetQdisc(netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000})
 		}, Undo: func(b driver.Bench) error {
 			return b.Device().Link().SetQdisc(netdev.Qdisc{Kind: b.Qdisc()})
 		}},
-		{Name: "link-cycle", Does: "the link goes down and up", Control: true, Waits: true, Act: func(b driver.Bench) error {
+		{Name: "link-cycle", Who: contract.Control, Does: "the link goes down and up", Control: true, Waits: true, Act: func(b driver.Bench) error {
 			if err := b.Device().Link().SetUp(false); err != nil {
 				return err
 			}
 			return b.Device().Link().SetUp(true)
 		}},
 
-		{Name: "send-one", Does: "a producer sends one packet", Producer: true, Act: send(1)},
-		{Name: "send-three", Does: "a producer sends three packets", Producer: true, Act: send(3)},
-		{Name: "fill", Does: "a producer fills the ring, and more", Producer: true, Act: func(b driver.Bench) error { return b.Fill(b.Device().Slots() + 2) }},
-		{Name: "overrun", Does: "a producer past the qdisc sends until it is refused or dropped", Producer: true, Fills: true, Act: overrun},
+		{Name: "send-one", Who: contract.Producer, Does: "sends one packet", Producer: true, Act: send(1)},
+		{Name: "send-three", Who: contract.Producer, Does: "sends three packets", Producer: true, Act: send(3)},
+		{Name: "fill", Who: contract.Producer, Does: "fills the ring, and more", Producer: true, Act: func(b driver.Bench) error { return b.Fill(b.Device().Slots() + 2) }},
+		{Name: "overrun", Who: contract.Producer, Does: "sends past the qdisc until it is refused or dropped", Producer: true, Fills: true, Act: overrun},
 	}, drv.Opponents()...)
 }

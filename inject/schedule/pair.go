@@ -10,6 +10,7 @@ import (
 	"github.com/ringproof/ringproof/inject/cpu"
 	"github.com/ringproof/ringproof/inject/disasm"
 	"github.com/ringproof/ringproof/inject/stage"
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 )
 
@@ -124,10 +125,10 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*stage.Result, error) {
 		}
 	}
 	first, second := send, read
-	who := [2]string{stage.Producer, stage.Consumer}
+	who := [2]string{contract.Producer, contract.Consumer}
 	if p.ConsumerFirst {
 		first, second = read, send
-		who = [2]string{stage.Consumer, stage.Producer}
+		who = [2]string{contract.Consumer, contract.Producer}
 	}
 	result := stage.NewResult()
 	// The second is this thread: three CPUs that spin are one too many for

@@ -346,9 +346,9 @@ func (r *Runner) hold(s Schedule, do func() error, result *stage.Result) error {
 	if err := v.set(s.Point); err != nil {
 		return err
 	}
-	who, does := stage.Producer, "sends the packet that is to fill the ring"
+	who, does := contract.Producer, "sends the packet that is to fill the ring"
 	if s.Opponent.Producer {
-		who, does = stage.Consumer, "reads"
+		who, does = contract.Consumer, "reads"
 	}
 	result.Note(who, does)
 	var acted error
@@ -407,10 +407,15 @@ func (r *Runner) awake(v *side, result *stage.Result) error {
 // next time it acts on a thread of its own, as those do that are known to wait.
 func (r *Runner) act(s Schedule, result *stage.Result) error {
 	o, as := s.Opponent, waiter{s.Opponent.Name, s.Point}
-	result.Note(stage.Other, o.Does)
+	note := func(what string) {
+		if o.Who != "" {
+			result.Note(o.Who, what)
+		}
+	}
+	note(o.Does)
 	if !o.Waits && !r.waits[as] {
 		err := o.Act(r.stage)
-		result.Note(stage.Other, "is done")
+		note("is done")
 		result.Late = !r.trap.Release()
 		if r.trap.Expired() {
 			r.waits[as] = true
@@ -426,9 +431,9 @@ func (r *Runner) act(s Schedule, result *stage.Result) error {
 	done := r.acted(limit(s.Ring) / 2)
 	freed := r.waiting.Waits()
 	if result.Waited = !done || freed; result.Waited {
-		result.Note(stage.Other, "has to wait for the one that is held up")
+		note("has to wait for the one that is held up")
 	} else {
-		result.Note(stage.Other, "is done")
+		note("is done")
 	}
 	result.Late = !r.trap.Release() && !freed
 	for o.Control && !r.operator.Idle() {

@@ -73,13 +73,6 @@ func (r *Result) note(who, what string, queue *contract.Queue) {
 	r.TimeLine = append(r.TimeLine, contract.Moment{At: time.Since(r.began), Who: who, What: what, Queue: queue})
 }
 
-// Who acts, in time lines.
-const (
-	Producer = "producer"
-	Consumer = "consumer"
-	Other    = "other side"
-)
-
 // Decisive says whether the run was the schedule that it was to be.
 func (r *Result) Decisive() bool { return r.Reached && !r.Late }
 
@@ -103,13 +96,13 @@ func (s *Stage) Finish(since Mark, result *Result, patience time.Duration) error
 		return err
 	}
 	s.close(result, before, lost, left)
-	result.Note(Consumer, "has read all that comes")
+	result.Note(contract.Consumer, "has read all that comes")
 	if left > 0 {
 		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, patience)
 		return nil
 	}
 	fresh := s.account()
-	result.Note(Producer, "sends a fresh packet")
+	result.Note(contract.Producer, "sends a fresh packet")
 	if _, err := s.fresh.Send(); err != nil {
 		result.Stalled = fmt.Sprintf("a fresh packet could not be sent: %v", err)
 		return nil
@@ -121,7 +114,7 @@ func (s *Stage) Finish(since Mark, result *Result, patience time.Duration) error
 	s.close(result, before, lost, stuck)
 	switch {
 	case stuck > 0:
-		result.Note(Consumer, "has waited long enough")
+		result.Note(contract.Consumer, "has waited long enough")
 		result.Stalled = fmt.Sprintf("a fresh packet stayed in the qdisc for %v although the ring is empty", patience)
 	case s.account().since(fresh).received == 0:
 		result.Stalled = "a fresh packet did not arrive, and the qdisc does not hold it"

@@ -52,12 +52,21 @@ type Place struct {
 
 // Moment is one entry of a time line.
 type Moment struct {
-	At   time.Duration // since the first
+	At time.Duration // since the first
+	// Who is Producer, Consumer, SecondProducer or Control.
 	Who  string
 	What string
 	// Queue is the txq's state at that time; nil where it was not read.
 	Queue *Queue `json:",omitempty"`
 }
+
+// Who acts, in time lines. Control is whoever changes the device.
+const (
+	Producer       = "producer"
+	Consumer       = "consumer"
+	SecondProducer = "producer 2"
+	Control        = "control"
+)
 
 // Queue is the state of a txq. All counts are packets.
 type Queue struct {

@@ -372,7 +372,7 @@ func (x *exploration) confirm(t *testing.T, c contract.Contract, window []breach
 	f := &contract.Finding{
 		Promise: middle.promise, Contract: c, Points: len(window), Reached: reached,
 		From: place(first.schedule.Point), To: place(last.schedule.Point),
-		Opponent: middle.schedule.Opponent.Does, Schedule: middle.schedule.String(),
+		Opponent: middle.schedule.Opponent.Clause(), Schedule: middle.schedule.String(),
 		Why: middle.why, Books: middle.books,
 	}
 	for _, b := range window {
@@ -461,7 +461,7 @@ func (x *exploration) replay(t *testing.T, id string) {
 		}
 		return
 	}
-	t.Logf("held up at %v: %s\nmeanwhile: %s; it had to wait: %v\n%v", s.Point, s.Point.Text, s.Opponent.Does, result.Waited, result.Books)
+	t.Logf("held up at %v: %s\nmeanwhile: %s; it had to wait: %v\n%v", s.Point, s.Point.Text, s.Opponent.Clause(), result.Waited, result.Books)
 	found := make(findings)
 	if promise, why := schedule.Breach(result, c, s); promise != "" {
 		f, err := x.confirm(t, c, []breach{{0, s, promise, why, result.Books}}, 1)

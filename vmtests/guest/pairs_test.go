@@ -136,15 +136,19 @@ type pairBreach struct {
 func (x *exploration) confirmPair(t *testing.T, c contract.Contract, breaches []pairBreach) *contract.Finding {
 	t.Helper()
 	b := breaches[len(breaches)/2]
+	first, second := contract.Producer, contract.Consumer
+	if b.pair.ConsumerFirst {
+		first, second = second, first
+	}
 	f := &contract.Finding{
 		Promise: b.promise, Contract: c, Points: 1,
 		From: place(b.pair.First), To: place(b.pair.First),
 		Evidence: fmt.Sprintf("  %d pairs broke it, the first %v, the last %v", len(breaches), breaches[0].pair, breaches[len(breaches)-1].pair),
-		Opponent: fmt.Sprintf("the other side is held up in turn at %v: %s; this one then ends before it", b.pair.Second, b.pair.Second.Text),
+		Opponent: fmt.Sprintf("the %s is held up in turn at %v: %s; the %s then ends first", second, b.pair.Second, b.pair.Second.Text, first),
 		Schedule: b.pair.String(), Why: b.why, Books: b.books,
 	}
-	second := place(b.pair.Second)
-	f.Second = &second
+	at := place(b.pair.Second)
+	f.Second = &at
 	again, err := replays()
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +186,7 @@ func (x *exploration) replayPair(t *testing.T, id string) {
 		}
 		return
 	}
-	t.Logf("first held up at %v: %s\nthen the other side at %v: %s\n%v", p.First, p.First.Text, p.Second, p.Second.Text, result.Books)
+	t.Logf("one side held up at %v: %s\nthen the other at %v: %s\n%v", p.First, p.First.Text, p.Second, p.Second.Text, result.Books)
 	found := make(findings)
 	if promise, why := breachOf(result, c, p); promise != "" {
 		found.add(t, x.confirmPair(t, c, []pairBreach{{p, promise, why, result.Books}}))

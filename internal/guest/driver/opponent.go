@@ -1,9 +1,17 @@
 package driver
 
+import "github.com/ringproof/ringproof/internal/contract"
+
 // Opponent is what the other side does while one is held up.
 type Opponent struct {
-	// Name is its part of a schedule's id, Does what it does, in words.
-	Name, Does string
+	// Name is its part of a schedule's id.
+	Name string
+	// Who is who acts: contract.Consumer, Producer, SecondProducer, or Control if it
+	// changes the device. "" is nobody.
+	Who string
+	// Does says what the opponent does: "reads one packet", or a whole clause, "the
+	// link goes down and up", where Who is Control or nobody.
+	Does string
 	// Producer: it acts against a consumer that is held up: it sends, or
 	// changes the device. Else it reads, or changes the device, against a
 	// producer.
@@ -30,6 +38,14 @@ type Opponent struct {
 	Act             func(Bench) error
 	// Undo brings the device back to what it was; nil if there is nothing to undo.
 	Undo func(Bench) error
+}
+
+// Clause is what it does, as a clause.
+func (o *Opponent) Clause() string {
+	subject := map[string]string{
+		contract.Consumer: "the consumer ", contract.Producer: "a producer ", contract.SecondProducer: "a second producer ",
+	}
+	return subject[o.Who] + o.Does
 }
 
 // Suits says whether the opponent makes sense in a setting.

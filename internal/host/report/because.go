@@ -8,7 +8,7 @@ import (
 )
 
 // Because says in one paragraph why the promise broke: who was held up where, what
-// the other side did meanwhile, and what came of it, as far as that is known.
+// others did meanwhile, and what came of it, as far as that is known.
 func (c *Cause) Because() string {
 	f := c.First()
 	var said []string
@@ -19,8 +19,8 @@ func (c *Cause) Because() string {
 		say("These things were done to the device one after the other: %s.", strings.ReplaceAll(f.Script, "\n", "; "))
 	case f.pair():
 		say("The %s is held up at %s%s.", victim, f.From.Name, f.of(0))
-		say("Then the other side is held up at %s%s.", f.second(), f.of(1))
-		say("The %s goes on to its end, and the other side after it.", victim)
+		say("Then the %s is held up at %s%s.", opposite(victim), f.second(), f.of(1))
+		say("The %s goes on to its end, and then the %s.", victim, opposite(victim))
 	default:
 		say("The %s is held up %s%s.", victim, f.at(), f.of(0))
 		if q := f.queueAt(0); q != nil {

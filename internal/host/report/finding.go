@@ -98,7 +98,7 @@ func (c *Cause) Sides(symbol string) string {
 		for i, w := range f.windows() {
 			side := f.victim()
 			if i > 0 {
-				side = map[string]string{"producer": "consumer", "consumer": "producer"}[side]
+				side = opposite(side)
 			}
 			if w.symbol == symbol && !slices.Contains(who, side) {
 				who = append(who, side)
@@ -299,8 +299,16 @@ const (
 	goesOn = "goes on"
 )
 
-// otherSide is what a time line calls whoever acts meanwhile.
-const otherSide = "other side"
+// opposite is the other side of a pair.
+func opposite(side string) string {
+	switch side {
+	case contract.Producer:
+		return contract.Consumer
+	case contract.Consumer:
+		return contract.Producer
+	}
+	return "other side"
+}
 
 // victim is who is held up, as the time line calls it; of a pair, who is so first.
 func (f *Finding) victim() string {

@@ -13,18 +13,22 @@ import (
 // schedule's id begins with.
 func schedule(promise contract.Promise, victim, id string, from, to uint64) Finding {
 	symbol, _ := split(id[:strings.IndexAny(id, "/&")])
+	opponent, does := contract.Producer, "sends three packets"
+	if victim == contract.Producer {
+		opponent, does = contract.Consumer, "reads all that is there"
+	}
 	f := Finding{Finding: contract.Finding{
 		Promise: promise, Contract: contract.OptIn, Schedule: id, Points: 1, Failed: 10, Tries: 10,
 		From:     contract.Place{Name: fmt.Sprintf("%s+%#x", symbol, from), Text: "mov %rax,%rbx"},
 		To:       contract.Place{Name: fmt.Sprintf("%s+%#x", symbol, to), Text: "pop %rbx"},
-		Opponent: "a producer sends three packets",
+		Opponent: "the " + opponent + " " + does,
 		Why:      "1 of 6 packets tail-dropped with a qdisc attached",
 		Books:    &contract.Books{Offered: 6, Received: 5, Drops: map[string]uint64{"FULL_RING@tun_net_xmit": 1}},
 		TimeLine: []contract.Moment{
 			{At: 10 * time.Microsecond, Who: victim, What: "reads"},
 			{At: 20 * time.Microsecond, Who: victim, What: heldUp},
-			{At: 30 * time.Microsecond, Who: "other side", What: "a producer sends three packets"},
-			{At: 40 * time.Microsecond, Who: "other side", What: "is done"},
+			{At: 30 * time.Microsecond, Who: opponent, What: does},
+			{At: 40 * time.Microsecond, Who: opponent, What: "is done"},
 			{At: 50 * time.Microsecond, Who: victim, What: goesOn},
 		},
 	}, Replay: "go test ./vmtests -run 'Schedules/" + id + "'"}
@@ -141,7 +145,7 @@ func TestShortestScheduleFirst(t *testing.T) {
 	for _, says := range []string{
 		"finding 1: no-tail-drop is broken, seen in 4 settings\n",
 		"The consumer is held up at any of 7 neighbouring instructions",
-		"consume+0x27 .. +0x3a. Meanwhile a producer sends three packets.",
+		"consume+0x27 .. +0x3a. Meanwhile the producer sends three packets.",
 		"    window: consume+0x27 .. +0x3a\n    window: xmit+0x26f\n",
 		"0.020 ms  consumer    is held up\n",
 		"replay: go test ./vmtests -run 'Schedules/" + short.Schedule + "'\n",

@@ -150,12 +150,17 @@ type drawing struct {
 // lanes draws a time line: a lane for the side that is held up, and one for all that
 // others do. differs is the row to mark; -1 is none.
 func lanes(moments []contract.Moment, differs int) drawing {
-	d := drawing{Who: []string{"CPU", otherSide}}
+	d := drawing{Who: []string{"CPU", ""}}
 	for _, m := range slices.Backward(moments) {
 		if m.What == heldUp {
 			d.Who[0] = m.Who
 		}
 		d.Queue = d.Queue || m.Queue != nil
+	}
+	for _, m := range slices.Backward(moments) {
+		if m.Who != d.Who[0] {
+			d.Who[1] = m.Who
+		}
 	}
 	var held [2]bool
 	for i, m := range moments {
@@ -163,7 +168,7 @@ func lanes(moments []contract.Moment, differs int) drawing {
 		side, says := 0, m.What
 		if m.Who != d.Who[0] {
 			side = 1
-			if m.Who != otherSide {
+			if m.Who != d.Who[1] {
 				says = m.Who + " " + m.What
 			}
 		}

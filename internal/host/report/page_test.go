@@ -238,7 +238,7 @@ func TestPageSays(t *testing.T) {
 	if strings.Contains(string(page), "<script") || strings.Contains(string(page), "http://") || strings.Contains(string(page), "https://") {
 		t.Error("the page has a script, or an address")
 	}
-	if d := lanes(r.Findings[0].TimeLine, -1); len(d.Who) != 2 || d.Who[0] != "producer" {
+	if d := lanes(r.Findings[0].TimeLine, -1); len(d.Who) != 2 || d.Who[0] != contract.Producer || d.Who[1] != contract.Consumer {
 		t.Errorf("lanes of %v", d.Who)
 	}
 	if flow(nil) != "" || flow(&contract.Books{}) != "" {

@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 )
 
@@ -11,21 +12,21 @@ func opponents() []*driver.Opponent {
 	}
 	original := resize(func(d *device) int { return d.setup.Ring })
 	return []*driver.Opponent{
-		{Name: "drain-bad", Does: "the consumer reads all that is there into memory that is not", Only: &reading, Act: func(b driver.Bench) error {
+		{Name: "drain-bad", Who: contract.Consumer, Does: "reads all that is there into memory that is not", Only: &reading, Act: func(b driver.Bench) error {
 			return of(b).readBad(b, driver.All)
 		}},
-		{Name: "reattach", Does: "TUNSETQUEUE: the queue is detached and attached", Control: true, Waits: true, Act: func(b driver.Bench) error {
+		{Name: "reattach", Who: contract.Control, Does: "TUNSETQUEUE: the queue is detached and attached", Control: true, Waits: true, Act: func(b driver.Bench) error {
 			if err := of(b).detach(); err != nil {
 				return err
 			}
 			return of(b).attach()
 		}},
-		{Name: "reopen", Does: "the queue of a persistent device is closed, and opened again", Control: true, Waits: true, Only: &reading, Act: func(b driver.Bench) error {
+		{Name: "reopen", Who: contract.Control, Does: "the queue of a persistent device is closed, and opened again", Control: true, Waits: true, Only: &reading, Act: func(b driver.Bench) error {
 			return of(b).reopen(b)
 		}},
-		{Name: "grow", Does: "tx_queue_len is doubled", Control: true, Waits: true, Act: resize(func(d *device) int { return 2 * d.setup.Ring }), Undo: original},
-		{Name: "shrink", Does: "tx_queue_len is halved", Control: true, Waits: true, MinRing: 2, Fills: true, Act: resize(func(d *device) int { return d.setup.Ring / 2 }), Undo: original},
-		{Name: "zero", Does: "tx_queue_len is set to 0, a packet is sent past the qdisc, and tx_queue_len is set back", Control: true, Waits: true, TailDrops: true, Act: func(b driver.Bench) error {
+		{Name: "grow", Who: contract.Control, Does: "tx_queue_len is doubled", Control: true, Waits: true, Act: resize(func(d *device) int { return 2 * d.setup.Ring }), Undo: original},
+		{Name: "shrink", Who: contract.Control, Does: "tx_queue_len is halved", Control: true, Waits: true, MinRing: 2, Fills: true, Act: resize(func(d *device) int { return d.setup.Ring / 2 }), Undo: original},
+		{Name: "zero", Who: contract.Control, Does: "tx_queue_len is set to 0, a packet is sent past the qdisc, and tx_queue_len is set back", Control: true, Waits: true, TailDrops: true, Act: func(b driver.Bench) error {
 			if err := of(b).resize(0); err != nil {
 				return err
 			}
@@ -34,7 +35,7 @@ func opponents() []*driver.Opponent {
 			}
 			return original(b)
 		}},
-		{Name: "supplant", Does: "the queue is detached, and another one, whose ring is full, takes its place and its txq", Producer: true, Control: true, Waits: true, Only: &reading,
+		{Name: "supplant", Who: contract.Control, Does: "the queue is detached, and another one, whose ring is full, takes its place and its txq", Producer: true, Control: true, Waits: true, Only: &reading,
 			Prepare: func(b driver.Bench) error { return of(b).standBy(b) },
 			Act:     func(b driver.Bench) error { return of(b).giveWay() },
 			Follow:  func(b driver.Bench) error { return of(b).takeOver(b) }},
