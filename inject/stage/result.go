@@ -98,7 +98,7 @@ func (s *Stage) Finish(since Mark, result *Result, patience time.Duration) error
 	s.close(result, before, lost, left)
 	result.Note(contract.Consumer, "has read all that comes")
 	if left > 0 {
-		result.Stalled = fmt.Sprintf("the qdisc holds %d packets and the ring is empty, but nothing moved for %v", left, patience)
+		result.Stalled = fmt.Sprintf("the qdisc holds %s and the ring is empty, but nothing moved for %v", contract.Count(left, "packet"), patience)
 		return nil
 	}
 	fresh := s.account()

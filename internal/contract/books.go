@@ -115,7 +115,7 @@ func (b *Books) Silent() string {
 	if len(b.Quiet) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d packets were freed quietly, as if they had been received: %s", b.FreedQuietly(), b.Offered, list(b.Quiet))
+	return fmt.Sprintf("%d of %s freed quietly, as if received: %s", b.FreedQuietly(), Count(b.Offered, "packet"), list(b.Quiet))
 }
 
 // list shows counts by name.
@@ -153,10 +153,10 @@ func (b *Books) Balance() error {
 			b.Offered, b.Unallocated, in, b.Received, b.Dropped(), quietly, b.LeftRing, b.LeftQdisc, out))
 	}
 	if freed := b.Dropped() + b.FreedQuietly(); b.Refused > freed {
-		wrong = append(wrong, fmt.Sprintf("%d refused after an skb was made, but only %d skbs freed", b.Refused, freed))
+		wrong = append(wrong, fmt.Sprintf("%d refused after an skb was made, but only %s freed", b.Refused, Count(freed, "skb")))
 	}
 	if b.Foreign != 0 {
-		wrong = append(wrong, fmt.Sprintf("%d packets arrived that no producer sent", b.Foreign))
+		wrong = append(wrong, Count(b.Foreign, "packet")+" arrived that no producer sent")
 	}
 	if wrong == nil {
 		return nil

@@ -87,9 +87,9 @@ func (q *Queue) String() string {
 		state = "is stopped"
 	}
 	if q.Ring < 0 {
-		return fmt.Sprintf("the qdisc holds %d packets, and the txq %s", q.Backlog, state)
+		return fmt.Sprintf("the qdisc holds %s, and the txq %s", Count(q.Backlog, "packet"), state)
 	}
-	return fmt.Sprintf("the ring holds %d of %d packets, the qdisc %d, and the txq %s", q.Ring, q.Size, q.Backlog, state)
+	return fmt.Sprintf("the ring holds %d of %s, the qdisc %d, and the txq %s", q.Ring, Count(q.Size, "packet"), q.Backlog, state)
 }
 
 // Neighbour is a schedule that kept the promise which its neighbour breaks.
@@ -116,7 +116,7 @@ func (f *Finding) Outcome() (Outcome, string) {
 	if f.Failed > 0 {
 		return Broken, f.Why
 	}
-	return Undecided, fmt.Sprintf("%s, once, and in none of %d replays of %s", f.Why, f.Tries, f.what())
+	return Undecided, fmt.Sprintf("%s, once, and in none of %s of %s", f.Why, Count(f.Tries, "replay"), f.what())
 }
 
 func (f *Finding) what() string {
@@ -167,7 +167,7 @@ func (f *Finding) String() string {
 		line([]string{"time line", ""}[min(i, 1)], "%8.3f ms  %-10s  %s", float64(m.At.Microseconds())/1000, m.Who, what)
 	}
 	line("books", "%v", f.Books)
-	line("again", "%d of %d times", f.Failed, f.Tries)
+	line("again", "%d of %s", f.Failed, Count(f.Tries, "time"))
 	if f.Evidence != "" {
 		b.WriteString("\n" + f.Evidence)
 	}

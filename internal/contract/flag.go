@@ -73,8 +73,8 @@ func (s *FlagSeen) breach(offered bool) string {
 		held, dropped, how = dropped, held, "stop the queue for"
 	}
 	if l.Held != held || l.TailDropped != dropped {
-		return fmt.Sprintf("of %d packets to a ring of %d slots the qdisc holds %d and %d were tail-dropped: the driver was to %s %d",
-			l.Sent, l.Slots, l.Held, l.TailDropped, how, held+dropped)
+		return fmt.Sprintf("of %s to a ring of %s the qdisc holds %d, and the driver tail-dropped %d: it was to %s %d",
+			Count(l.Sent, "packet"), Count(l.Slots, "slot"), l.Held, l.TailDropped, how, held+dropped)
 	}
 	return ""
 }

@@ -66,7 +66,7 @@ func (s *Seen) undecidable() string {
 // instrument that has missed some: that decides nothing.)
 func (s *Seen) uncounted() string {
 	if tail := s.Books.DropsFor(FullRing); !s.CountersUnread && s.Books.DeviceTxDropped < tail {
-		return fmt.Sprintf("%d packets were tail-dropped, but tx_dropped counts %d", tail, s.Books.DeviceTxDropped)
+		return fmt.Sprintf("%s tail-dropped, but tx_dropped counts %d", Count(tail, "packet was", "packets were"), s.Books.DeviceTxDropped)
 	}
 	return ""
 }
@@ -93,7 +93,7 @@ func (c Contract) Breach(s *Seen) (Promise, string) {
 		return NoStall, s.Stalled
 	}
 	if s.Noqueue && s.AsksToQueue > 0 {
-		return NoqueueDrops, fmt.Sprintf("a queue without a qdisc was stopped: seen %d times that the device asks to queue packet", s.AsksToQueue)
+		return NoqueueDrops, fmt.Sprintf("a queue without a qdisc was stopped: the device asked %s to queue a packet", Count(s.AsksToQueue, "time"))
 	}
 	if why := s.uncounted(); why != "" {
 		return s.drops(), why
@@ -105,7 +105,7 @@ func (c Contract) Breach(s *Seen) (Promise, string) {
 		return s.drops(), why
 	}
 	if wrong := s.Wrong + s.Books.Duplicated + s.Books.Reordered + s.Books.Corrupted; wrong > 0 {
-		return s.drops(), fmt.Sprintf("%d packets arrived twice, out of order or altered", wrong)
+		return s.drops(), Count(wrong, "packet") + " arrived twice, out of order or altered"
 	}
 	tail, allowed, why := c.tailDrops(s)
 	if !s.Noqueue && !s.TailDrops && tail > allowed {
@@ -121,7 +121,7 @@ const unbounded = math.MaxUint64
 // a device with a qdisc, and both in words.
 func (c Contract) tailDrops(s *Seen) (tail, allowed uint64, why string) {
 	tail = s.Books.DropsFor(FullRing)
-	why = fmt.Sprintf("%d of %d packets tail-dropped with a qdisc attached", tail, s.Books.Offered)
+	why = fmt.Sprintf("%d of %s tail-dropped with a qdisc attached", tail, Count(s.Books.Offered, "packet"))
 	switch expect := c.Of(s.Backpressure); {
 	case expect == Stock:
 		return tail, unbounded, why
@@ -133,7 +133,7 @@ func (c Contract) tailDrops(s *Seen) (tail, allowed uint64, why string) {
 		return tail, unbounded, why + "; rare-drop allows some for each stop of the queue, but stops were not counted"
 	}
 	allowed = uint64(s.Overlap-1) * *s.Stops
-	return tail, allowed, why + fmt.Sprintf("; %d allowed: %d overlapping transmits, %d stops of the queue", allowed, s.Overlap, *s.Stops)
+	return tail, allowed, why + fmt.Sprintf("; %d allowed: %s, %s of the queue", allowed, Count(s.Overlap, "overlapping transmit"), Count(*s.Stops, "stop"))
 }
 
 // NoTailDrop decides the promise of that name for a device with a qdisc.
@@ -170,7 +170,7 @@ func (c Contract) NoqueueDrops(s *Seen) (Outcome, string) {
 	}
 	tail := s.Books.DropsFor(FullRing)
 	if tail == 0 {
-		return Broken, fmt.Sprintf("%d packets offered to a full ring with noqueue, and none was dropped for it", s.Books.Offered)
+		return Broken, Count(s.Books.Offered, "packet") + " offered to a full ring with noqueue, and none was dropped for it"
 	}
-	return Kept, fmt.Sprintf("%d of %d packets tail-dropped, as a full ring without a qdisc must", tail, s.Books.Offered)
+	return Kept, fmt.Sprintf("%d of %s tail-dropped, as a full ring without a qdisc must", tail, Count(s.Books.Offered, "packet"))
 }

@@ -184,7 +184,7 @@ func (x *exploration) explore(t *testing.T, check check) {
 	}
 	took := time.Since(began)
 	unbalanced = x.audit(t, unbalanced)
-	coverage := fmt.Sprintf("%d of %d instructions are reached, %d schedules were run", len(points), there.total, len(points)-left-inconclusive)
+	coverage := fmt.Sprintf("%d of %d instructions are reached, %s run", len(points), there.total, contract.Count(len(points)-left-inconclusive, "schedule was", "schedules were"))
 	t.Logf("%s in %v (%.0f/s; to find those that are reached: %v), %d inconclusive", coverage, took.Round(time.Millisecond), float64(len(points))/took.Seconds(), search.Round(time.Millisecond), inconclusive)
 
 	found := make(findings)
@@ -212,14 +212,14 @@ func (x *exploration) explore(t *testing.T, check check) {
 		case p == contract.RequeueIntact && requeued+tailDropped == 0:
 			v.Outcome, v.Why = contract.Undecided, "no packet found the ring full, so none was refused"
 		case p == contract.RequeueIntact:
-			v.Why = fmt.Sprintf("%d packets found the ring full, %d of them were queued again, each was trimmed once", requeued+tailDropped, requeued)
+			v.Why = fmt.Sprintf("%s found the ring full, %d of them queued again; each was trimmed once", contract.Count(requeued+tailDropped, "packet"), requeued)
 		}
 		switch {
 		case v.Outcome != contract.Kept:
 		case there.stalls:
 			v.Outcome, v.Why = contract.Undecided, "the queue stalls with nobody interfering, so few schedules were tried"
 		case inconclusive > len(points)/20:
-			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("%d of %d schedules were not what they say, %d times each", inconclusive, len(points), attempts)
+			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("%d of %s could not be carried out as it says, in %d attempts each", inconclusive, contract.Count(len(points), "schedule"), attempts)
 		}
 		report(t, v)
 	}
@@ -333,7 +333,7 @@ func (x *exploration) points(t *testing.T, target driver.Target, at stage.Settin
 		t.Log("not tried: ", skipped)
 	}
 	if r.stalls {
-		t.Logf("the queue stalls with nobody interfering: only %d instructions were tried", len(r.points))
+		t.Logf("the queue stalls with nobody interfering: only %s tried", contract.Count(len(r.points), "instruction was", "instructions were"))
 	}
 	return r, err
 }

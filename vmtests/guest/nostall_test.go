@@ -167,7 +167,7 @@ func (r *rig) cycle(length int) {
 	s := r.sender(1, traffic.PacketSocket)
 	for range cycles {
 		for _, n := range []int{length - 1, length, length + 1, length + 3} {
-			step(fmt.Sprintf("send %d packets into a ring of %d, and see whether the queue still moves", n, length), "")
+			step(fmt.Sprintf("send %s into a ring of %d, and see whether the queue still moves", contract.Count(n, "packet"), length), "")
 			r.consumer.Pause()
 			for range n {
 				if _, err := s.Send(); err != nil {
@@ -176,7 +176,7 @@ func (r *rig) cycle(length int) {
 			}
 			r.consumer.Resume()
 			if stall, err := liveness.Check(r.oracle()); err != nil || stall != nil {
-				r.t.Logf("after %d packets into a ring of %d", n, length)
+				r.t.Logf("after %s into a ring of %d", contract.Count(n, "packet"), length)
 				r.liveness(stall, err)
 				return
 			}

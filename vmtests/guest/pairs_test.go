@@ -107,7 +107,7 @@ explore:
 		case reached == 0:
 			v.Outcome, v.Why = contract.Undecided, "no two instructions were held up at once"
 		case late+suspected > run/20:
-			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("of %d pairs the first went on too early in %d, and %d seemed to stall and did not do so again", run, late, suspected)
+			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("of %s the first side went on too early in %d, and %d seemed to stall and did not do so again", contract.Count(run, "pair"), late, suspected)
 		}
 		report(t, v)
 	}
@@ -143,7 +143,7 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, breaches []
 	f := &contract.Finding{
 		Promise: b.promise, Contract: c, Points: 1,
 		From: place(b.pair.First), To: place(b.pair.First),
-		Evidence: fmt.Sprintf("  %d pairs broke it, the first %v, the last %v", len(breaches), breaches[0].pair, breaches[len(breaches)-1].pair),
+		Evidence: fmt.Sprintf("  %s broke it, the first %v, the last %v", contract.Count(len(breaches), "pair"), breaches[0].pair, breaches[len(breaches)-1].pair),
 		Opponent: fmt.Sprintf("the %s is held up in turn at %v: %s; the %s then ends first", second, b.pair.Second, b.pair.Second.Text, first),
 		Schedule: b.pair.String(), Why: b.why, Books: b.books,
 	}

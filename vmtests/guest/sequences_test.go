@@ -59,7 +59,7 @@ func faultsOn(t *testing.T, backpressure bool) {
 			return
 		}
 	}
-	report(t, contract.Verdict{Promise: contract.NoStall, Contract: c, Outcome: contract.Kept, Why: fmt.Sprintf("%d sequences of %d faults, from seed %d on", s.run, s.injected, seed)})
+	report(t, contract.Verdict{Promise: contract.NoStall, Contract: c, Outcome: contract.Kept, Why: fmt.Sprintf("%s of %s, from seed %d on", contract.Count(s.run, "sequence"), contract.Count(s.injected, "fault"), seed)})
 }
 
 // sequences runs one sequence after the other, on one device for as long as it

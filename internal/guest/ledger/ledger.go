@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
@@ -212,7 +213,7 @@ func (c *counter) since() (map[countKey]uint64, error) {
 		return nil, err
 	}
 	if lost := now[lostKey] - c.base[lostKey]; lost != 0 {
-		return nil, fmt.Errorf("%d freed skbs were not counted: more than %d places freed some", lost, c.counts.MaxEntries())
+		return nil, fmt.Errorf("%s not counted: more than %d places freed some", contract.Count(lost, "freed skb was", "freed skbs were"), c.counts.MaxEntries())
 	}
 	if caught := now[caughtKey] - c.base[caughtKey]; c.seen != nil && caught < misses {
 		return nil, fmt.Errorf("%d freed skbs, of this device or another, were not counted: an interrupt freed them while its CPU was counting another", misses-caught)

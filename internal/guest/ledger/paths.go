@@ -184,26 +184,27 @@ func (r readout) reconcile(freed []Freed, drv *driver.Driver, hasReason bool) (c
 // disagreements compares the counters with so many skbs that the driver, the
 // qdisc, and either of them or nobody has to count; nil if they agree.
 func (r readout) disagreements(driver, queueing, anybody uint64) (errs []error) {
+	freed := func(n uint64) string { return contract.Count(n, "skb was", "skbs were") }
 	disagree := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	most := driver + queueing + anybody
 	switch {
 	case r.device < driver:
-		disagree("%d skbs were freed where tx_dropped counts them, but it rose by %d only", driver, r.device)
+		disagree("%s freed where tx_dropped counts, but it rose by %d only", freed(driver), r.device)
 	case r.device > most:
-		disagree("tx_dropped rose by %d, but only %d skbs were freed where it may count them", r.device, most)
+		disagree("tx_dropped rose by %d, but only %s freed where it may count", r.device, freed(most))
 	}
 	if r.replaced {
 		return errs
 	}
 	if limit := queueing + anybody; r.qdisc > limit {
-		disagree("the qdisc counts %d drops, but only %d skbs were freed where it may count them", r.qdisc, limit)
+		disagree("the qdisc counts %s, but only %s freed where it may count", contract.Count(r.qdisc, "drop"), freed(limit))
 	}
 	counted := driver + queueing
 	switch both := r.device + r.qdisc; {
 	case both < counted && r.device >= driver && !r.reconfigured:
-		disagree("%d skbs were freed where a counter counts them, but tx_dropped %d and the qdisc's drops %d are %d", counted, r.device, r.qdisc, both)
+		disagree("%s freed where a counter counts, but tx_dropped %d and the qdisc's drops %d are %d", freed(counted), r.device, r.qdisc, both)
 	case both > most && r.device <= most && r.qdisc <= queueing+anybody:
-		disagree("tx_dropped %d and the qdisc's drops %d are %d, but only %d skbs were freed where one of them may count", r.device, r.qdisc, both, most)
+		disagree("tx_dropped %d and the qdisc's drops %d are %d, but only %s freed where one of them may count", r.device, r.qdisc, both, freed(most))
 	}
 	return errs
 }

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/ringproof/ringproof/internal/contract"
 )
 
 // consume is what a quiet free is called in contract.Books.Quiet, before "@".
@@ -25,7 +27,7 @@ type MismatchError struct {
 }
 
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("%d packets are nowhere, but %d more skbs were freed by %s than packets were received: %s", e.Missing, e.Excess, consume, strings.Join(e.By, ", "))
+	return fmt.Sprintf("%s nowhere, but %s freed by %s than packets were received: %s", contract.Count(e.Missing, "packet is", "packets are"), contract.Count(e.Excess, "more skb was", "more skbs were"), consume, strings.Join(e.By, ", "))
 }
 
 // quiet is how many packets were freed as delivered that nobody received, by

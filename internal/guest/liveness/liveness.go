@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
@@ -131,7 +132,7 @@ func (c *check) run() (*Stall, error) {
 		return nil, err
 	}
 	if !drained(now) {
-		why := fmt.Sprintf("the qdisc holds %d packets and the rings are empty, but nothing moved for %v", now.qlen, waited.Round(time.Millisecond))
+		why := fmt.Sprintf("the qdisc holds %s and the rings are empty, but nothing moved for %v", contract.Count(now.qlen, "packet"), waited.Round(time.Millisecond))
 		return c.stalled(why, allFlows)
 	}
 	for flow := range c.cfg.Fresh {

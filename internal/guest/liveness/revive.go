@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"golang.org/x/sys/unix"
 )
@@ -70,7 +71,7 @@ func (c *check) moves(expected uint64, flows []int) (revived bool, again string)
 	}
 	revived = now.received > expected
 	if now.qlen > 0 {
-		return revived, fmt.Sprintf("the qdisc holds %d packets", now.qlen)
+		return revived, "the qdisc holds " + contract.Count(now.qlen, "packet")
 	}
 	for _, flow := range flows {
 		why, err := c.fresh(flow)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/ringproof/ringproof/internal/contract"
 )
 
 // Queue is where a consumer in the kernel takes the packets of a device's ring to,
@@ -79,7 +81,7 @@ func (f filled) close() error {
 	complaints := f.queue.Errors()
 	err := errors.Join(f.poll.close(), f.queue.Close())
 	if complaints > 0 {
-		err = errors.Join(err, fmt.Errorf("the consumer in the kernel complained %d times about its queue", complaints))
+		err = errors.Join(err, fmt.Errorf("the consumer in the kernel complained %s about its queue", contract.Count(complaints, "time")))
 	}
 	return err
 }

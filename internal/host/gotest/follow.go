@@ -110,14 +110,14 @@ func (f *follower) attr(key, value string) {
 func (f *follower) counts() {
 	var counts []string
 	if f.schedules > 0 {
-		text := fmt.Sprintf("%d schedules", f.schedules)
+		text := contract.Count(f.schedules, "schedule")
 		if f.seconds > 0 {
 			text += fmt.Sprintf(" (%.0f/s)", float64(f.timed)/f.seconds)
 		}
 		counts = append(counts, text)
 	}
 	if f.packets > 0 {
-		counts = append(counts, fmt.Sprintf("%d packets", f.packets))
+		counts = append(counts, contract.Count(f.packets, "packet"))
 	}
 	f.meter.Also(strings.Join(counts, ", "))
 }

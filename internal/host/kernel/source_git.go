@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/cache"
 )
 
@@ -175,7 +176,7 @@ func (g *gitTree) identity(ctx context.Context) (string, error) {
 			return path == "" || slices.ContainsFunc(submodules, func(dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") })
 		})
 		if n := len(changed); n != 0 {
-			g.where += fmt.Sprintf(" with changes in %d files", n)
+			g.where += " with changes in " + contract.Count(n, "file")
 			fmt.Fprintf(g.progress, "%s has changes that are not committed: they are built too:\n%s", g.dir, indent(strings.Join(changed, "\n"), 10))
 		}
 	}

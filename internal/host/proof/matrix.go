@@ -101,7 +101,7 @@ func (p *Proof) Text() string {
 	}
 	tw.Flush()
 	if bugs > 0 {
-		fmt.Fprintf(&b, "\n%d of %d bugs caught, in %.0f s (seconds: to wait for the kernel + to catch the bug)\n", caught, bugs, seconds)
+		fmt.Fprintf(&b, "\n%d of %s caught, in %.0f s (seconds: to wait for the kernel + to catch the bug)\n", caught, contract.Count(bugs, "bug"), seconds)
 	}
 	b.WriteString(p.baselines())
 	for _, wrong := range p.Wrong() {

@@ -98,9 +98,9 @@ func (f *Finding) outcome() string {
 		if tail > 1 {
 			packets, them = fmt.Sprint(tail), "them"
 		}
-		return fmt.Sprintf("In one of these steps the ring has no room for %s of %d packets, and the driver drops %s. "+
+		return fmt.Sprintf("In one of these steps the ring has no room for %s of %s, and the driver drops %s. "+
 			"The core hands no packet to a txq that is stopped (net/sched/sch_generic.c: sch_direct_xmit, net/core/dev.c: __dev_direct_xmit), so it was not stopped at that time.",
-			packets, f.Books.Offered, them)
+			packets, contract.Count(f.Books.Offered, "packet"), them)
 	case f.Promise == contract.NoStall && f.stopped():
 		return fmt.Sprintf("In the end %s. The txq is still stopped: nobody has woken it.", f.Why)
 	}

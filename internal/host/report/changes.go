@@ -51,10 +51,10 @@ func Changes(a, b *Run) string {
 		changed[how] = append(changed[how], v.Test)
 	}
 	for _, how := range order {
-		fmt.Fprintf(&s, "  %s: %s, first %s\n", count(len(changed[how]), "check"), how, changed[how][0])
+		fmt.Fprintf(&s, "  %s: %s, first %s\n", contract.Count(len(changed[how]), "check"), how, changed[how][0])
 	}
 	if x, y := len(a.Errors), len(b.Errors); x != y {
-		fmt.Fprintf(&s, "  %s, was %d\n", count(y, "fault"), x)
+		fmt.Fprintf(&s, "  %s, was %d\n", contract.Count(y, "fault"), x)
 	}
 	if s.Len() == 0 {
 		return "  nothing\n"

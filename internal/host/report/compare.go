@@ -29,7 +29,7 @@ func SideBySide(runs ...*Run) string {
 			if p.Shout() == "not tried" {
 				return p.Shout()
 			}
-			return fmt.Sprintf("%s (%d of %d checks)", p.Shout(), p.count(), p.Kept+p.Broken+p.Undecided+p.NotRun)
+			return fmt.Sprintf("%s (%d of %s)", p.Shout(), p.count(), contract.Count(p.Kept+p.Broken+p.Undecided+p.NotRun, "check"))
 		})
 	}
 	for _, s := range []struct {

@@ -40,7 +40,7 @@ func (r *Run) cover() ([]byte, error) {
 	causes := r.Causes()
 	for i, c := range causes {
 		f := c.First()
-		fmt.Fprintf(&b, "\n%d. %s is broken, %s, in %d of %d runs\n\n", i+1, c.Promise, c.Seen(), f.Failed, f.Tries)
+		fmt.Fprintf(&b, "\n%d. %s is broken, %s, in %d of %s\n\n", i+1, c.Promise, c.Seen(), f.Failed, contract.Count(f.Tries, "run"))
 		b.WriteString(fill("", "   ", c.Because(), mailWidth))
 		if f.Books != nil {
 			b.WriteString(fill("Packets: ", "   ", f.Books.String(), mailWidth))
@@ -49,7 +49,7 @@ func (r *Run) cover() ([]byte, error) {
 	}
 	for _, p := range r.Promises() {
 		if verdicts := r.Unexplained(p); len(verdicts) > 0 && (p.Outcome == contract.Broken || p.Outcome == contract.Undecided) {
-			b.WriteString("\n" + fill("", "", fmt.Sprintf("%s is %s in %s, first in %s: %s", p.Promise, p.Outcome, count(len(verdicts), "check"), verdicts[0].Test, verdicts[0].Why), mailWidth))
+			b.WriteString("\n" + fill("", "", fmt.Sprintf("%s is %s in %s, first in %s: %s", p.Promise, p.Outcome, contract.Count(len(verdicts), "check"), verdicts[0].Test, verdicts[0].Why), mailWidth))
 		}
 	}
 	for _, f := range r.Errors {

@@ -64,7 +64,7 @@ func (r *Run) Has(k Kind) bool {
 func (r *Run) NoneRan() (faults []Fault) {
 	for _, p := range r.Promises() {
 		if p.Outcome == contract.NotRun && p.First != nil && p.First.Why != contract.NoTime {
-			faults = append(faults, Fault{Kind: Kernel, What: fmt.Sprintf("%s: none of its %d checks could run: %s", p.Promise, p.NotRun, p.First.Why)})
+			faults = append(faults, Fault{Kind: Kernel, What: fmt.Sprintf("%s: its %s could not run: %s", p.Promise, contract.Count(p.NotRun, "check"), p.First.Why)})
 		}
 	}
 	return faults

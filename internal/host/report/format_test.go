@@ -294,7 +294,7 @@ func TestMarkdown(t *testing.T) {
 		"the books do not balance: “9 ≠ 8”",
 		"````text\nfault of the kernel: ```\n<script>\n````\n",
 		">    13 \tif (packet && room < half) /* <b>not bold</b> */\n",
-		"<details><summary>Not run</summary>\n\n- 1 checks: this kernel lacks CONFIG\\_X\n",
+		"<details><summary>Not run</summary>\n\n- 1 check: this kernel lacks CONFIG\\_X\n",
 	} {
 		if !strings.Contains(string(text), says) {
 			t.Errorf("%s\ndoes not say %q", text, says)

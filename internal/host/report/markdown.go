@@ -34,12 +34,12 @@ func (r *Run) markdown() ([]byte, error) {
 		if len(f.TimeLine) > 0 {
 			b.WriteString("\n" + fence("text", timeLine(f.TimeLine)))
 		}
-		fmt.Fprintf(&b, "\nIt breaks in %d of %d runs. Replay:\n\n%s", f.Failed, f.Tries, fence("sh", f.Replay))
+		fmt.Fprintf(&b, "\nIt breaks in %d of %s. Replay:\n\n%s", f.Failed, contract.Count(f.Tries, "run"), fence("sh", f.Replay))
 	}
 	for _, p := range r.Promises() {
 		if verdicts := r.Unexplained(p); len(verdicts) > 0 && p.Outcome != contract.Kept && p.Outcome != contract.NotRun {
 			first := verdicts[0]
-			fmt.Fprintf(&b, "\n**%s**: %s, in %s, first in %s: %s\n", p.Promise, p.Outcome, count(len(verdicts), "check"), code(first.Test), escape(first.Why))
+			fmt.Fprintf(&b, "\n**%s**: %s, in %s, first in %s: %s\n", p.Promise, p.Outcome, contract.Count(len(verdicts), "check"), code(first.Test), escape(first.Why))
 		}
 	}
 	if len(r.Errors) > 0 {
@@ -69,14 +69,14 @@ func (r *Run) Headline() string {
 	}
 	for _, o := range []contract.Outcome{contract.Broken, contract.Undecided, contract.Kept, contract.NotRun} {
 		if n[o] > 0 {
-			parts = append(parts, fmt.Sprintf("%s %s", count(n[o], "promise"), o))
+			parts = append(parts, fmt.Sprintf("%s %s", contract.Count(n[o], "promise"), o))
 		}
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "nothing was tried")
 	}
 	if len(r.Errors) > 0 {
-		parts = append(parts, count(len(r.Errors), "fault"))
+		parts = append(parts, contract.Count(len(r.Errors), "fault"))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -23,7 +23,7 @@ var (
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"add1":    func(n int) int { return n + 1 },
-	"count":   count,
+	"count":   contract.Count[int],
 	"lanes":   lanes,
 	"flow":    flow,
 	"held":    func(s Source, line int) bool { return slices.Contains(s.Held, line) },
@@ -225,7 +225,7 @@ func (f *file) read(name string) error {
 		return err
 	}
 	if left := info.Size() - most; left > 0 {
-		f.Cut = fmt.Sprintf("the first %d of %d bytes are left out", left, info.Size())
+		f.Cut = fmt.Sprintf("the first %d of %s left out", left, contract.Count(info.Size(), "byte is", "bytes are"))
 		if _, err := opened.Seek(left, io.SeekStart); err != nil {
 			return err
 		}

@@ -51,7 +51,7 @@ func TestRead(t *testing.T) {
 		{"cut off before there was a verdict", map[string]string{"events.jsonl": events},
 			[]string{"the run has not ended", "no-stall        BROKEN", "verdict.json is not whole", "finding 1: no-stall"}, ""},
 		{"copied in part", map[string]string{"events.jsonl": events, "verdict.json": old[:100]},
-			[]string{"verdict.json is not whole (unexpected end of JSON input)", "1 tests passed, 1 failed"}, ""},
+			[]string{"verdict.json is not whole (unexpected end of JSON input)", "1 test passed, 1 failed"}, ""},
 		{"without events either", map[string]string{"verdict.json": "{"}, nil, "events.jsonl"},
 		{"with events that are none", map[string]string{"events.jsonl": "\x00\x00"}, nil, "holds no events"},
 		{"of something else", map[string]string{"notes": "x"}, nil, "no run in "},

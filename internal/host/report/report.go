@@ -184,7 +184,7 @@ func (r *Run) NotRunFor() []string {
 		tests[v.Why]++
 	}
 	for i, why := range order {
-		order[i] = fmt.Sprintf("%d checks: %s", tests[why], why)
+		order[i] = contract.Count(tests[why], "check") + ": " + why
 	}
 	return order
 }

@@ -32,7 +32,7 @@ func (r *Run) Text() string {
 			continue
 		}
 		first := verdicts[0]
-		fmt.Fprintf(&b, "\n%s: %s, in %s, first in %s\n    %s\n", p.Promise, p.Outcome, count(len(verdicts), "check"), first.Test, first.Why)
+		fmt.Fprintf(&b, "\n%s: %s, in %s, first in %s\n    %s\n", p.Promise, p.Outcome, contract.Count(len(verdicts), "check"), first.Test, first.Why)
 		if first.Books != nil {
 			fmt.Fprintf(&b, "    %s\n", first.Books)
 		}
@@ -56,7 +56,7 @@ func (r *Run) Text() string {
 	for _, f := range r.Errors {
 		fmt.Fprintf(&b, "\n%v\n", f)
 	}
-	fmt.Fprintf(&b, "\n%d tests passed, %d failed, %d skipped\nartifacts: %s\n", r.Tests.Passed, r.Tests.Failed, r.Tests.Skipped, r.Dir)
+	fmt.Fprintf(&b, "\n%s passed, %d failed, %d skipped\nartifacts: %s\n", contract.Count(r.Tests.Passed, "test"), r.Tests.Failed, r.Tests.Skipped, r.Dir)
 	return b.String()
 }
 
@@ -80,14 +80,6 @@ func (r *Run) Unexplained(p Promise) []*contract.Verdict {
 		}
 	}
 	return all
-}
-
-// count is a number of things.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // found is whether a finding says why the verdict is what it is.
@@ -140,7 +132,7 @@ func (c *Cause) text(nth int) string {
 		fmt.Fprintf(&b, "    %s\n", f.Books)
 	}
 	if f.Script == "" {
-		fmt.Fprintf(&b, "    again: %d of %d times\n", f.Failed, f.Tries)
+		fmt.Fprintf(&b, "    again: %d of %s\n", f.Failed, contract.Count(f.Tries, "time"))
 	}
 	for _, w := range c.Windows() {
 		fmt.Fprintf(&b, "    window: %v\n", w)
@@ -154,7 +146,7 @@ func (c *Cause) text(nth int) string {
 
 // Seen says in how many settings.
 func (c *Cause) Seen() string {
-	return "seen in " + count(len(c.Settings()), "setting")
+	return "seen in " + contract.Count(len(c.Settings()), "setting")
 }
 
 // Differs is the first moment in which the time line of the schedule that kept the

@@ -303,6 +303,6 @@ func (r *Run) leftOut() string {
 		return ""
 	}
 	slices.Sort(tests)
-	return fmt.Sprintf("go test's -timeout left no time for %d checks of %s. What was decided stands. -timeout=30m runs all; this runs those tests:\n    %s -timeout=30m -run '^(%s)$'",
-		len(checks), strings.Join(tests, ", "), r.result.Command, strings.Join(tests, "|"))
+	return fmt.Sprintf("go test's -timeout left no time for %s of %s. What was decided stands. -timeout=30m runs all; this runs those tests:\n    %s -timeout=30m -run '^(%s)$'",
+		contract.Count(len(checks), "check"), strings.Join(tests, ", "), r.result.Command, strings.Join(tests, "|"))
 }
