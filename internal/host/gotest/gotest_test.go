@@ -41,12 +41,12 @@ func TestProgressSaysWhatRuns(t *testing.T) {
 		const want = "testing stock, 10s: go test compiles the tests\n" +
 			"testing stock, 20s: building what the VM runs, and booting it (for 5s)\n" +
 			"testing stock, 30s: TestNoStall/len1 (for 5s)\n" +
-			"testing stock: 1 checks, 40s: TestNoStall/len1 (for 15s)\n" +
-			"testing stock: 1 checks, 30 schedules, 50s, about 13s left: TestNoStall/len1 (for 25s)\n" +
-			"testing stock: 1 checks, 170 schedules (14/s), 4200 packets, 1m0s, about 6s left: TestNoStall/len1 (for 35s)\n" +
-			"testing stock: 1 checks, 170 schedules (14/s), 4200 packets, 1m10s: TestNoStall (for 5s)\n" +
-			"testing stock: 1 checks, 170 schedules (14/s), 4200 packets, 1m20s, about 13s left: between two tests (for 5s)\n" +
-			"testing stock: done, 1 checks, 170 schedules (14/s), 4200 packets in 1m25s\n"
+			"testing stock: 1 check, 40s: TestNoStall/len1 (for 15s)\n" +
+			"testing stock: 1 check, 30 schedules, 50s, about 13s left: TestNoStall/len1 (for 25s)\n" +
+			"testing stock: 1 check, 170 schedules (14/s), 4200 packets, 1m0s, about 6s left: TestNoStall/len1 (for 35s)\n" +
+			"testing stock: 1 check, 170 schedules (14/s), 4200 packets, 1m10s: TestNoStall (for 5s)\n" +
+			"testing stock: 1 check, 170 schedules (14/s), 4200 packets, 1m20s, about 13s left: between two tests (for 5s)\n" +
+			"testing stock: done, 1 check, 170 schedules (14/s), 4200 packets in 1m25s\n"
 		if shown.String() != want {
 			t.Errorf("got\n%swant\n%s", shown.String(), want)
 		}

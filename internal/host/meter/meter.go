@@ -170,19 +170,28 @@ func (m *Meter) End(ok bool) {
 // long is from when on it is said how long something takes, or will.
 const long = 5 * time.Second
 
+// counted is how much is done, in words.
+func (m *Meter) counted() string {
+	unit := m.unit
+	if m.done == 1 {
+		unit = strings.TrimSuffix(unit, "s")
+	}
+	return fmt.Sprintf("%d %s", m.done, unit)
+}
+
 // line is what is shown behind the title.
 func (m *Meter) line() string {
 	if m.outcome != "" {
 		line := ": " + m.outcome
 		if m.done > 0 {
-			line += fmt.Sprintf(", %d %s", m.done, m.unit)
+			line += ", " + m.counted()
 		}
 		if m.also != "" {
 			line += ", " + m.also
 		}
 		return line + fmt.Sprintf(" in %s", m.took)
 	}
-	line := fmt.Sprintf(": %d %s", m.done, m.unit)
+	line := ": " + m.counted()
 	switch {
 	case m.total > m.done:
 		line = fmt.Sprintf(": %d of about %d %s (%d%%)", m.done, m.total, m.unit, 100*m.done/m.total)
