@@ -1,45 +1,45 @@
-# make check   the contract on a stock and on a patched kernel, side by side;
-#              KSRC=source SERIES=series.mbox for your own, V=2 for its
-#              version 2 where there are more, SHORT=1 for seconds;
+# make check   test a stock and a patched kernel, and show the results side by side;
+#              KSRC=source SERIES=series.mbox tests your own, V=2 takes version 2
+#              of the series, SHORT=1 takes seconds instead of minutes;
 #              a source is a tree, a tar file, debian:7.3 or debian:sid
 # make revisions
-#              the revisions of a series, one after the other, and what changed
-#              from each to the next: SERIES="v9.mbox v12.mbox" KSRC=source
-# make help    this text
-# make test    static checks, unit tests, the contract in VMs, and that the harness
-#              itself behaves; not proof and soak
-# make fuzz    read mutations of series for TIME=60s, and compare with git;
-#              make test tries some hundred, much the same each time
-# make bench   what a patch costs, in instructions and in time: BASE= and PATCHED=
-#              are each a bzImage, a design, a series or a source; SERIES= with
-#              EACH=1 is each patch against the one before it; QUICK=1 leaves out
-#              what takes time
+#              test the revisions of a series, one after the other, and show what
+#              changed: SERIES="v9.mbox v12.mbox" KSRC=source
+# make help    print this text
+# make test    static checks, unit tests, the contract in VMs, and tests of the
+#              harness itself; proof and soak are not included
+# make fuzz    mutate series for TIME=60s, read them, and compare with git;
+#              make test does this with a few hundred, mostly the same each time
+# make bench   measure what a patch costs, in instructions and in time: BASE= and
+#              PATCHED= are each a bzImage, a design, a series or a source; SERIES=
+#              with EACH=1 compares each patch with the one before it; QUICK=1
+#              leaves out the slow part
 # make bench-planted
-#              that the patches in patches/slow are seen by what should see them
+#              check that the slow patches in patches/slow are found
 # make bench-harness
-#              the time to the first test in a VM, beside vmtest's own runner,
+#              measure the time to the first test in a VM, beside vmtest's own runner,
 #              and the guest's readers, beside a loop in C
-# make proof   judge the designs and the planted bugs in patches/; what is done
-#              is not done again; SHARD=1/3 for a third of it
-# make soak    judge the sound designs N=100 times; CONFIG=rt with that
+# make proof   test the designs and the planted bugs in patches/; finished jobs are
+#              not repeated; SHARD=1/3 does a third of them
+# make soak    test the sound designs N=100 times; CONFIG=rt does it with that
 #              preemption model
 # make validate
-#              what the workflow of that name does with KSRC, SERIES, CONTRACT,
-#              CHECKS (go test's -run, or short), CONFIG (kernel configurations),
-#              ACCEL (accelerators) and SHARDS=N, all of it on this machine; its
-#              steps are validate-kernel, validate-shard SHARD=1/3, validate-merge
-# make clean   forget the artifacts of past runs; kernels stay in the cache
+#              run the workflow of that name on this machine, with KSRC, SERIES,
+#              CONTRACT, CHECKS (go test's -run, or short), CONFIG (kernel
+#              configurations), ACCEL (accelerators) and SHARDS=N; its steps are
+#              validate-kernel, validate-shard SHARD=1/3 and validate-merge
+# make clean   remove the artifacts of past runs; kernels stay in the cache
 
 GO ?= go
 RINGPROOF = $(GO) run ./cmd/ringproof
 
-# On the command line alone: in a kernel developer's environment, V says how
-# much make tells.
+# V counts only on the command line: in a kernel developer's environment it says
+# how much make prints.
 ifeq ($(origin V),command line)
 VERSION = -v $(V)
 endif
 
-# The kernel's make takes these, from its command line alone.
+# The kernel's make takes these, and only from its command line.
 NOT_OURS := $(strip $(foreach v,C W O M MO,$(if $(filter command,$(origin $v)),$v=)))
 ifneq ($(NOT_OURS),)
 $(error $(NOT_OURS) is for the kernel's own make: leave it out. Kernels are built in ringproof's cache, and what their build prints is in a log there)
@@ -57,7 +57,7 @@ help:
 	@sed '/^#/!Q; s/^# \{0,1\}//' $(firstword $(MAKEFILE_LIST))
 
 # The reference series breaks its promises in the tests that are left out, as
-# version 9 did; selftest sees to it that it does.
+# version 9 did. selftest checks that it does.
 test: DEPS = -config modular
 test: deps
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
@@ -70,9 +70,10 @@ test: deps
 # The planted bugs that selftest boots; make proof has them all.
 BUGS = alters leaks never-wakes no-recheck stops-noqueue vhost-never-wakes trims-twice flag-outlives-reopen
 
-# All kernels that the tests boot, with progress that go test would hide. modular
-# comes with pc: going there and back compiles a hundred files, and the tests
-# build more kernels without pc, which share no object files with those.
+# All kernels that the tests boot, with the progress that go test would hide.
+# modular is combined with pc: switching modular on and off compiles a hundred
+# files, and the kernels without pc, of which there are more, share no object files
+# with these.
 kernels:
 	$(RINGPROOF) kernel
 	$(RINGPROOF) kernel -series patches/designs/lossless
@@ -87,12 +88,13 @@ proof: deps
 soak: deps
 	$(RINGPROOF) soak $(if $(N),-n $(N)) $(CONFIG:%=-config %)
 
-# A cell is one kernel configuration and one accelerator. Its shards may be run on
-# other machines: each needs the kernel's directory, and validate-merge all shards'.
+# A cell is one kernel configuration and one accelerator. Its shards can be run on
+# other machines. Each needs the kernel's directory; validate-merge needs those of
+# all shards.
 override VALIDATE = artifacts/validate
 CELL = $(VALIDATE)/$(or $(CONFIG),base)-$(or $(ACCEL),auto)
 
-# Only what these targets have made: whatever else is there is somebody's.
+# Only what these targets have made. Other files there belong to somebody.
 FORGET_VALIDATE = rm -rf $(VALIDATE)/kernel-* $(VALIDATE)/*/shard-* $(VALIDATE)/*/verdict $(VALIDATE)/summary.md; \
 	[ ! -d $(VALIDATE) ] || find $(VALIDATE) -depth -type d -empty -delete
 
@@ -115,7 +117,7 @@ validate-shard: deps
 	rm -rf $(CELL)/shard-$(subst /,-of-,$(SHARD))
 	ACCEL=$(or $(ACCEL),auto) $(RINGPROOF) run -kernel $(VALIDATE)/kernel-$(or $(CONFIG),base) -shard $(SHARD) $(if $(filter short,$(CHECKS)),-short,$(if $(CHECKS),-run "$$CHECKS")) -o $(CELL)/shard-$(subst /,-of-,$(SHARD))
 
-# A cell of which nothing is there has been lost, and is no good one.
+# A cell without any shard was lost. That must not count as a pass.
 validate-merge:
 	@mkdir -p $(VALIDATE); : > $(VALIDATE)/summary.new; worst=0; for cell in $(VALIDATE)/*/; do cell=$${cell%/}; case $$cell in */kernel-*) continue; esac; \
 		[ -d "$$cell" ] || { echo "there are no shards in $(VALIDATE)" >&2; exit 1; }; \
@@ -139,16 +141,16 @@ bench-planted: deps
 bench-harness: deps
 	$(GO) test ./selftest -run='^$$' -bench=. -benchtime=5x -timeout=30m
 
-# go run is silent while it compiles; this names each package that it compiles,
-# and nothing if there is none. What it compiles to run is in a directory that
-# may be mounted noexec.
+# go run is silent while it compiles. This names each package that it compiles, if
+# there is any. The programs that it runs are in a directory that may be mounted
+# noexec.
 deps:
 	@dir=$$($(GO) env GOTMPDIR); t=$$(mktemp -p "$${dir:-$${TMPDIR:-/tmp}}") && printf '#!/bin/sh\n' >"$$t" && chmod +x "$$t"; \
 	"$$t" || { echo "go runs programs in $${t%/*}, where nothing can be run: set GOTMPDIR to another directory" >&2; rm -f "$$t"; exit 1; }; rm -f "$$t"
 	@$(GO) build -buildvcs=false -v ./cmd/... ./internal/host/...
 	@$(RINGPROOF) deps $(DEPS)
 
-# Only what a run or a proof has made: whatever else is there is somebody's.
+# Only what a run or a proof has made. Other files there belong to somebody.
 clean:
 	for events in artifacts/*/events.jsonl; do [ ! -f "$$events" ] || rm -rf "$${events%/*}"; done
 	rm -f artifacts/last artifacts/proof/*.json

@@ -23,8 +23,8 @@ import (
 // b4 review shows. Whatever keeps it from that is printed in the same way.
 func checkForB4(ctx context.Context, args []string) error {
 	flags := newFlags("b4")
-	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source` that the series is for; without one, the base that b4 found for it, in the working directory's repository")
-	series := flags.String("series", os.Getenv("SERIES"), "`series` to judge, in place of that of the mail")
+	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source` to apply the series to; without one, the base that b4 found for it in the working directory's repository")
+	series := flags.String("series", os.Getenv("SERIES"), "`series` to test, instead of that of the mail")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of the patched kernel: auto, stock, lossless, rare-drop or opt-in")
 	long := flags.Bool("long", false, "run the whole matrix, which takes many minutes")
 	var fragments list

@@ -18,9 +18,9 @@ func bisect(ctx context.Context, args []string) error {
 	flags := newFlags("bisect")
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree")
 	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory of patches to apply")
-	version := flags.Int("v", 0, "the `version` of the series to take where there are several; 0 is the newest")
-	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep")
-	tests := flags.String("run", "", "tests to run, as go test's `-run`; without it, -short")
+	version := flags.Int("v", 0, "which `version` of the series to take, if there are several; 0 is the newest")
+	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to test: auto, stock, lossless, rare-drop or opt-in")
+	tests := flags.String("run", "", "`tests` to run, as go test's -run; without it, those of -short")
 	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp

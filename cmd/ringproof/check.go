@@ -38,10 +38,10 @@ series does that it stands for. To see that, once the kernels are built: go test
 func check(ctx context.Context, args []string) error {
 	flags := newFlags("check")
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`: a tree, a tar file, or debian:VERSION or debian:SUITE; without one, debian:6.12")
-	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to check; without one, patches/designs/lossless on the default source, or the tree alone")
-	version := flags.Int("v", 0, "the `version` of the series to take where there are several; 0 is the newest")
+	series := flags.String("series", os.Getenv("SERIES"), "mbox, patch `file` or directory to test; without one, patches/designs/lossless on the default source, and on another source none")
+	version := flags.Int("v", 0, "which `version` of the series to take, if there are several; 0 is the newest")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of the patched kernel: auto, stock, lossless, rare-drop or opt-in")
-	short := flags.Bool("short", false, "seconds instead of minutes: the three promises, and not the whole matrix")
+	short := flags.Bool("short", false, "seconds instead of minutes: checks the three promises, but not the whole matrix")
 	quietly := quiet(flags, os.Stdout)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp

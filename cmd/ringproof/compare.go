@@ -57,7 +57,7 @@ func readRuns(flags *flag.FlagSet, args []string) (runs []*report.Run, err error
 func merge(ctx context.Context, args []string) error {
 	flags := newFlags("merge")
 	out := flags.String("o", "", "write verdict.* into this `directory`")
-	label := flags.String("label", "", "`name` of the run beside others")
+	label := flags.String("label", "", "`name` of the run in comparisons")
 	runs, err := readRuns(flags, args)
 	if err != nil {
 		return err
@@ -86,8 +86,8 @@ func revisions(ctx context.Context, args []string) error {
 	flags := newFlags("revisions")
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source`, as for ringproof check")
 	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` of each revision: auto, lossless, rare-drop or opt-in")
-	short := flags.Bool("short", false, "seconds instead of minutes for each: the three promises, and not the whole matrix")
-	run := flags.String("run", "", "tests to run, as go test's `-run`")
+	short := flags.Bool("short", false, "seconds instead of minutes for each: checks the three promises, but not the whole matrix")
+	run := flags.String("run", "", "`tests` to run, as go test's -run")
 	progress := quiet(flags, os.Stdout)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp

@@ -19,9 +19,9 @@ func deps(ctx context.Context, args []string) error {
 	flags := newFlags("deps")
 	spec := kernel.Spec{}
 	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel `source`, as for ringproof kernel")
-	flags.Var((*list)(&spec.Fragments), "config", "`fragment` that a kernel is to have; may be given several times")
-	run := flags.Bool("run", false, "only what a run needs, and no build")
-	flags.Var((*list)(&spec.Series), "series", "`series` to apply, as for ringproof kernel; without one, SERIES")
+	flags.Var((*list)(&spec.Fragments), "config", "`fragment` that kernels will be built with; may be given several times")
+	run := flags.Bool("run", false, "install what a run needs, but not what a build needs")
+	flags.Var((*list)(&spec.Series), "series", "`series` to apply, as for ringproof kernel; without one, that of SERIES")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}

@@ -18,9 +18,9 @@ import (
 // runInside runs the guest's tests on the kernel that runs already.
 func runInside(ctx context.Context, args []string) error {
 	flags := newFlags("inside")
-	program := flags.String("guest", "", "the tests, compiled by go test -c ./vmtests/guest; without one, they are compiled first")
-	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep: auto, stock, lossless, rare-drop or opt-in")
-	out := flags.String("o", "", "new `directory` for the artifacts; without one, it is below artifacts/")
+	program := flags.String("guest", "", "`program` with the tests, compiled by go test -c ./vmtests/guest; without one, it is compiled first")
+	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to test: auto, stock, lossless, rare-drop or opt-in")
+	out := flags.String("o", "", "new `directory` for the artifacts; without one, a directory below artifacts/")
 	var testFlags run.Flags
 	flags.StringVar(&testFlags.Run, "run", "", "`tests` to run, as go test's -run")
 	flags.StringVar(&testFlags.Skip, "skip", "", "`tests` to leave out, as go test's -skip")

@@ -13,7 +13,7 @@ func submit(args []string) error {
 	flags := newFlags("kcidb")
 	var cfg report.KCIDBConfig
 	flags.StringVar(&cfg.Origin, "origin", "", "`name` of the CI system that submits")
-	flags.StringVar(&cfg.Build, "build", "", "`id` of the build that was tested, if it has been submitted; without one, it is described here")
+	flags.StringVar(&cfg.Build, "build", "", "`id` of the build that was tested, if it has been submitted; without one, the build is described")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}

@@ -22,11 +22,11 @@ func buildKernel(ctx context.Context, args []string) error {
 	var spec kernel.Spec
 	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel `source`: a tree, a tar file, or debian:VERSION or debian:SUITE; without one, debian:6.12")
 	flags.Var((*list)(&spec.Series), "series", "mbox, patch `file` or directory of patches to apply; may be given several times")
-	flags.IntVar(&spec.Version, "v", 0, "the `version` of the series to take where there are several; 0 is the newest")
+	flags.IntVar(&spec.Version, "v", 0, "which `version` of the series to take, if there are several; 0 is the newest")
 	flags.Var((*list)(&spec.Fragments), "config", "`fragment` on top of base, such as debug; may be given several times")
-	out := flags.String("o", "", "copy the kernel, and what belongs to it, to this `directory`")
+	out := flags.String("o", "", "copy the kernel, its modules and its vmlinux to this `directory`")
 	progress := quiet(flags, os.Stderr)
-	flags.IntVar(&spec.Jobs, "j", 0, "how many `commands` make runs at once; 0 is one for each CPU")
+	flags.IntVar(&spec.Jobs, "j", 0, "how many `commands` make runs at the same time; 0 is one for each CPU")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}

@@ -25,9 +25,9 @@ const (
 func execForNIPA(ctx context.Context, args []string) error {
 	flags := newFlags("nipa")
 	ksrc := flags.String("ksrc", ".", "kernel `source`: a tree")
-	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep: auto, stock, lossless, rare-drop or opt-in")
+	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to test: auto, stock, lossless, rare-drop or opt-in")
 	long := flags.Bool("long", false, "run the whole matrix, which takes many minutes")
-	link := flags.String("link", "", "`URL` under which RESULTS_DIR can be read")
+	link := flags.String("link", "", "`URL` at which RESULTS_DIR can be read")
 	var fragments list
 	flags.Var(&fragments, "config", "`fragment` on top of base, such as debug; may be given several times")
 	home := flags.String("C", "", "`directory` of ringproof's source, if that is not the working directory")

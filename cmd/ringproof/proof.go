@@ -15,11 +15,11 @@ import (
 func prove(ctx context.Context, args []string) error {
 	flags := newFlags("proof")
 	cfg := proof.Config{Patches: "patches"}
-	flags.DurationVar(&cfg.Baseline, "baseline", 0, "compare with plain stress and a CPU held up at random, each for `DURATION`")
+	flags.DurationVar(&cfg.Baseline, "baseline", 0, "compare with plain stress and with random schedules, each for this `duration`")
 	progress := quiet(flags, os.Stderr)
-	shard := flags.String("shard", os.Getenv("SHARD"), "do the `I/N`th part of the jobs")
-	merge := flags.Bool("merge", false, "prove nothing: read the outcomes in these directories")
-	flags.StringVar(&cfg.Dir, "dir", filepath.Join("artifacts", "proof"), "`directory` of the outcomes; jobs that have one are not done again")
+	shard := flags.String("shard", os.Getenv("SHARD"), "do part `I/N` of the jobs")
+	merge := flags.Bool("merge", false, "test nothing: read the outcomes in these directories")
+	flags.StringVar(&cfg.Dir, "dir", filepath.Join("artifacts", "proof"), "`directory` of the outcomes; finished jobs are not repeated")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
@@ -50,7 +50,7 @@ func prove(ctx context.Context, args []string) error {
 // soak runs the sound designs again and again.
 func soak(ctx context.Context, args []string) error {
 	flags := newFlags("soak")
-	n := flags.Int("n", 100, "how `often` each sound design is judged")
+	n := flags.Int("n", 100, "how many `times` each sound design is tested")
 	var fragments list
 	flags.Var(&fragments, "config", "`fragment` on top of base, such as rt; may be given several times")
 	if err := flags.Parse(args); err != nil {

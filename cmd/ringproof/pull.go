@@ -13,7 +13,7 @@ import (
 // standard output.
 func pull(ctx context.Context, args []string) error {
 	flags := newFlags("pull")
-	out := flags.String("o", "", "copy the kernel, and what belongs to it, to this `directory`")
+	out := flags.String("o", "", "copy the kernel, its modules and its vmlinux to this `directory`")
 	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp

@@ -16,10 +16,10 @@ import (
 // show writes what a run found out in any of the forms that there are.
 func show(ctx context.Context, args []string) error {
 	flags := newFlags("report")
-	form := flags.String("format", "text", "`form` to print: "+strings.Join(report.Formats(), ", "))
-	write := flags.Bool("w", false, "write all forms into DIR, as verdict.*, instead")
-	vmlinux := flags.String("vmlinux", "", "the kernel's ELF `file`, to name source lines in a run that was without")
-	ksrc := flags.String("ksrc", "", "`tree` that -vmlinux was built from, where that is not known")
+	form := flags.String("format", "text", "`format` to print: "+strings.Join(report.Formats(), ", "))
+	write := flags.Bool("w", false, "write all formats into DIR, as verdict.*, and print nothing")
+	vmlinux := flags.String("vmlinux", "", "the kernel's vmlinux `file`, to show source lines of a run that had none")
+	ksrc := flags.String("ksrc", "", "source `tree` of -vmlinux, if it is not where the kernel was built")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}

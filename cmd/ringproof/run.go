@@ -14,13 +14,13 @@ import (
 // runOn runs the contract, or a shard of it, on a kernel that has been built.
 func runOn(ctx context.Context, args []string) error {
 	flags := newFlags("run")
-	dir := flags.String("kernel", "", "`directory` that ringproof kernel -o has written")
-	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to keep: auto, stock, lossless, rare-drop or opt-in")
-	shard := flags.String("shard", os.Getenv("SHARD"), "run the `I/N`th part of the tests")
-	out := flags.String("o", "", "new `directory` for the artifacts; without one, it is below artifacts/")
+	dir := flags.String("kernel", "", "`directory` that was written by ringproof kernel -o")
+	want := flags.String("contract", os.Getenv("CONTRACT"), "the `contract` to test: auto, stock, lossless, rare-drop or opt-in")
+	shard := flags.String("shard", os.Getenv("SHARD"), "run part `I/N` of the tests")
+	out := flags.String("o", "", "new `directory` for the artifacts; without one, a directory below artifacts/")
 	tests := flags.String("run", "", "`tests` to run, as go test's -run")
 	short := flags.Bool("short", false, "seconds instead of minutes")
-	timeout := flags.String("timeout", "", "for how `long` to run, as go test's -timeout (30m)")
+	timeout := flags.String("timeout", "", "`time` after which the run ends, as go test's -timeout (30m)")
 	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
