@@ -1,7 +1,7 @@
 //go:build tools
 
-// Package ringproof keeps in go.mod what only other programs build: what
-// vmtest's own runner puts into its image, for BenchmarkStart.
+// Package ringproof keeps modules in go.mod that only other programs need: those of
+// the image that vmtest's own runner builds, for BenchmarkStart.
 package ringproof
 
 import (

@@ -1,6 +1,6 @@
-// Package initramfs builds what the VM boots into: an image with our init
-// (package initramfs/init), one guest test binary and, where the kernel under
-// test has its drivers as modules, those modules.
+// Package initramfs builds the image that the VM boots: our init (package
+// initramfs/init), one guest test binary and, if the kernel under test has its
+// drivers as modules, those modules.
 package initramfs
 
 import (

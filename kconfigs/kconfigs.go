@@ -1,5 +1,5 @@
-// Package kconfigs holds the kernel configuration fragments, so that a
-// program finds them wherever it runs. Each states at its top what it is for.
+// Package kconfigs has the kernel configuration fragments in the binary, so that a
+// program finds them wherever it runs. Each fragment begins with its purpose.
 package kconfigs
 
 import "embed"

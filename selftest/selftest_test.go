@@ -1,7 +1,6 @@
-// Package selftest holds the harness to its own promises: that it condemns
-// kernels that deserve it and no others, that whatever goes wrong is said
-// plainly and nothing that was found out is lost, and that it leaves nothing
-// behind. It uses the harness as anyone would, through go test ./vmtests.
+// Package selftest tests the harness itself, through go test ./vmtests, as a user runs
+// it. A kernel with a planted bug must fail and no other may. Every fault must get a
+// clear error, and results must not be lost. Nothing may be left behind.
 package selftest
 
 import (

@@ -1,8 +1,7 @@
-// Package breakpoint holds a CPU up at an instruction of the kernel's, or counts how
-// often one is passed. The instruction is reached by an execution breakpoint, whose
-// eBPF program spins until it is released (pause.bpf.c): no debug info, no source
-// and no cooperation of the patch are needed, and nothing is patched into the
-// kernel.
+// Package breakpoint holds up a CPU at an instruction of the kernel, or counts how
+// often an instruction is executed. An execution breakpoint runs an eBPF program,
+// which spins until it is released (pause.bpf.c). This needs no debug info, no source
+// and no change of the patch, and writes nothing into the kernel's text.
 package breakpoint
 
 import (

@@ -1,4 +1,4 @@
-// Package cpu runs threads on CPUs of their own, and says what they do.
+// Package cpu runs threads on CPUs of their own, and says what these threads do.
 package cpu
 
 import (

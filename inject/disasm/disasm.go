@@ -1,4 +1,4 @@
-// Package disasm takes functions of the running kernel apart, from its own memory.
+// Package disasm decodes functions of the running kernel, from its memory.
 package disasm
 
 import (

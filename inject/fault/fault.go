@@ -1,5 +1,5 @@
-// Package fault lets one fault after the other happen to a device, and sees then
-// whether it still works.
+// Package fault injects one fault after the other into a device, and then checks
+// whether the device still works.
 package fault
 
 import (

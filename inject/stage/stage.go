@@ -1,5 +1,5 @@
-// Package stage is where schedules and sequences of faults take place: one device
-// with one txq, its senders, its consumer, and its ledger. A Stage knows no driver.
+// Package stage has the device on which schedules and sequences of faults run: one
+// txq, its senders, its consumer, and its ledger. It does not depend on a driver.
 package stage
 
 import (

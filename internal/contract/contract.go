@@ -1,9 +1,8 @@
-// Package contract is the vocabulary that the host and the guest share: the
-// promises that a TX-queue backpressure patch makes, what each contract
-// expects of them, the verdict that a check reaches, and the messages that
-// carry all of this from the guest to the host.
+// Package contract has the types that the host and the guest share: the promises of
+// a TX-queue backpressure patch, what each contract expects of them, the verdict of a
+// check, and the messages that carry all of this from the guest to the host.
 //
-// It is the only package that both sides import, and it depends on neither.
+// It imports neither side.
 package contract
 
 import (

@@ -1,4 +1,5 @@
-// Package trivial has one test that does nothing, to time what comes before.
+// Package trivial has one test that does nothing. It measures the time before the
+// first test.
 package trivial
 
 import "testing"

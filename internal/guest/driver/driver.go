@@ -1,8 +1,8 @@
-// Package driver is the seam between the harness and the drivers that it tests:
-// what a driver says of itself, and what its device can do on a bench.
+// Package driver is the interface between the harness and the drivers that it tests:
+// what a driver offers, and what its devices can do.
 //
-// A driver has a package of its own below this one, which is the only one that
-// knows it. To add one, see docs/design.md.
+// Each driver has a package of its own below this one. No other package depends on that
+// driver. To add a driver, see docs/design.md.
 package driver
 
 import (

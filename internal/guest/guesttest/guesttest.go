@@ -1,5 +1,5 @@
-// Package guesttest is what tests of the guest's packages share. They run in the
-// VM, and skip anywhere else.
+// Package guesttest has what the tests of the guest's packages share. These tests run
+// in the VM, and skip elsewhere.
 package guesttest
 
 import (

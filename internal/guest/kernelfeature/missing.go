@@ -1,5 +1,5 @@
-// Package kernelfeature says what the running kernel lacks, or refuses, of what
-// a check needs.
+// Package kernelfeature says which features that a check needs are missing in the
+// running kernel, or refused by it.
 package kernelfeature
 
 import "fmt"

@@ -1,13 +1,12 @@
-// Package ledger keeps the account of one network device: which of its skbs
-// were freed where and why, and whether the kernel's own counters say the same.
+// Package ledger keeps the account of one network device: which of its skbs were
+// freed where and why, and whether the kernel's own counters agree.
 //
-// The primary witness is the tracepoint skb:kfree_skb, counted by an eBPF
-// program for each reason and each function that frees, exactly, on all CPUs.
-// It needs no debug info: an skb is the device's if skb->dev points to its
-// struct net_device, and the kernel itself tells where both are (see
-// findDevice). It sees what no counter shows, and the counters are compared
-// with it. This is where a transmitted skb can be freed in Linux 6.12, and what
-// counts it:
+// The primary witness is the tracepoint skb:kfree_skb. An eBPF program counts its
+// events exactly, on all CPUs, for each reason and each function that frees. This
+// needs no debug info: an skb belongs to the device if skb->dev points to its struct
+// net_device, and the kernel itself shows where both are (see findDevice). The
+// tracepoint sees packets that no counter shows, and the counters are compared with
+// it. This is where a transmitted skb can be freed in Linux 6.12, and what counts it:
 //
 //	freed in                   because                                   reason           counted by
 //	tun_net_xmit               the ring is full                          FULL_RING        tx_dropped
@@ -36,29 +35,28 @@
 //
 // Functions that the compiler merged into a caller have the caller's name.
 //
-// A reason or function that is not in the table may move any counter or none.
-// Which it is follows from the others: all that one call site frees is taken to
-// move tx_dropped, or the qdisc's drops, or nothing, and if one of these lets all
-// witnesses agree, the books are valid, and Books.Unknown names the path with
-// the counters that it may move. Linux 7.3 has one, QDISC_BURST_DROP in
-// __dev_queue_xmit, which nothing counts (net/core/dev.c: __dev_xmit_skb). A
-// FULL_RING drop is never unknown: tx_dropped must count it, whoever frees.
+// A reason or function that is not in the table may move any counter or none. The
+// ledger tries tx_dropped, the qdisc's drops, and no counter for all packets of one
+// call site. If one choice makes all witnesses agree, the books are valid, and
+// Books.Unknown names the path with the counters that it may move. Linux 7.3 has such
+// a path: nothing counts QDISC_BURST_DROP in __dev_queue_xmit (net/core/dev.c:
+// __dev_xmit_skb). A FULL_RING drop is never unknown: tx_dropped must count it,
+// whoever frees.
 //
-// The second witness is skb:consume_skb, for packets that are freed as delivered.
-// The reader does that with all that it has handed over. If packets are nowhere,
-// and exactly so many more were consumed than received, they were freed quietly:
-// lost, and not called dropped. Books.Quiet names the function, where the kernel
-// says it (Linux 6.3). One that calls a helper which is not inlined, such as
-// dev_consume_skb_any, has the helper's name. What is freed by __kfree_skb itself,
-// as kfree_skb_partial does, neither tracepoint shows: then the books do not
-// balance.
+// The second witness is skb:consume_skb, for packets that are freed as delivered. The
+// reader frees each packet that it has handed over like this. If packets are missing,
+// and exactly as many more were consumed than received, they were freed quietly: they
+// are lost, but not called dropped. Books.Quiet names the function, where the kernel
+// says it (Linux 6.3). If the function calls a helper that is not inlined, such as
+// dev_consume_skb_any, it has the helper's name. Neither tracepoint shows packets that
+// __kfree_skb itself frees, as in kfree_skb_partial: then the books do not balance.
 //
-// XDP frames are no skbs: tun_xdp_xmit raises tx_dropped for one that does not
-// fit, and the account says that the two disagree.
+// XDP frames are no skbs. tun_xdp_xmit raises tx_dropped for a frame that does not fit,
+// and the account then shows that tx_dropped and the tracepoint disagree.
 //
-// What is not an skb's last reference shows nowhere. pktgen keeps one of each
-// packet unless told otherwise by its flag !SHARED (Linux 6.7): it then frees
-// delivered and dropped ones alike. Clones, which an ETH_P_ALL socket gets of
-// each packet, are freed in addition; they do not count as quiet frees, for
-// nothing is missing then.
+// The tracepoints show only the release of the last reference of an skb. pktgen keeps
+// a reference of each packet, unless its flag !SHARED is set (Linux 6.7), and frees
+// delivered and dropped packets alike. Clones, which an ETH_P_ALL socket gets of each
+// packet, are freed in addition. They do not count as quiet frees, because no packet
+// is missing then.
 package ledger

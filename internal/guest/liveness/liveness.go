@@ -1,14 +1,14 @@
-// Package liveness tells whether a device still moves packets, from outside:
+// Package liveness tells whether a device still moves packets. It looks from outside:
 // it needs no debug info and works on any kernel.
 //
-// Once the producers have stopped, the consumers must read everything that was
-// queued: the qdisc's backlog goes to nothing, and then a fresh packet on each
-// flow arrives. If not, a queue is stalled. It is stalled also when one more
-// packet would revive it, so the backlog is looked at before anything is sent.
+// When the producers have stopped, the consumers must read everything that was queued.
+// The qdisc's backlog must go to zero, and then a fresh packet on each flow must
+// arrive. If not, a queue is stalled. This is also true if one more packet would
+// revive it, so the backlog is checked before anything is sent.
 //
-// How long that takes does not matter, only that it goes on: a guest without
-// KVM on a loaded host is slow, and a shaped qdisc holds packets lawfully. Rest
-// decides that.
+// It does not matter how long this takes, as long as something moves. A guest without
+// KVM on a loaded host is slow, and a shaped qdisc may hold packets for a while. Rest
+// decides when nothing moves any more.
 package liveness
 
 import (

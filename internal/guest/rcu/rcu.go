@@ -1,4 +1,4 @@
-// Package rcu waits for the kernel.
+// Package rcu waits until all RCU readers of the kernel have finished.
 package rcu
 
 import (

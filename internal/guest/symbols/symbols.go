@@ -1,4 +1,4 @@
-// Package symbols knows where the running kernel's functions are.
+// Package symbols finds the functions of the running kernel.
 package symbols
 
 import (

@@ -1,9 +1,9 @@
-// Package traffic sends packets through a network device that can be told
-// apart one by one, and receives them: which source sent each, on which flow,
-// in which order, and whether every byte is what was sent.
+// Package traffic sends packets through a network device and receives them. Each
+// packet identifies itself: the receiver knows which source sent it, on which flow and
+// in which order, and checks every byte.
 //
-// All packets are IPv4/UDP, so that qdiscs and txq selection see the same
-// shape whoever sends them.
+// All packets are IPv4/UDP, so qdiscs and txq selection treat them alike, whoever sends
+// them.
 package traffic
 
 import (

@@ -1,5 +1,5 @@
-// Package tuntap makes tun and tap devices, single and multi queue, that carry
-// nothing but what a test sends through them.
+// Package tuntap makes tun and tap devices, with one queue or several. They carry only
+// what a test sends.
 package tuntap
 
 import (

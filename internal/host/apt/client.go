@@ -1,8 +1,7 @@
-// Package apt asks the Debian archive for packages as apt does, signatures
-// checked, without root and without touching the machine's apt: it has lists, a
-// cache and a configuration of its own. Which mirror, which components, which keys and
-// which proxy it takes from the machine's apt configuration; only the suite is
-// another one.
+// Package apt gets packages from the Debian archive by apt. It checks signatures, needs
+// no root, and does not touch the machine's apt: it has lists, a cache and a
+// configuration of its own. Mirror, components, keys and proxies are those of the
+// machine's apt configuration; only the suite is another one.
 package apt
 
 import (

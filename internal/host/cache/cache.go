@@ -1,9 +1,9 @@
-// Package cache is the place where ringproof keeps what is slow to make:
-// kernel source trees, built kernels, images for the VM.
+// Package cache keeps what takes long to make: kernel source trees, built kernels,
+// images for the VM.
 //
-// Everything in it can be deleted at any time when nothing is running; the
-// next run makes it again. The cache can be shared by users that have a group
-// in common: what is made in it has the modes that the umask leaves.
+// Everything in it can be deleted at any time when nothing is running; the next run
+// makes it again. Users that have a group in common can share the cache: what is made
+// in it gets the modes that the umask leaves.
 package cache
 
 import (

@@ -1,5 +1,5 @@
-// Package child runs the programs that ringproof starts on the host, such that
-// none outlives it.
+// Package child runs the programs that ringproof starts on the host. It makes sure
+// that none of them outlives ringproof.
 package child
 
 import (

@@ -1,4 +1,4 @@
-// Package gotest runs go test ./vmtests on a kernel, as anyone would.
+// Package gotest runs go test ./vmtests on a kernel, as a user would.
 package gotest
 
 import (

@@ -1,11 +1,11 @@
-// Package kernel makes the kernels that ringproof boots: a source tree, a
-// series of patches on top and a configuration go in, a bzImage comes out.
+// Package kernel builds the kernels that ringproof boots, from a source tree, a series
+// of patches on top of it, and a configuration.
 //
-// Results are kept in the cache by content: what was built once from the same
-// source, series, configuration and compiler is not built again. For each
-// source there is one prepared tree in the cache. Going from one series to
-// another touches only the files whose content differs, so that make rebuilds
-// only what depends on them. The user's own tree is read, never written.
+// Kernels are kept in the cache by content: what was built once from the same source,
+// series, configuration and compiler is not built again. The cache has one prepared
+// tree for each source. A change from one series to another touches only the files
+// whose content differs, so make rebuilds only what depends on them. The user's own
+// tree is only read.
 package kernel
 
 import (

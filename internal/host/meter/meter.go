@@ -1,5 +1,5 @@
-// Package meter shows how far long work is: on a terminal one line in
-// place, elsewhere a plain line now and then.
+// Package meter shows the progress of long work: on a terminal in one line, elsewhere
+// in a plain line from time to time.
 package meter
 
 import (

@@ -1,9 +1,9 @@
-// Package proof measures the harness: it must judge designs as review judged
-// them, and catch planted bugs by the checks that are said to catch them.
+// Package proof tests the harness. The designs must get the verdicts that review gave
+// them, and planted bugs must be caught by the checks that their patches name.
 //
-// Every kernel is a job. Its outcome is written down as soon as it is known, so
-// that a proof that was interrupted does no job twice, and one that was spread
-// over several machines can be put together.
+// Every kernel is a job. Its outcome is written down as soon as it is known. So an
+// interrupted proof does no job twice, and the outcomes of several machines can be put
+// together.
 package proof
 
 import (

@@ -7,8 +7,8 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 )
 
-// Because says in one paragraph why the promise broke: who was held up where, what
-// others did meanwhile, and what came of it, as far as that is known.
+// Because says in one paragraph why the promise broke: who was held up where, what the
+// opponent did, and what followed, as far as that is known.
 func (c *Cause) Because() string {
 	f := c.First()
 	var said []string
@@ -16,7 +16,7 @@ func (c *Cause) Because() string {
 	victim := f.victim()
 	switch {
 	case f.Script != "":
-		say("These things were done to the device one after the other: %s.", strings.ReplaceAll(f.Script, "\n", "; "))
+		say("These faults were injected one after the other: %s.", strings.ReplaceAll(f.Script, "\n", "; "))
 	case f.pair():
 		say("The %s is held up at %s%s.", victim, f.From.Name, f.of(0))
 		say("Then the %s is held up at %s%s.", opposite(victim), f.second(), f.of(1))
@@ -28,18 +28,18 @@ func (c *Cause) Because() string {
 		}
 		does := "Meanwhile " + f.Opponent
 		if f.waited() {
-			does += ", as far as it can without the one that is held up"
+			does += ", and has to wait until the " + victim + " goes on"
 		}
 		say("%s.", does)
 		if q := f.queueAt(1); q != nil {
-			say("Now %v, and the %s goes on.", q, victim)
+			say("Then %v. The %s goes on.", q, victim)
 		} else {
 			say("Then the %s goes on.", victim)
 		}
 	}
 	say("%s", f.outcome())
 	if k := f.Kept; k != nil {
-		say("Held up at %s instead, everything else being the same, the promise is kept.", k.Place.Name)
+		say("If the %s is held up at %s instead, the promise is kept.", victim, k.Place.Name)
 	}
 	return strings.Join(said, " ")
 }
@@ -99,12 +99,12 @@ func (f *Finding) outcome() string {
 			packets, them = fmt.Sprint(tail), "them"
 		}
 		return fmt.Sprintf("In one of these steps the ring has no room for %s of %s, and the driver drops %s. "+
-			"The core hands no packet to a txq that is stopped (net/sched/sch_generic.c: sch_direct_xmit, net/core/dev.c: __dev_direct_xmit), so it was not stopped at that time.",
+			"The core passes no packet to a stopped txq (net/sched/sch_generic.c: sch_direct_xmit, net/core/dev.c: __dev_direct_xmit), so the txq was not stopped at that time.",
 			packets, contract.Count(f.Books.Offered, "packet"), them)
 	case f.Promise == contract.NoStall && f.stopped():
-		return fmt.Sprintf("In the end %s. The txq is still stopped: nobody has woken it.", f.Why)
+		return fmt.Sprintf("At the end %s. The txq is still stopped: nobody has woken it.", f.Why)
 	}
-	return fmt.Sprintf("In the end %s.", f.Why)
+	return fmt.Sprintf("At the end %s.", f.Why)
 }
 
 // stopped is whether the txq was stopped when the run ended.

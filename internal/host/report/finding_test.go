@@ -170,8 +170,8 @@ func TestNearestKept(t *testing.T) {
 	}
 	text := causesOf(f)[0].text(1)
 	for _, says := range []string{
-		"Now the ring holds 2 of 2 packets, the qdisc 0, and the txq runs, and the consumer goes on.",
-		"Held up at consume+0x3e instead, everything else being the same, the promise is kept.",
+		"Then the ring holds 2 of 2 packets, the qdisc 0, and the txq runs. The consumer goes on.",
+		"If the consumer is held up at consume+0x3e instead, the promise is kept.",
 		"kept when held up at consume+0x3e: ret",
 		">       0.050 ms  consumer    goes on (the ring holds 2 of 2 packets, the qdisc 1, and the txq is stopped)",
 	} {

@@ -1,5 +1,5 @@
-// Package report turns the verdicts of one run into what people and programs
-// read: verdict.json, verdict.txt, and runs side by side.
+// Package report writes the results of one run for people and programs: as text,
+// HTML, JSON and other formats. It also compares runs.
 package report
 
 import (

@@ -1,6 +1,6 @@
-// Package run carries out one run: it checks what it was given, builds the
-// image, boots VMs, hands the events of each test to whoever replays it on the
-// host, and writes the artifacts.
+// Package run carries out one run. It checks its input, builds the image, boots VMs,
+// passes the events of each test to the test of the same name on the host, and writes
+// the artifacts.
 //
 // A run's directory holds
 //

@@ -1,5 +1,5 @@
-// Package srcline finds where in the source an instruction of the kernel comes
-// from, by the line tables of its vmlinux.
+// Package srcline finds the source line of an instruction of the kernel, in the line
+// tables of its vmlinux.
 package srcline
 
 import (

@@ -1,9 +1,9 @@
-// Package vm boots a kernel in QEMU, runs one program in it, and tells how it
-// ended: the program's exit status, or what kind of death the guest died.
+// Package vm boots a kernel in QEMU, runs one program in it, and says how it ended: the
+// program's exit status, or how the guest died.
 //
-// What the guest prints arrives as it comes: the program's output through a
-// virtio-serial port, the kernel's log through the serial console, which is
-// kept in a file and searched for what the kernel reports (see KernelReport).
+// The guest's output arrives as it is printed. The program's output comes through a
+// virtio-serial port. The kernel's log comes through the serial console; it is kept in
+// a file and searched for what the kernel reports (see KernelReport).
 package vm
 
 import (
