@@ -94,7 +94,7 @@ func (u *unpacker) add(name string) (err error) {
 	if u.release == "" || image.release == "" || image.release == u.release {
 		u.own++
 	} else {
-		u.foreign = fmt.Errorf("MODULES are of another kernel: %s is of %s, and KERNEL is %s; give the modules of that one", m.path, image.release, u.release)
+		u.foreign = fmt.Errorf("MODULES are of another kernel: %s is of %s, and KERNEL is %s; give the modules of that kernel", m.path, image.release, u.release)
 	}
 	u.order = append(u.order, name)
 	return os.WriteFile(filepath.Join(u.dir, name+".ko"), image.data, 0o644)

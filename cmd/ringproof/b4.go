@@ -94,7 +94,7 @@ func messageIDOf(r io.Reader) (string, error) {
 	}
 	id := strings.Trim(message.Header.Get("Message-ID"), " \t<>")
 	if id == "" {
-		return "", errors.New("the mail on standard input has no Message-ID, by which b4 would find its series; -series names one")
+		return "", errors.New("the mail on standard input has no Message-ID, so b4 cannot find its series: name one with -series")
 	}
 	return id, nil
 }
@@ -104,7 +104,7 @@ func messageIDOf(r io.Reader) (string, error) {
 // repository of the working directory, in which b4 runs its checks.
 func trackedBase(ctx context.Context, tracking string) (string, error) {
 	if tracking == "" {
-		return "", errors.New("no kernel source is named: -ksrc or KSRC names one, and else b4's tracking file says what the series is for (B4_TRACKING_FILE), which is there once the series was checked out")
+		return "", errors.New("no kernel source: name one with -ksrc or KSRC, or check out the series with b4, whose tracking file (B4_TRACKING_FILE) then names the base")
 	}
 	text, err := os.ReadFile(tracking)
 	if err != nil {
@@ -119,12 +119,12 @@ func trackedBase(ctx context.Context, tracking string) (string, error) {
 		return "", fmt.Errorf("read b4's tracking file %s: %w", tracking, err)
 	}
 	if tracked.Series.BaseCommit == "" {
-		return "", fmt.Errorf("b4's tracking file %s names no base-commit: -ksrc or KSRC names the kernel source", tracking)
+		return "", fmt.Errorf("b4's tracking file %s has no base-commit: name the kernel source with -ksrc or KSRC", tracking)
 	}
 	git := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel")
 	top, err := git.Output()
 	if err != nil {
-		return "", fmt.Errorf("the working directory is in no git repository, of which %s would be the base: %w", tracked.Series.BaseCommit, err)
+		return "", fmt.Errorf("find the base %s: the working directory is in no git repository: %w", tracked.Series.BaseCommit, err)
 	}
 	return "file://" + filepath.Clean(strings.TrimSpace(string(top))) + "#" + tracked.Series.BaseCommit, nil
 }

@@ -37,7 +37,7 @@ func bisect(ctx context.Context, args []string) error {
 	case *series != "":
 		spec.Series = []string{*series}
 	case *ksrc == "":
-		return errors.New("bisect: the history of what? -ksrc (or KSRC) names a tree, -series (or SERIES) patches")
+		return errors.New("bisect: nothing to bisect: name a tree with -ksrc (or KSRC), or patches with -series (or SERIES)")
 	}
 	k, err := kernel.Build(ctx, spec, progress())
 	if err != nil {

@@ -53,7 +53,7 @@ func deps(ctx context.Context, args []string) error {
 		sudo = []string{"sudo"}
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("no apt-get here: install the like of these with your own package manager, and name a kernel source with KSRC=, a tree or a tar file")
+		return errors.New("there is no apt-get: install these programs with your own package manager, and name a kernel source with KSRC=, a tree or a tar file")
 	}
 	for _, args := range [][]string{
 		{"apt-get", "-q", "update"},

@@ -86,10 +86,10 @@ func Parse(drv *driver.Driver, id string) (Schedule, error) {
 		return s, fmt.Errorf("schedule %s: %w", id, err)
 	}
 	if s.Opponent.Producer != left {
-		return s, fmt.Errorf("schedule %s: left= belongs to those in which a consumer is held up, and only there", id)
+		return s, fmt.Errorf("schedule %s: left= is only for schedules that hold up a consumer", id)
 	}
 	if s.Woken && s.Opponent.Producer {
-		return s, fmt.Errorf("schedule %s: woken belongs to those in which a producer is held up, and only there", id)
+		return s, fmt.Errorf("schedule %s: woken is only for schedules that hold up a producer", id)
 	}
 	if s.Point, err = disasm.At(m[1]); err != nil {
 		return s, fmt.Errorf("schedule %s: %w", id, err)

@@ -16,7 +16,7 @@ func ParseShard(text string) (Shard, error) {
 	}
 	var s Shard
 	if _, err := fmt.Sscanf(text, "%d/%d", &s.Number, &s.Of); err != nil || s.Number < 1 || s.Number > s.Of || s.String() != text {
-		return Shard{}, fmt.Errorf("a shard is like 1/3, the first of three, and not %q", text)
+		return Shard{}, fmt.Errorf("%q is no shard: 1/3 is the first of three", text)
 	}
 	return s, nil
 }

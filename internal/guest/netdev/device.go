@@ -120,7 +120,7 @@ func (d *Device) AwaitCarrier() error {
 			return nil
 		}
 		if time.Since(began) > 5*time.Second {
-			return fmt.Errorf("%s is up, has a queue, and after 5s no carrier", d.name)
+			return fmt.Errorf("%s is up and has a queue, but has no carrier after 5s", d.name)
 		}
 	}
 }

@@ -173,5 +173,5 @@ func (q *Queue) Flush() error {
 		}
 		time.Sleep(100 * time.Microsecond)
 	}
-	return fmt.Errorf("the worker of vhost-net has not come to rest for %v", flushTimeout)
+	return fmt.Errorf("the worker of vhost-net is still at work after %v", flushTimeout)
 }

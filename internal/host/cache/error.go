@@ -80,7 +80,7 @@ func explain(path string, err error) error {
 	if err := Full(path, err); errors.As(err, &full) {
 		return fmt.Errorf("write to the cache: %w", err)
 	}
-	return fmt.Errorf("write to the cache: %w; %s moves it elsewhere", err, Env)
+	return fmt.Errorf("write to the cache: %w; set %s to another directory", err, Env)
 }
 
 // Full returns err, as a *FullError of dir if a full disk is what it comes

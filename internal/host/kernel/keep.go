@@ -34,7 +34,7 @@ func (r *Result) Keep(dir string) error {
 // Open returns the kernel that Keep has left in dir.
 func Open(dir string) (*Result, error) {
 	if dir == "" {
-		return nil, errors.New("which kernel? ringproof kernel -o DIR builds one into a directory")
+		return nil, errors.New("no kernel is named: ringproof kernel -o DIR builds one into a directory")
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -138,7 +138,7 @@ func seriesOf(ctx context.Context, spec Spec, progress io.Writer) (series, error
 		return all, err
 	}
 	if spec.First > len(all) {
-		return nil, fmt.Errorf("the first %d patches of a series that has %d?", spec.First, len(all))
+		return nil, fmt.Errorf("cannot take the first %d patches: the series has %d", spec.First, len(all))
 	}
 	return all[:spec.First], nil
 }

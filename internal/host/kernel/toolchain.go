@@ -244,7 +244,7 @@ func (o *objects) discardForeign(ctx context.Context, progress io.Writer) error 
 	if err != nil || wants == "" {
 		return err
 	}
-	fmt.Fprintf(progress, "the programs in %s do not run here (%s): it is made anew\n", o.dir, wants)
+	fmt.Fprintf(progress, "the programs in %s do not run here (%s): it is rebuilt\n", o.dir, wants)
 	if err := os.RemoveAll(o.dir); err != nil {
 		return fmt.Errorf("make a build directory anew: %w", err)
 	}

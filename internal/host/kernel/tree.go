@@ -48,7 +48,7 @@ func openTree(ctx context.Context, src source, lock *cache.Lock, progress io.Wri
 	}
 	// Makefile: "source directory cannot contain spaces or colons".
 	if strings.ContainsAny(dir, " \t:") {
-		return nil, fmt.Errorf("make cannot build in %s for the space or colon in its name: set %s to a directory without", dir, cache.Env)
+		return nil, fmt.Errorf("make cannot build in %s, because its name has a space or a colon: set %s to a directory without them", dir, cache.Env)
 	}
 	t := &tree{dir: dir, src: filepath.Join(dir, "src"), index: filepath.Join(dir, "src.index"), lock: lock, progress: progress}
 	if !exists(t.src) {

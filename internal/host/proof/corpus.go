@@ -109,7 +109,7 @@ func readDesign(file string) (*Design, error) {
 			}
 			d.Broken = append(d.Broken, p)
 		default:
-			return nil, fmt.Errorf("%q: a promise can be said to be broken; the others are kept", strings.TrimSpace(line))
+			return nil, fmt.Errorf("%q: only \"broken\" can be said of a promise; all others must be kept", strings.TrimSpace(line))
 		}
 	}
 	return d, nil

@@ -34,7 +34,7 @@ func Read(dir string) (*Run, error) {
 		err = json.Unmarshal(data, r)
 	}
 	if r.Version > Version {
-		return nil, fmt.Errorf("%s has form %d, and this ringproof reads forms up to %d: it was written by a newer one", file, r.Version, Version)
+		return nil, fmt.Errorf("%s has version %d, and this ringproof reads versions up to %d: it was written by a newer one", file, r.Version, Version)
 	}
 	if err != nil {
 		if _, none := os.Stat(dir); none != nil {
@@ -94,7 +94,7 @@ func recoverRun(dir string) (*Run, error) {
 		return nil, err
 	}
 	defer file.Close()
-	r := &Run{Command: "go test ./vmtests", Errors: []Fault{{Kind: SetUp, What: "the run has not ended, or its artifacts are not all here"}}}
+	r := &Run{Command: "go test ./vmtests", Errors: []Fault{{Kind: SetUp, What: "the run has not ended, or some of its artifacts are missing"}}}
 	var last time.Time
 	ended := make(map[string]string) // how, by test
 	lines := bufio.NewReader(file)

@@ -47,19 +47,19 @@ func (r *Run) save() {
 	r.saved = time.Now()
 	sofar := r.result
 	sofar.Seconds = time.Since(sofar.Started).Seconds()
-	sofar.Errors = append(slices.Clone(sofar.Errors), report.Fault{Kind: report.SetUp, What: "the run has not ended: it is at work, or was killed"})
+	sofar.Errors = append(slices.Clone(sofar.Errors), report.Fault{Kind: report.SetUp, What: "the run has not ended: it is still running, or was killed"})
 	_ = sofar.Write()
 }
 
 func (r *Run) openArtifacts() error {
 	dir := r.cfg.Dir
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the directory of artifacts: %w; ARTIFACTS= names another", err)
+		return fmt.Errorf("make the directory for artifacts: %w; set ARTIFACTS to another one", err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil {
 		return fmt.Errorf("artifacts: %w", err)
 	} else if len(entries) > 0 {
-		return fmt.Errorf("artifacts: %s is not empty, and one directory holds one run; name another with ARTIFACTS=", dir)
+		return fmt.Errorf("artifacts: %s is not empty, and a directory is for one run; set ARTIFACTS to another one", dir)
 	}
 	var err error
 	r.log, err = createArtifact(filepath.Join(dir, "events.jsonl"))
@@ -76,7 +76,7 @@ type artifact struct {
 func createArtifact(path string) (*artifact, error) {
 	file, err := os.Create(path)
 	if err != nil {
-		return nil, fmt.Errorf("create an artifact: %w; ARTIFACTS= names another directory", err)
+		return nil, fmt.Errorf("create an artifact: %w; set ARTIFACTS to another directory", err)
 	}
 	return &artifact{file: file}, nil
 }

@@ -31,7 +31,7 @@ func untilEnded() (context.Context, context.CancelFunc) {
 				cancel(fmt.Errorf("interrupted by %v", s))
 			case <-tick.C:
 				if os.Getppid() != parent {
-					cancel(errors.New("interrupted: the process is gone that started this one"))
+					cancel(errors.New("interrupted: the process that started this one is gone"))
 				}
 			case <-ctx.Done():
 			}

@@ -40,7 +40,7 @@ func Inside(ctx context.Context, cfg Config, program, command string, flags Flag
 		return nil, fmt.Errorf("find out where this runs: %w", err)
 	}
 	if !forTests(string(cmdline), os.Getenv(contract.GuestEnv)) {
-		return nil, fmt.Errorf("these tests change network devices and hold up CPUs of the machine that they run on, and this is not known to be a VM for that: virtme-ng is recognised by its kernel arguments (vng -- ringproof inside), and %s=1 says so of another", contract.GuestEnv)
+		return nil, fmt.Errorf("these tests change network devices and hold up CPUs, and this machine is not known to be a VM for tests: virtme-ng is recognised by its kernel arguments (vng -- ringproof inside); for another VM set %s=1", contract.GuestEnv)
 	}
 	if err := cfg.locateAll(); err != nil {
 		return nil, err

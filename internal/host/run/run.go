@@ -221,7 +221,7 @@ func (r *Run) Failed() {
 	defer r.mu.Unlock()
 	says := func(p report.Promise) bool { return p.Outcome == contract.Broken || p.Outcome == contract.Undecided }
 	if len(r.result.Errors) == 0 && !slices.ContainsFunc(r.result.Promises(), says) {
-		r.add(report.Fault{Kind: report.Harness, What: "go test has failed, and no verdict says why: what it printed does"})
+		r.add(report.Fault{Kind: report.Harness, What: "go test has failed, and no verdict says why: see its output"})
 	}
 }
 

@@ -179,7 +179,7 @@ func (l *Lines) At(addr uint64) ([]Frame, error) {
 	}
 	lines, err := l.data.LineReader(unit)
 	if lines == nil {
-		return nil, errors.Join(fmt.Errorf("VMLINUX has no line for %#x: the file it comes from was compiled without", addr), err)
+		return nil, errors.Join(fmt.Errorf("VMLINUX has no line for %#x: the source file was compiled without line tables", addr), err)
 	}
 	var entry dwarf.LineEntry
 	if err := lines.SeekPC(addr, &entry); err != nil {

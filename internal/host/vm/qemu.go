@@ -52,7 +52,7 @@ func findQEMU() (program, error) {
 			return program{path: path}, nil
 		}
 	}
-	return program{}, fmt.Errorf("%s is not installed, and no VM can run without it (nor is there a qemu-kvm)\non Debian and Ubuntu: sudo apt-get install %s; QEMU= names one elsewhere", qemuCommand, qemuPackage)
+	return program{}, fmt.Errorf("%s is not installed, nor is qemu-kvm, and no VM can run without one of them\non Debian and Ubuntu: sudo apt-get install %s; if it is elsewhere, set QEMU", qemuCommand, qemuPackage)
 }
 
 // MissingPackages lists the Debian packages that Start needs and that are not
