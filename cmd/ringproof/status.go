@@ -15,9 +15,9 @@ type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// The statuses that tell whose fault it is, as git bisect run takes them: 0 is
-// good, 1 to 127 bad, but for 125, which skips the commit, and what is above ends
-// the bisection (git-bisect(1)).
+// The exit statuses, as git bisect run interprets them: 0 is good, 1 to 127 are bad,
+// except 125, which skips the commit. A status above 127 ends the bisection
+// (git-bisect(1)).
 const (
 	broken      exitStatus = 1
 	cannotTell  exitStatus = 125 // the kernel does not apply, build or boot, dies, or is undecided
@@ -26,9 +26,9 @@ const (
 	interrupted exitStatus = 130 // as a shell has it
 )
 
-// judged is the status of a run, whose go test has failed or not. Nothing but a
-// broken promise is bad, and nothing is good unless some check ran and nothing was
-// left open; noise decides nothing.
+// judged is the status of a run; failed says whether its go test has failed. Only a
+// broken promise is bad. A run is good only if some check ran and no promise is
+// undecided. Reports that are noise decide nothing.
 func judged(ctx context.Context, run *report.Run, failed error) error {
 	seen := make(map[contract.Outcome]bool)
 	for _, p := range run.Promises() {
@@ -51,8 +51,8 @@ func judged(ctx context.Context, run *report.Run, failed error) error {
 	return nil
 }
 
-// unbuilt is the status of a build that failed: that of a tree if a patch does not
-// apply, an option is not to be had or the compiler refuses; else the set-up's.
+// unbuilt is the status of a build that failed. It is the tree's if a patch does not
+// apply, an option is missing or the compiler fails; else it is the set-up's.
 func unbuilt(ctx context.Context, err error) exitStatus {
 	var patch *kernel.PatchError
 	var config *kernel.ConfigError

@@ -113,7 +113,7 @@ type Trap struct {
 	event   int // of perf_event_open(2), -1 while there is none
 	attr    unix.PerfEventAttr
 	locks   []int // as event, see WatchLocks
-	// probe is a kprobe, where there are no breakpoints to be had.
+	// probe is a kprobe, which is used where no breakpoint can be set.
 	probe link.Link
 	at    disasm.Point
 }
@@ -210,10 +210,10 @@ func refused(err error) error {
 	return fmt.Errorf("the kernel keeps kprobes away from there: %w", err)
 }
 
-// WatchLocks makes the trap notice, while it is armed with another trap next to
-// let go on, that its CPU has to wait for a spinlock. That one may hold it, and is
-// let go on at once; see Waits. Where there is no breakpoint to be had for that,
-// the one next goes on when its time is over.
+// WatchLocks makes the trap notice that its CPU has to wait for a spinlock, while it is
+// armed with another trap that is to be released next. The CPU of that trap may hold
+// the lock, so it is released at once; see Waits. Where no breakpoint can be set for
+// this, the other trap is released when its time is over.
 func (t *Trap) WatchLocks() error {
 	programs := &t.pauser.objects
 	// kernel/locking/qspinlock.c
@@ -232,7 +232,7 @@ func (t *Trap) WatchLocks() error {
 	}
 	owner, ok := lock.LockOwner()
 	if !ok {
-		return nil // CONFIG_DEBUG_RT_MUTEXES: every lock comes by there, free or not
+		return nil // CONFIG_DEBUG_RT_MUTEXES: the function is called for every lock, free or not
 	}
 	t.control.Owner = owner
 	return t.watch(programs.SleepAtBreakpoint, "rtlock_slowlock_locked")

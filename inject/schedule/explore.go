@@ -10,14 +10,14 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/driver"
 )
 
-// enoughStalls is after how many of them it is clear that a queue stalls with
-// nobody interfering. Each costs as much time as a hundred schedules.
+// enoughStalls is how many stalls show that a queue stalls without an opponent. Each
+// costs as much time as a hundred schedules.
 const enoughStalls = 8
 
-// Reached returns the points of the functions that the victim comes by, in the
-// setting, when nobody interferes. What cannot be a point is added to its
-// function's Skipped. The points are not all there are if stalls: then the
-// queue stalls even so, and the rest was not tried.
+// Reached returns the points of the functions that the victim executes in the setting,
+// without an opponent. An instruction that cannot be a point is added to its function's
+// Skipped. If stalls, the queue stalls even without an opponent, and only some points
+// were tried.
 func (r *Runner) Reached(functions []*disasm.Function, nobody *driver.Opponent, at stage.Setting) (reached []disasm.Point, stalls bool, err error) {
 	stalled := 0
 	for _, f := range functions {

@@ -14,14 +14,14 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/driver"
 )
 
-// Pair is an interleaving with both sides held up: the first does what it does
-// until it is held up, then the second until it is held up; the first goes on to
-// its end, and then the second. (Were the second to end before the first, that
-// it was held up would make no difference: that is a Schedule.)
+// Pair is an interleaving with both sides held up. The first side acts until it is held
+// up, then the second until it is held up. The first goes on to its end, and then the
+// second. (If the second ended before the first, holding it up would make no
+// difference: that is a Schedule.)
 //
-// The producer sends the packet that fills the ring, in which it is held up, and
-// two more: one that takes the room that the consumer may have made, and one
-// that must wait in the qdisc then. The consumer reads all that is there.
+// The producer is held up in sending the packet that fills the ring. It sends two more:
+// one takes the slot that the consumer may have freed, and the other must then wait in
+// the qdisc. The consumer reads all packets.
 type Pair struct {
 	First, Second disasm.Point
 	// ConsumerFirst: the first is the consumer. Else the producer is.
@@ -153,7 +153,7 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*stage.Result, error) {
 		err = second()
 		result.Note(who[1], "is done")
 		// If the first needs a lock that the second holds, it cannot end
-		// before the second goes on, which is as lawful an order.
+		// before the second goes on. That order is valid, too.
 		result.Waited = r.second.Expired()
 		exhausted := r.second.Exhausted()
 		result.Locked = r.second.Waits()

@@ -85,9 +85,8 @@ type Mark struct {
 // Begin marks the beginning of a run.
 func (s *Stage) Begin() Mark { return Mark{s.account(), s.receiver.Odd()} }
 
-// Finish reads what is there, closes the books of all since the mark, and sees
-// whether a fresh packet arrives. For so long nothing may move before the queue
-// is said to be stalled.
+// Finish reads all packets, closes the books of everything since the mark, and checks
+// that a fresh packet arrives. The queue is stalled if nothing moves for the patience.
 func (s *Stage) Finish(since Mark, result *Result, patience time.Duration) error {
 	before := since.account
 	lost := newLosses()
@@ -148,10 +147,10 @@ func (r *Result) close(sum account, lost *losses, left int) {
 	}
 }
 
-// settle reads until every packet since then is received, freed, or held by a
-// qdisc while nothing has moved for all the patience there is. It adds to lost,
-// and returns what the qdisc holds. One that is nowhere is on its way, on
-// a CPU that does not run: it is given Patience to arrive.
+// settle reads until every packet since then is received, freed, or held by a qdisc
+// while nothing has moved for the patience. It adds to lost, and returns how many
+// packets the qdisc holds. A packet that is missing may be on its way, on a CPU that
+// does not run: it gets Patience to arrive.
 func (s *Stage) settle(since account, lost *losses, patience time.Duration) (left int, err error) {
 	before := lost.total
 	rest := liveness.NewRest(patience)

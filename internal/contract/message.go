@@ -143,6 +143,6 @@ func ParseMark(line string) (test string, begin, ok bool) {
 // NoTime is why a check was not run for which go test's -timeout leaves no time.
 const NoTime = "go test's -timeout leaves no time: -timeout=30m runs all"
 
-// AfterDeath ends why a promise is undecided of which checks were still to come when
-// the guest died.
+// AfterDeath ends the reason why a promise is undecided, if the guest died before all its
+// checks had run.
 const AfterDeath = "; the checks after it did not run"

@@ -12,11 +12,11 @@ import (
 
 const none = "none of what was tried"
 
-// revive tries one thing after the other, from the smallest on, until one sets
-// the device going again.
+// revive tries one action after the other, the smallest first, until the device moves
+// again.
 func (c *check) revive(s *Stall, flow int) {
-	// A device that has not moved for all the patience there was is seen to
-	// move sooner than that.
+	// A device that is revived moves sooner than after all the patience that showed
+	// the stall.
 	c.cfg.Patience = min(c.cfg.Patience, time.Second)
 	flows := []int{flow}
 	if flow == allFlows {

@@ -13,17 +13,16 @@ func entersyscall()
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()
 
-// readBatch reads packets from fd to where bytes points, one behind the other,
-// and notes in records where each of them is, the first at offset at of the spool.
-// After each it stores the count of all packets so far, which begins with *in. It
-// ends when it has read most, when *want is no longer reading, or with the error of
-// read(2).
+// readBatch reads packets from fd to where bytes points, one after the other. It notes
+// in records where each of them is; the first is at offset at of the spool. After each
+// packet it adds one to *in. It ends when it has read most packets, when *want is no
+// longer reading, or with the error of read(2).
 //
-// Go's scheduler is told once for all of them, so that whatever it wants to stop, it
-// need not wait for a thread that the kernel holds up. A loop of unix.Read tells it
-// of each packet, and reads a quarter fewer packets a second without KVM. In
-// between nothing may grow the stack, allocate or panic: the runtime takes the
-// thread to be in the kernel.
+// Go's scheduler is told once for all packets that the thread is in a system call, so it
+// does not have to wait for a thread that the kernel holds up. A loop of unix.Read tells
+// it for each packet, and reads a quarter fewer packets a second without KVM. Until
+// exitsyscall nothing may grow the stack, allocate or panic: for the runtime the thread
+// is in the kernel.
 //
 //go:nosplit
 func readBatch(fd, room, most uintptr, bytes *byte, at uintptr, records *spooled, want *atomic.Int32, in *atomic.Uint64) (errno unix.Errno) {

@@ -74,8 +74,8 @@ type Sender struct {
 	fd   int
 	xdp  xdp
 	seq  uint64
-	// packet holds the next packet, of which built says whether it is there
-	// and flow on which flow it goes.
+	// packet is the next packet, if it is built, and flow is the flow that it
+	// belongs to.
 	packet []byte
 	built  bool
 	flow   uint16

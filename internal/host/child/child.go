@@ -8,12 +8,12 @@ import (
 	"syscall"
 )
 
-// Run calls run, which starts cmd and waits for it, such that the kernel sends
-// cmd a signal when this process dies, however it does.
+// Run calls run, which starts cmd and waits for it. The kernel sends cmd the signal when
+// this process dies, however it dies.
 //
-// The kernel takes for the parent the thread that started the program (prctl(2),
-// PR_SET_PDEATHSIG), and Go ends a thread when a goroutine that is locked to it
-// returns: so run has this goroutine's thread to itself.
+// For the kernel the parent is the thread that started the program (prctl(2),
+// PR_SET_PDEATHSIG). Go ends a thread when a goroutine that is locked to it returns. So
+// run has the thread of this goroutine for itself.
 func Run(cmd *exec.Cmd, atDeath syscall.Signal, run func() error) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// debianPrefix begins a source that is to be had from Debian's archive.
+	// debianPrefix begins the name of a source from Debian's archive.
 	debianPrefix = "debian:"
 	// defaultVersion is what is built if no source is named.
 	defaultVersion = "6.12"

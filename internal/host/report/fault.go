@@ -59,8 +59,8 @@ func (r *Run) Has(k Kind) bool {
 	return false
 }
 
-// NoneRan has a fault for each promise of which no check could run, other than for
-// want of time.
+// NoneRan has a fault for each promise whose checks could not run. Checks for which
+// there was no time do not count.
 func (r *Run) NoneRan() (faults []Fault) {
 	for _, p := range r.Promises() {
 		if p.Outcome == contract.NotRun && p.First != nil && p.First.Why != contract.NoTime {

@@ -78,7 +78,7 @@ func Merge(dir string, shards ...*Run) (*Run, error) {
 	for _, missing := range missingShards(have) {
 		whole.Errors = append(whole.Errors, Fault{Kind: SetUp, What: missing})
 	}
-	// In the order in which the whole run comes by its tests.
+	// In the order in which the whole run has its tests.
 	nth := make(map[string]int)
 	for _, v := range whole.Verdicts {
 		nth[v.Test] = v.Nth

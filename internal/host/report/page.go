@@ -147,8 +147,8 @@ type drawing struct {
 	Queue bool
 }
 
-// lanes draws a time line: a lane for the side that is held up, and one for all that
-// others do. differs is the row to mark; -1 is none.
+// lanes draws a time line with two lanes: one for the side that is held up, and one
+// for all others. differs is the row to mark; -1 is none.
 func lanes(moments []contract.Moment, differs int) drawing {
 	d := drawing{Who: []string{"CPU", ""}}
 	for _, m := range slices.Backward(moments) {

@@ -14,7 +14,7 @@ import (
 // be relative to, the likeliest first: that of the shell in which the command
 // was typed, that of the go command, which -C changes, the module's root and
 // the working directory. The go command runs a test in the test's own directory
-// and sets PWD to it, so the first two are to be had from its parent alone
+// and sets PWD to it, so only its parent tells the first two
 // (proc(5): environ is what a process was started with).
 func typedIn(module string) []string {
 	parent := fmt.Sprintf("/proc/%d", os.Getppid())

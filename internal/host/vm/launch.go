@@ -26,8 +26,8 @@ var launcher = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// launch starts QEMU such that it cannot outlive this process, however that
-// ends. ctx's end kills QEMU.
+// launch starts QEMU. QEMU cannot outlive this process, however this process ends. The
+// end of ctx kills QEMU.
 func launch(ctx context.Context, q program, o *qemu.Options) (vm *qemu.VM, err error) {
 	bind(q, o)
 	done := make(chan struct{})
