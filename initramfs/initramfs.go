@@ -19,6 +19,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/host/cache"
 	"github.com/u-root/mkuimage/cpio"
+	"github.com/u-root/mkuimage/ldd"
 	"github.com/u-root/mkuimage/uimage/initramfs"
 )
 
@@ -41,7 +42,8 @@ type Options struct {
 	// among others and to refuse those of another kernel; "" if not known.
 	Release string
 	// Files are further programs for the guest: where in the image, for
-	// example "/bin/readloop", to what file of the host.
+	// example "/bin/readloop", to what file of the host. The shared libraries
+	// that a program needs, and its ELF interpreter, come with it.
 	Files map[string]string
 	// Progress is told when the image is not in the cache and has to be
 	// built; nil is io.Discard.
@@ -69,6 +71,9 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 		return "", false, err
 	}
 	defer work.lock.Release()
+	if o.Files, err = withLibraries(o.Files); err != nil {
+		return "", false, err
+	}
 
 	key, err := imageKey(work, mods, o)
 	if err != nil {
@@ -90,6 +95,22 @@ func Build(ctx context.Context, o Options) (path string, cached bool, err error)
 		return "", false, fmt.Errorf("build the image: %w", err)
 	}
 	return path, false, nil
+}
+
+// withLibraries adds what the programs among files are linked to, where their
+// interpreter looks for it.
+func withLibraries(files map[string]string) (map[string]string, error) {
+	all := maps.Clone(files)
+	for _, file := range files {
+		libraries, err := ldd.List(file)
+		if err != nil {
+			return nil, fmt.Errorf("find the shared libraries of %s: %w", file, err)
+		}
+		for _, library := range libraries {
+			all[library] = library
+		}
+	}
+	return all, nil
 }
 
 // imageKey hashes what the image will hold. format changes when the way in

@@ -1,8 +1,11 @@
 package initramfs
 
 import (
+	"bytes"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -97,5 +100,44 @@ func TestErrorsOfTheCompilerAreShown(t *testing.T) {
 	_, _, err = Build(t.Context(), Options{Package: "../kconfigs"})
 	if err == nil || !strings.Contains(err.Error(), "no tests") {
 		t.Errorf("package without tests: %v", err)
+	}
+}
+
+// TestLibrariesFollow: a program that is linked to shared libraries comes with all
+// of them, and with the interpreter that loads them.
+func TestLibrariesFollow(t *testing.T) {
+	t.Setenv(cache.Env, t.TempDir())
+	shell, err := filepath.EvalSymlinks("/bin/sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	out, err := exec.Command("ldd", shell).CombinedOutput()
+	if err != nil {
+		t.Skipf("ldd %s: %v: %s", shell, err, out)
+	}
+	image, _ := mustBuild(t, Options{Package: guestPackage, Files: map[string]string{"/bin/shell": shell}})
+	held := files(t, image)
+	for _, word := range strings.Fields(string(out)) {
+		if !filepath.IsAbs(word) {
+			continue
+		}
+		want, err := os.ReadFile(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := held[word[1:]]; !ok || !bytes.Equal(got, want) {
+			t.Errorf("the image lacks %s: there %v, %d bytes", word, ok, len(got))
+		}
+	}
+	if len(held["bin/shell"]) == 0 {
+		t.Error("the image lacks the program")
+	}
+}
+
+func TestAProgramThatIsNotThere(t *testing.T) {
+	t.Setenv(cache.Env, t.TempDir())
+	_, _, err := Build(t.Context(), Options{Package: guestPackage, Files: map[string]string{"/bin/shell": "/nonexistent/shell"}})
+	if err == nil || !strings.Contains(err.Error(), "/nonexistent/shell") {
+		t.Errorf("%v, which should name the file", err)
 	}
 }
