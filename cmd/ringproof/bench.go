@@ -65,7 +65,7 @@ func measure(ctx context.Context, args []string) error {
 		Accel: vm.Accel(os.Getenv("ACCEL")), CPUs: *cpus, Dir: *dir, Progress: to,
 	}
 	var err error
-	if cfg.Image, _, err = initramfs.Build(ctx, initramfs.Options{Package: "./bench", Progress: to}); err != nil {
+	if cfg.Image, _, err = initramfs.Build(ctx, initramfs.Options{Package: "./bench", Files: bench.Programs(), Progress: to}); err != nil {
 		return err
 	}
 	if *planted {

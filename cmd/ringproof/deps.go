@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/ringproof/ringproof/internal/host/bench"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
@@ -21,6 +22,7 @@ func deps(ctx context.Context, args []string) error {
 	flags.StringVar(&spec.Source, "ksrc", os.Getenv("KSRC"), "kernel `source`, as for ringproof kernel")
 	flags.Var((*list)(&spec.Fragments), "config", "`fragment` that kernels will be built with; may be given several times")
 	run := flags.Bool("run", false, "install what a run needs, but not what a build needs")
+	measure := flags.Bool("bench", false, "install what measuring costs needs, too")
 	flags.Var((*list)(&spec.Series), "series", "`series` to apply, as for ringproof kernel; without one, that of SERIES")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
@@ -34,6 +36,9 @@ func deps(ctx context.Context, args []string) error {
 	}
 	for _, name := range vm.MissingPackages() {
 		missing = append(missing, kernel.Package{Name: name, Why: "runs the kernels"})
+	}
+	if *measure {
+		missing = append(missing, bench.MissingPackages()...)
 	}
 	if len(missing) == 0 {
 		return nil
