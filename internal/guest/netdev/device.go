@@ -9,10 +9,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
-	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -148,26 +146,20 @@ func (d *Device) Rename(name string) error {
 // which takes it down, and its qdisc with it (net/core/dev.c:
 // __dev_change_net_namespace).
 func (d *Device) MoveThroughNamespace() error {
-	// A namespace belongs to a thread.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	home, err := netns.Get()
 	if err != nil {
 		return fmt.Errorf("open this network namespace: %w", err)
 	}
 	defer home.Close()
-	other, err := netns.New()
+	other, err := NewNamespace()
 	if err != nil {
-		return &kernelfeature.MissingError{Option: "CONFIG_NET_NS", What: "network namespaces", Err: err}
+		return err
 	}
 	defer other.Close()
-	if err := netns.Set(home); err != nil {
-		return fmt.Errorf("return to the network namespace: %w", err)
-	}
-	if err := netlink.LinkSetNsFd(d.link(), int(other)); err != nil {
+	if err := netlink.LinkSetNsFd(d.link(), int(other.handle)); err != nil {
 		return fmt.Errorf("move %s to another network namespace: %w", d.name, err)
 	}
-	there, err := netlink.NewHandleAt(other, unix.NETLINK_ROUTE)
+	there, err := netlink.NewHandleAt(other.handle, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open the other network namespace: %w", err)
 	}
