@@ -1,0 +1,165 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/cost"
+	"github.com/ringproof/ringproof/internal/guest/iperf3"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
+)
+
+const (
+	// tcpTime is how long the streams of a cell send.
+	tcpTime = 2 * time.Second
+	// tcpBytes is what they send where the clock counts instructions.
+	tcpBytes = 4 << 20
+	// tcpBound is when a transfer is given up: a hundred lost segments in a row that
+	// nothing but a timeout repairs (include/net/tcp.h: TCP_RTO_MIN) take 20 s.
+	tcpBound = 60 * time.Second
+)
+
+// tcpCell is one row of the table.
+type tcpCell struct {
+	shape
+	streams int
+	ip      int
+}
+
+func (c tcpCell) String() string {
+	name := fmt.Sprintf("via=%s/streams=%d/txqlen=%d/ip=%d/delay=%v/qdisc=%s", c.via, c.streams, c.txQueueLen, c.ip, c.delay, c.qdisc.Kind)
+	if c.offload {
+		name += "/offload=tso"
+	}
+	return name
+}
+
+// tcpCells are those in which one thing differs from a stream or from eight
+// through a tap device, or with WORKLOADS=all every combination.
+func tcpCells() (cells []tcpCell) {
+	usual := tcpCell{shape: shape{via: "tap", txQueueLen: 1000, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}}, streams: 1, ip: 4}
+	if os.Getenv("WORKLOADS") == "all" {
+		return everyTCPCell(usual)
+	}
+	but := func(changes ...func(*tcpCell)) {
+		c := usual
+		for _, change := range changes {
+			change(&c)
+		}
+		cells = append(cells, c)
+	}
+	eight := func(c *tcpCell) { c.streams = 8 }
+	for _, n := range []int{1, 2, 4, 8, 16} {
+		but(func(c *tcpCell) { c.streams = n })
+	}
+	for _, n := range []int{1, 10, 100} {
+		but(func(c *tcpCell) { c.txQueueLen = n })
+	}
+	but(func(c *tcpCell) { c.delay = 60 * time.Millisecond })
+	but(eight, func(c *tcpCell) { c.ip = 6 })
+	but(eight, func(c *tcpCell) { c.qdisc.Kind = netdev.PfifoFast })
+	but(eight, func(c *tcpCell) { c.via = "tun" })
+	but(func(c *tcpCell) { c.via = "vhost" })
+	but(eight, func(c *tcpCell) { c.via = "vhost" })
+	return cells
+}
+
+func everyTCPCell(c tcpCell) (cells []tcpCell) {
+	for _, c.via = range []string{"tap", "tun", "vhost"} {
+		for _, c.streams = range []int{1, 2, 4, 8, 16} {
+			for _, c.txQueueLen = range []int{1, 10, 100, 1000} {
+				for _, c.ip = range []int{4, 6} {
+					for _, c.delay = range []time.Duration{0, 60 * time.Millisecond} {
+						for _, c.qdisc.Kind = range []netdev.Kind{netdev.FQCodel, netdev.PfifoFast} {
+							for _, c.offload = range []bool{false, true} {
+								if !c.offload || c.via != "vhost" {
+									cells = append(cells, c)
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return cells
+}
+
+func TestTCP(t *testing.T) {
+	for _, c := range tcpCells() {
+		t.Run(c.String(), func(t *testing.T) {
+			for range setting.rounds {
+				s := cost.Sample{Workload: "TCP/" + c.String()}
+				c.run(t, &s)
+				sample(t, s)
+			}
+		})
+	}
+}
+
+// run makes a tunnel, and sends through it from the near end to the far one.
+func (c tcpCell) run(t *testing.T, s *cost.Sample) {
+	if err := iperf3.Available(); err != nil {
+		s.Missing = "iperf3 is not in the image: apt install iperf3"
+		return
+	}
+	if c.ip == 6 {
+		if err := needIPv6(); err != nil {
+			s.Missing = err.Error()
+			return
+		}
+	}
+	tunnel, err := openTunnel(c.shape)
+	if missing, ok := errors.AsType[*kernelfeature.MissingError](err); ok {
+		s.Missing = missing.Error()
+		return
+	}
+	if err != nil {
+		s.Failed = err.Error()
+		return
+	}
+	defer func() {
+		if err := tunnel.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	stands := ""
+	transfer := iperf3.Transfer{
+		Server: tunnel.far.ns, Client: tunnel.near.ns, To: tunnel.far.ip4.IP.String(),
+		Streams: c.streams, Duration: tcpTime, Bound: tcpBound,
+		Stuck: func() { stands = tunnel.stands() },
+	}
+	if c.ip == 6 {
+		transfer.To = tunnel.far.ip6.IP.String()
+	}
+	if setting.instructions {
+		transfer.Bytes = tcpBytes
+	}
+	before, err := tunnel.tally()
+	if err != nil {
+		s.Failed = err.Error()
+		return
+	}
+	report, err := iperf3.Run(t.Context(), transfer)
+	// On a line of its own, so that it can be found in the output.
+	if report.JSON != "" {
+		t.Logf("iperf3 of %v:\n%s", c, report.JSON)
+	}
+	switch {
+	case errors.Is(err, iperf3.ErrBound):
+		s.Failed = fmt.Sprintf("%v: %s", err, stands)
+	case err != nil:
+		s.Failed = fmt.Sprintf("%v: %s", err, tunnel.stands())
+	case tunnel.broken() != nil:
+		s.Failed = tunnel.broken().Error()
+	default:
+		s.Values = map[string]float64{"bit/s": report.BitsPerSecond, "retransmits": float64(report.Retransmits)}
+		if err := tunnel.since(before, report.Bytes/1024, "KiB", s.Values); err != nil {
+			s.Failed, s.Values = err.Error(), nil
+		}
+	}
+}
