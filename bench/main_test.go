@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/cost"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 )
 
 // setting is what the host asks for.
@@ -54,4 +56,24 @@ func sample(t *testing.T, s cost.Sample) {
 		t.Fatal(err)
 	}
 	t.Attr(cost.Attr, string(data))
+}
+
+// rounds reports a sample of each round, until one gives no values.
+func rounds(t *testing.T, workload string, measure func() (map[string]float64, error)) {
+	t.Helper()
+	for range setting.rounds {
+		values, err := measure()
+		s := cost.Sample{Workload: workload}
+		if missing, ok := errors.AsType[*kernelfeature.MissingError](err); ok {
+			s.Missing = missing.Error()
+		} else if err != nil {
+			s.Failed = err.Error()
+		} else {
+			s.Values = values
+		}
+		sample(t, s)
+		if err != nil {
+			return
+		}
+	}
 }

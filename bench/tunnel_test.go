@@ -245,15 +245,17 @@ func (t *tunnel) close() error {
 	if t.back != nil {
 		<-t.back.Done()
 	}
-	for _, e := range []*end{t.near, t.far} {
-		if e.device != nil {
-			errs = append(errs, e.ns.Do(e.device.Close))
-		}
-		if e.ns != nil {
-			errs = append(errs, e.ns.Close())
-		}
+	return errors.Join(append(errs, t.near.close(), t.far.close())...)
+}
+
+func (e *end) close() (err error) {
+	if e.device != nil {
+		err = e.ns.Do(e.device.Close)
 	}
-	return errors.Join(errs...)
+	if e.ns != nil {
+		err = errors.Join(err, e.ns.Close())
+	}
+	return err
 }
 
 // stands says where packets are that do not move, after a while in which they

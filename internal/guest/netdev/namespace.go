@@ -14,13 +14,16 @@ type Namespace struct{ handle netns.NsHandle }
 
 // NewNamespace makes one. A kernel without them is a *kernelfeature.MissingError.
 func NewNamespace() (*Namespace, error) {
-	n := &Namespace{handle: netns.None()}
-	return n, andBack(func() (err error) {
+	var n Namespace
+	if err := andBack(func() (err error) {
 		if n.handle, err = netns.New(); err != nil {
 			return &kernelfeature.MissingError{Option: "CONFIG_NET_NS", What: "network namespaces", Err: err}
 		}
 		return nil
-	})
+	}); err != nil {
+		return nil, err
+	}
+	return &n, nil
 }
 
 // Do calls f in the namespace. Sockets, devices and processes that f makes belong

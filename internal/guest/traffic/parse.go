@@ -3,6 +3,7 @@ package traffic
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 )
 
 // arrival is what a reader makes of the bytes that it got.
@@ -101,4 +102,14 @@ func (a *arrival) parseOwn(payload []byte, size int) {
 	if rest := payload[headerLen:]; !bytes.Equal(rest, patternOf(a.Source, a.Seq, len(rest))) {
 		a.wrong = "payload"
 	}
+}
+
+// Identify says which packet of a Sender's b is. It compares every byte that the
+// sender chose; the error says what is wrong.
+func Identify(b []byte, ethernet bool) (Packet, error) {
+	var a arrival
+	if a.parse(b, ethernet); a.wrong != "" {
+		return a.Packet, errors.New(a.wrong)
+	}
+	return a.Packet, nil
 }

@@ -1,0 +1,65 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/internal/guest/multicast"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
+)
+
+const (
+	multicastGroups = 4
+	// Each sender has so many chunks of a packet: with 8 senders 19 MB, some twenty
+	// rings full.
+	multicastChunks     = 2000
+	multicastChunkBytes = 1200
+	// multicastBound is some ten times what it takes without KVM on a busy host.
+	multicastBound = 30 * time.Second
+)
+
+// TestMulticast has several threads send to several IPv6 groups at once. It is what
+// a user of 7.2-rc2 ran for minutes that had taken seconds.
+func TestMulticast(t *testing.T) {
+	for _, senders := range []int{4, 8} {
+		name := fmt.Sprintf("senders=%d/groups=%d", senders, multicastGroups)
+		t.Run(name, func(t *testing.T) {
+			rounds(t, "Multicast/"+name, func() (map[string]float64, error) { return sendToGroups(senders) })
+		})
+	}
+}
+
+func sendToGroups(senders int) (_ map[string]float64, err error) {
+	if err := needIPv6(); err != nil {
+		return nil, err
+	}
+	tunnel, err := openTunnel(shape{via: "tap", txQueueLen: 500, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, tunnel.close()) }()
+	before, err := tunnel.tally()
+	if err != nil {
+		return nil, err
+	}
+	o, err := multicast.Run(multicast.Transfer{
+		Near: tunnel.near.ns, Far: tunnel.far.ns,
+		NearIfindex: tunnel.near.device.Ifindex(), FarIfindex: tunnel.far.device.Ifindex(),
+		Senders: senders, Groups: multicastGroups, Chunks: multicastChunks, ChunkBytes: multicastChunkBytes,
+		Bound: multicastBound,
+	})
+	if err = errors.Join(err, tunnel.broken()); err != nil {
+		return nil, err
+	}
+	chunks := senders * multicastChunks
+	if o.Missing > 0 {
+		return nil, fmt.Errorf("after %v %d of %d chunks are missing: %s", multicastBound, o.Missing, chunks, tunnel.stands())
+	}
+	values := map[string]float64{
+		"ms":     float64(o.Took) / 1e6,
+		"resent": float64(o.Sent)/float64(chunks) - 1,
+	}
+	return values, tunnel.since(before, float64(chunks*multicastChunkBytes)/1024, "KiB", values)
+}
