@@ -33,6 +33,7 @@ func measure(ctx context.Context, args []string) error {
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source` of designs and series; without one, debian:6.12")
 	ruler := flags.String("ruler", os.Getenv("RULER"), "instructions or time, or `both`, as without it")
 	workloads := flags.String("run", os.Getenv("WORKLOADS_RUN"), "`workloads`, as go test's -run: Path, Pktgen, TCP, Latency, Multicast")
+	all := flags.Bool("all", os.Getenv("WORKLOADS") == "all", "the workloads in every combination of what they have, which takes hours")
 	boots := flags.Int("boots", 2, "how often each kernel is `booted` with the ruler of time")
 	rounds := flags.Int("rounds", 3, "how often each workload is run in a boot")
 	dir := flags.String("o", filepath.Join("artifacts", "bench"), "`directory` for what was measured; what is there of the same kernels is not measured again")
@@ -61,7 +62,7 @@ func measure(ctx context.Context, args []string) error {
 	to := progress()
 	f := finder{ctx: ctx, ksrc: *ksrc, progress: to}
 	cfg := bench.Config{
-		Each: *each, Rulers: rulers, Workloads: *workloads, Boots: *boots, Rounds: *rounds,
+		Each: *each, Rulers: rulers, Workloads: *workloads, All: *all, Boots: *boots, Rounds: *rounds,
 		Accel: vm.Accel(os.Getenv("ACCEL")), CPUs: *cpus, Dir: *dir, Progress: to,
 	}
 	var err error

@@ -48,6 +48,8 @@ type Config struct {
 	Rulers  []Ruler
 	// Workloads are those to run, as go test's -run has it; "" is all.
 	Workloads string
+	// All: the workloads in every combination of what they have, and for longer.
+	All bool
 	// Boots of each variant with the ruler of time, and Rounds of each workload in a
 	// boot; 0 is 2, and 3.
 	Boots, Rounds int
@@ -215,7 +217,7 @@ func (r *Result) do(ctx context.Context, j job, workloads string, onSample func(
 	o := &Outcome{Variant: j.variant.String(), Ruler: j.ruler, Nth: j.nth, Began: time.Now(), Dir: dir}
 	result, accel, err := Boot{
 		Kernel: j.variant.Kernel.Kernel, Backpressure: j.variant.Backpressure, Ruler: j.ruler,
-		Workloads: workloads, Rounds: cfg.Rounds, Image: cfg.Image, Accel: cfg.Accel, CPUs: cfg.CPUs,
+		Workloads: workloads, All: cfg.All, Rounds: cfg.Rounds, Image: cfg.Image, Accel: cfg.Accel, CPUs: cfg.CPUs,
 		Dir: dir, Deadline: deadline, Progress: io.Discard,
 		OnSample: func(s cost.Sample) {
 			o.Samples = append(o.Samples, s)

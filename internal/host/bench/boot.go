@@ -36,6 +36,8 @@ type Boot struct {
 	Ruler        Ruler
 	// Workloads are those to run, as go test's -run has it; "" is all.
 	Workloads string
+	// All: the workloads in every combination of what they have, and for longer.
+	All bool
 	// Rounds of each workload.
 	Rounds int
 	Image  string // of the initramfs
@@ -64,11 +66,15 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	if b.Backpressure {
 		flag = "BACKPRESSURE=1"
 	}
+	workloads := "WORKLOADS="
+	if b.All {
+		workloads = "WORKLOADS=all"
+	}
 	said := &output{onSample: b.OnSample}
 	guest, err := vm.Start(ctx, vm.Config{
 		Kernel: b.Kernel.Image, Vmlinux: b.Kernel.Vmlinux, Initramfs: b.Image, CommandLine: image.CommandLine,
 		Boot: contract.Boot{Argv: argv, Env: []string{
-			flag, "RULER=" + string(b.Ruler), fmt.Sprintf("ROUNDS=%d", max(b.Rounds, 1)),
+			flag, workloads, "RULER=" + string(b.Ruler), fmt.Sprintf("ROUNDS=%d", max(b.Rounds, 1)),
 			// Go's runtime interrupts its threads, and collects garbage, by a
 			// clock of its own: not while something is measured.
 			"GODEBUG=asyncpreemptoff=1",
