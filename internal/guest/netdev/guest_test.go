@@ -8,6 +8,7 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/guesttest"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // open makes a tap device with so many txqs, which tells nothing of a driver.
@@ -92,5 +93,28 @@ func TestAnUnknownQdiscNamesTheOption(t *testing.T) {
 	missing, ok := errors.AsType[*kernelfeature.MissingError](err)
 	if !ok || missing.Option != "CONFIG_NET_SCH_FQ" {
 		t.Errorf("%v, want a MissingError of CONFIG_NET_SCH_FQ", err)
+	}
+}
+
+// What is made in a namespace is not seen outside, and the thread comes back.
+func TestNamespace(t *testing.T) {
+	guesttest.Need(t, "makes network devices")
+	n, err := NewNamespace()
+	guesttest.NoError(t, err)
+	defer n.Close()
+	tap := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "inside0"}, Mode: netlink.TUNTAP_MODE_TAP, Flags: netlink.TUNTAP_NO_PI}
+	for _, f := range []func() error{
+		func() error { return netlink.LinkAdd(tap) },
+		func() error { _, err := ByName("inside0"); return err },
+	} {
+		if err := n.Do(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := ByName("inside0"); err == nil {
+		t.Error("the device is seen outside")
+	}
+	if err := n.Do(func() error { return unix.EXFULL }); !errors.Is(err, unix.EXFULL) {
+		t.Errorf("%v, want what the function returned", err)
 	}
 }
