@@ -13,18 +13,25 @@ import (
 // instructions, how many there were, of all CPUs and whoever's; with that of time,
 // nanoseconds.
 type stopwatch struct {
-	began time.Time
-	idle  time.Duration // so far, when it began
+	window int // of the profile: the nth
+	began  time.Time
+	idle   time.Duration // so far, when it began
 }
+
+var windows int
 
 func startWatch() (stopwatch, error) {
 	idle, err := idleTime()
-	return stopwatch{time.Now(), idle}, err
+	windows++
+	w := stopwatch{windows, time.Now(), idle}
+	markOpen()
+	return w, err
 }
 
 // elapsed is what has passed since. While there is nothing to execute, the clock
 // that counts instructions jumps: that does not count.
 func (w stopwatch) elapsed() (float64, error) {
+	markClose()
 	took := time.Since(w.began)
 	if !setting.instructions {
 		return float64(took), nil

@@ -30,13 +30,13 @@ func TestPath(t *testing.T) {
 		t.Run(p.String(), func(t *testing.T) {
 			for range setting.rounds {
 				s := cost.Sample{Workload: "Path/" + p.String()}
-				values, err := p.measure()
+				values, window, err := p.measure()
 				if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
 					s.Missing = missing.Error()
 				} else if err != nil {
 					s.Failed = err.Error()
 				} else {
-					s.Values = values
+					s.Values, s.Window = values, window
 				}
 				sample(t, s)
 			}
@@ -77,10 +77,11 @@ const (
 	warmUp = 20
 )
 
-// measure returns the values of one round.
-func (p path) measure() (values map[string]float64, err error) {
+// measure returns the values of one round, and what was profiled of it.
+func (p path) measure() (values map[string]float64, window *cost.Window, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer markOther()
 	cfg := tuntap.Config{Mode: tuntap.TAP, TxQueueLen: &p.ring, Qdisc: netdev.Qdisc{Kind: p.qdisc}}
 	if p.via == "vhost" {
 		cfg.Flags |= unix.IFF_VNET_HDR
@@ -90,17 +91,17 @@ func (p path) measure() (values map[string]float64, err error) {
 	}
 	dev, err := tuntap.Open(cfg)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
 	out, err := openSocket(dev.Ifindex())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer unix.Close(out)
 	in, err := p.consumer(dev)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
 
@@ -112,8 +113,10 @@ func (p path) measure() (values map[string]float64, err error) {
 	round := func(n int) (received uint64, err error) {
 		for range n {
 			began := time.Now()
+			markProducer()
 			gone := send(out, size)
 			sent := time.Now()
+			markConsumer()
 			got, end, err := in.take(size - gone)
 			if err != nil {
 				return received, err
@@ -129,40 +132,40 @@ func (p path) measure() (values map[string]float64, err error) {
 		return received, nil
 	}
 	if _, err := round(warmUp); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	sends, takes, all = make([]float64, 0, batches), make([]float64, 0, batches), make([]float64, 0, batches)
 
 	before, err := readActivity()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	requeues, err := requeuesOf(dev.Device)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	watch, err := startWatch()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	received, err := round(batches)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	whole, err := watch.elapsed()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	after, err := readActivity()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if received == 0 {
-		return nil, errors.New("no packet has arrived")
+		return nil, nil, errors.New("no packet has arrived")
 	}
 	again, err := requeuesOf(dev.Device)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	values = map[string]float64{
 		"instr/pkt": midmean(all), "send-instr/pkt": midmean(sends), "take-instr/pkt": midmean(takes),
@@ -171,21 +174,22 @@ func (p path) measure() (values map[string]float64, err error) {
 		"lost/pkt":       float64(uint64(size*batches)-received) / float64(size*batches),
 	}
 	after.per(received, before, values)
+	window = &cost.Window{Number: watch.window, Instructions: whole, Packets: received}
 
 	// Once more, with an instrument that would be measured with the rest.
 	stops, err := breakpoint.CountStops()
 	if err != nil {
-		return values, nil // it is no figure that decides
+		return values, window, nil // it is no figure that decides
 	}
 	defer stops.Close()
 	received, err = round(batches)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n, err := stops.Count(); err == nil {
 		values["stops/pkt"] = float64(n) / float64(received)
 	}
-	return values, nil
+	return values, window, nil
 }
 
 func requeuesOf(dev *netdev.Device) (uint64, error) {
@@ -339,6 +343,7 @@ func newSleeper(fd int) (taker, error) {
 	}
 	go func() {
 		runtime.LockOSThread() // which ends with it
+		markConsumer()
 		var own [2048]byte
 		one := [8]byte{1}
 		for {

@@ -83,7 +83,7 @@ func (g generation) measure(withLedger bool) cost.Sample {
 		s.Failed = err.Error()
 	}
 	if s.Failed != "" || s.Missing != "" {
-		s.Values = nil
+		s.Values, s.Window = nil, nil
 	}
 	return s
 }
@@ -178,6 +178,7 @@ func (g generation) run(s *cost.Sample, withLedger bool) (err error) {
 	s.Values = map[string]float64{}
 	if setting.instructions {
 		s.Values["instr/pkt"] = whole / float64(books.Received)
+		s.Window = &cost.Window{Number: watch.window, Instructions: whole, Packets: uint64(books.Received)}
 	} else {
 		seconds := took.Seconds()
 		s.Values["offered-pps"] = float64(books.Offered-held) / seconds

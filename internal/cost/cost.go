@@ -13,6 +13,9 @@ type Sample struct {
 	Workload string
 	// Values are by unit: see Units.
 	Values map[string]float64 `json:",omitempty"`
+	// Window is what a profile of the round is checked against, with the ruler of
+	// instructions.
+	Window *Window `json:",omitempty"`
 	// Books are the packets', of workloads that keep an account.
 	Books *contract.Books `json:",omitempty"`
 	// Missing says why it could not run: what the guest or the kernel lacks.
@@ -20,4 +23,11 @@ type Sample struct {
 	// Failed says why it gave no values although it ran: a stall, books that do not
 	// balance, a flow that never ended.
 	Failed string `json:",omitempty"`
+}
+
+// Window is the part of a round that is profiled.
+type Window struct {
+	Number       int     // the nth of this boot, from 1 on
+	Instructions float64 // that were executed in it, by the guest's clock
+	Packets      uint64  // that were received in it
 }

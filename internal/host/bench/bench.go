@@ -13,6 +13,7 @@ import (
 	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/meter"
+	"github.com/ringproof/ringproof/internal/host/profile"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -55,8 +56,11 @@ type Config struct {
 	Boots, Rounds int
 	// Image is the initramfs of package bench.
 	Image string
-	Accel vm.Accel
-	CPUs  int
+	// Plugin tells where instructions are executed; nil if that cannot be, or need
+	// not.
+	Plugin *profile.Plugin
+	Accel  vm.Accel
+	CPUs   int
 	// Dir keeps what each boot has given. What is there of the same boot is not done
 	// again.
 	Dir      string
@@ -217,7 +221,7 @@ func (r *Result) do(ctx context.Context, j job, workloads string, onSample func(
 	o := &Outcome{Variant: j.variant.String(), Ruler: j.ruler, Nth: j.nth, Began: time.Now(), Dir: dir}
 	result, accel, err := Boot{
 		Kernel: j.variant.Kernel.Kernel, Backpressure: j.variant.Backpressure, Ruler: j.ruler,
-		Workloads: workloads, All: cfg.All, Rounds: cfg.Rounds, Image: cfg.Image, Accel: cfg.Accel, CPUs: cfg.CPUs,
+		Workloads: workloads, All: cfg.All, Rounds: cfg.Rounds, Image: cfg.Image, Plugin: cfg.Plugin, Accel: cfg.Accel, CPUs: cfg.CPUs,
 		Dir: dir, Deadline: deadline, Progress: io.Discard,
 		OnSample: func(s cost.Sample) {
 			o.Samples = append(o.Samples, s)

@@ -15,6 +15,7 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/profile"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -34,6 +35,10 @@ type Boot struct {
 	// Backpressure: devices are opened with IFF_BACKPRESSURE.
 	Backpressure bool
 	Ruler        Ruler
+	// Plugin profiles what is measured by the ruler of instructions, if the kernel
+	// has a vmlinux with symbols; nil if nothing is to be profiled. It changes no
+	// other figure.
+	Plugin *profile.Plugin
 	// Workloads are those to run, as go test's -run has it; "" is all.
 	Workloads string
 	// All: the workloads in every combination of what they have, and for longer.
@@ -70,7 +75,13 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	if b.All {
 		workloads = "WORKLOADS=all"
 	}
-	said := &output{onSample: b.OnSample}
+	said := &output{dir: b.Dir, onSample: b.OnSample}
+	var plugin string
+	if b.Plugin != nil && b.Ruler == Instructions {
+		if said.kernel, plugin, err = b.profiled(); err != nil {
+			fmt.Fprintf(b.Progress, "%s: its instructions are not told by function: %v\n", b.Kernel.Image, err)
+		}
+	}
 	guest, err := vm.Start(ctx, vm.Config{
 		Kernel: b.Kernel.Image, Vmlinux: b.Kernel.Vmlinux, Initramfs: b.Image, CommandLine: image.CommandLine,
 		Boot: contract.Boot{Argv: argv, Env: []string{
@@ -79,7 +90,7 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 			// clock of its own: not while something is measured.
 			"GODEBUG=asyncpreemptoff=1",
 		}},
-		Accel: b.Accel, CPUs: b.CPUs, Instructions: b.Ruler == Instructions,
+		Accel: b.Accel, CPUs: b.CPUs, Instructions: b.Ruler == Instructions, Plugin: plugin,
 		Deadline: b.Deadline, Dir: b.Dir, Output: said, Progress: b.Progress,
 	})
 	if err != nil {
@@ -92,8 +103,26 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	return result, guest.Accel(), errors.Join(err, said.err)
 }
 
+// profiled readies the plugin for this boot, and returns its argument.
+func (b Boot) profiled() (*profile.Kernel, string, error) {
+	if b.Kernel.Vmlinux == "" {
+		return nil, "", errors.New("there is no vmlinux beside the kernel")
+	}
+	k, err := profile.OpenKernel(b.Kernel.Vmlinux)
+	if err != nil {
+		return nil, "", err
+	}
+	plugin, err := b.Plugin.Prepare(b.Dir, k)
+	if err != nil {
+		return nil, "", err
+	}
+	return k, plugin, nil
+}
+
 // output finds the samples in what the test binary prints.
 type output struct {
+	dir      string
+	kernel   *profile.Kernel // nil: nothing is profiled
 	onSample func(cost.Sample)
 	rest     string // of a line that has not ended
 	text     strings.Builder
@@ -125,7 +154,25 @@ func (o *output) line(line string) {
 		o.err = errors.Join(o.err, fmt.Errorf("a sample that cannot be read: %w: %s", err, line))
 		return
 	}
+	if s.Window != nil && o.kernel != nil {
+		if err := o.profile(s); err != nil {
+			o.err = errors.Join(o.err, fmt.Errorf("%s: %w", s.Workload, err))
+		}
+	}
 	if o.onSample != nil {
 		o.onSample(s)
 	}
+}
+
+// profile adds to a sample what its profile tells.
+func (o *output) profile(s cost.Sample) error {
+	p, err := o.kernel.Read(profile.File(o.dir, s.Window.Number))
+	if err != nil {
+		return err
+	}
+	if err := p.Agrees(s.Window.Instructions); err != nil {
+		return err
+	}
+	s.Values["locked/pkt"] = float64(p.Locked()) / float64(s.Window.Packets)
+	return nil
 }

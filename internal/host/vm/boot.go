@@ -107,7 +107,12 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 
 // options are those that the VM and the command that reproduces it share.
 func (vm *VM) options(machine Machine) qemu.Fn {
+	var plugin []string
+	if vm.cfg.Plugin != "" {
+		plugin = []string{"-plugin", vm.cfg.Plugin}
+	}
 	return qemu.All(
+		qemu.WithQEMUArgs(plugin...),
 		qemu.WithKernel(vm.cfg.Kernel),
 		qemu.WithInitramfs(vm.cfg.Initramfs),
 		qemu.WithAppendKernel(vm.commandLine(machine, vm.bootArg)),

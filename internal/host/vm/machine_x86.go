@@ -122,6 +122,9 @@ func (m Machine) kernelArgs(accel Accel, instructions bool) string {
 		khz := tscKHz()
 		if instructions {
 			khz = 1e6 // one tick for each instruction
+			// With one CPU a kernel would take the locks off its
+			// instructions, of which a profile counts the locked ones.
+			args = append(args, "noreplace-smp")
 		}
 		if khz > 0 {
 			args = append(args, fmt.Sprintf("tsc_early_khz=%d", khz), "tsc=reliable")

@@ -99,25 +99,37 @@ func openQEMU(ctx context.Context) (program, error) {
 // askTime bounds each question to QEMU, which answers in a tenth of a second.
 const askTime = 20 * time.Second
 
-func (q program) ask(ctx context.Context) (can string, err error) {
-	run := func(args ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, askTime)
-		defer cancel()
-		c := exec.CommandContext(ctx, q.path, append(q.args[:len(q.args):len(q.args)], args...)...)
-		c.Stdin = strings.NewReader("quit\n")
-		var out bytes.Buffer
-		c.Stdout, c.Stderr = &out, &out
-		err := child.Run(c, syscall.SIGKILL, c.Run)
-		return out.String(), err
+// say runs QEMU with arguments that make it end, and returns what it prints.
+func (q program) say(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	c := exec.CommandContext(ctx, q.path, append(q.args[:len(q.args):len(q.args)], args...)...)
+	c.Stdin = strings.NewReader("quit\n")
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	err := child.Run(c, syscall.SIGKILL, c.Run)
+	return out.String(), err
+}
+
+// AskQEMU runs the QEMU that VMs here run in with arguments that make it end, and
+// returns what it prints.
+func AskQEMU(ctx context.Context, args ...string) (string, error) {
+	q, err := findQEMU()
+	if err != nil {
+		return "", err
 	}
-	machines, err := run("-M", "help")
+	return q.say(ctx, args...)
+}
+
+func (q program) ask(ctx context.Context) (can string, err error) {
+	machines, err := q.say(ctx, "-M", "help")
 	if err != nil {
 		return "", fmt.Errorf("%s -M help: %w: %s", q.path, err, strings.TrimSpace(machines))
 	}
 	if strings.Contains(machines, "\nmicrovm ") {
 		can = "microvm"
 	}
-	if _, err := run("-M", "none", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio", "-sandbox", sandbox); err == nil {
+	if _, err := q.say(ctx, "-M", "none", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio", "-sandbox", sandbox); err == nil {
 		can += " sandbox"
 	}
 	return can, ctx.Err()

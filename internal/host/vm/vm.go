@@ -38,6 +38,8 @@ type Config struct {
 	// timer. What the guest does then depends on nothing but what it is given, or
 	// nearly so: see docs/cost.md.
 	Instructions bool
+	// Plugin is an argument of QEMU's -plugin; "" is none.
+	Plugin string
 	// Append are further arguments for the kernel.
 	Append []string
 	// CommandLine is the longest command line that the kernel takes, in
