@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -100,7 +102,11 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	if err == nil && (result.Ending != vm.Exited || result.Exit.Error != "" || result.Exit.Code > 1 || result.Exit.Signal != "") {
 		err = fmt.Errorf("the guest ended early: %v\n%s", result, said.text.String())
 	}
-	return result, guest.Accel(), errors.Join(err, said.err)
+	err = errors.Join(err, said.err)
+	if kept := os.WriteFile(filepath.Join(b.Dir, "output.log"), []byte(said.text.String()), 0o666); kept != nil {
+		err = errors.Join(err, fmt.Errorf("keep what the workloads printed: %w", kept))
+	}
+	return result, guest.Accel(), err
 }
 
 // profiled readies the plugin for this boot, and returns its argument.
