@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/inject/breakpoint"
 	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/guest/iperf3"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
@@ -52,6 +53,13 @@ func tcpCells() (cells []tcpCell) {
 		cells = append(cells, c)
 	}
 	eight := func(c *tcpCell) { c.streams = 8 }
+	if setting.instructions { // what counts is who does how much, and not how long a queue is
+		but()
+		but(eight)
+		but(func(c *tcpCell) { c.via = "vhost" })
+		but(eight, func(c *tcpCell) { c.via = "vhost" })
+		return cells
+	}
 	for _, n := range []int{1, 2, 4, 8, 16} {
 		but(func(c *tcpCell) { c.streams = n })
 	}
@@ -97,8 +105,33 @@ func TestTCP(t *testing.T) {
 				return
 			}
 			rounds(t, workload, func() (map[string]float64, error) { return c.run(t) })
+			if setting.instructions {
+				c.countStops(t, workload)
+			}
 		})
 	}
+}
+
+// countStops runs once more, with an instrument that costs something for each stop, and
+// reports nothing but those. Without it there is nothing to report.
+func (c tcpCell) countStops(t *testing.T, workload string) {
+	stops, err := breakpoint.CountStops()
+	if err != nil {
+		t.Logf("stops are not counted: %v", err)
+		return
+	}
+	defer stops.Close()
+	if _, err := c.run(t); err != nil {
+		t.Logf("stops are not counted: %v", err)
+		return
+	}
+	n, err := stops.Count()
+	if err != nil {
+		t.Logf("stops are not counted: %v", err)
+		return
+	}
+	const packet = 1448 // the payload of an Ethernet frame with TCP's timestamps
+	sample(t, cost.Sample{Workload: workload, Values: map[string]float64{"stops/pkt": float64(n) * packet / tcpBytes}})
 }
 
 // run makes a tunnel, and sends through it from the near end to the far one.

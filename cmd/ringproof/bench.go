@@ -16,6 +16,7 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/bench"
 	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/profile"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -68,6 +69,13 @@ func measure(ctx context.Context, args []string) error {
 	var err error
 	if cfg.Image, _, err = initramfs.Build(ctx, initramfs.Options{Package: "./bench", Files: bench.Programs(), Progress: to}); err != nil {
 		return err
+	}
+	if slices.Contains(rulers, bench.Instructions) {
+		if cfg.Plugin, err = profile.Build(ctx); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			cfg.Unprofiled = err.Error()
+		}
 	}
 	if *planted {
 		return f.planted(cfg, flags.Args())

@@ -56,11 +56,12 @@ type Config struct {
 	Boots, Rounds int
 	// Image is the initramfs of package bench.
 	Image string
-	// Plugin tells where instructions are executed; nil if that cannot be, or need
-	// not.
-	Plugin *profile.Plugin
-	Accel  vm.Accel
-	CPUs   int
+	// Plugin tells where instructions are executed; nil if that cannot be, for the
+	// reason that Unprofiled is.
+	Plugin     *profile.Plugin
+	Unprofiled string
+	Accel      vm.Accel
+	CPUs       int
 	// Dir keeps what each boot has given. What is there of the same boot is not done
 	// again.
 	Dir      string

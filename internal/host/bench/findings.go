@@ -34,6 +34,9 @@ func (r *Result) cannotSay() (all []string) {
 	for _, ruler := range r.Config.Rulers {
 		if ruler == Instructions {
 			all = append(all, "Instructions were counted on one CPU, by QEMU's -icount: they say nothing of cache misses, of CPUs that wait for each other, of how long an interrupt takes.")
+			if r.Config.Unprofiled != "" {
+				all = append(all, "Where instructions are executed is not told, nor how many are locked: "+r.Config.Unprofiled+".")
+			}
 		}
 	}
 	timed, tcg := false, false

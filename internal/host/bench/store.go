@@ -32,7 +32,7 @@ func (r *Result) key(j job, workloads string) (string, error) {
 			return "", fmt.Errorf("read %s: %w", file, err)
 		}
 	}
-	fmt.Fprintln(h, j.variant.Backpressure, j.ruler, j.nth, workloads, r.Config.All, r.Config.Rounds, r.Config.Accel, r.Config.CPUs)
+	fmt.Fprintln(h, j.variant.Backpressure, j.ruler, j.nth, workloads, r.Config.All, r.Config.Rounds, r.Config.Accel, r.Config.CPUs, r.Config.Plugin != nil)
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 

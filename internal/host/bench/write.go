@@ -22,6 +22,7 @@ func (r *Result) Stalled() bool {
 //
 //	bench.txt    Text
 //	bench.json   the Result
+//	where.txt    Where
 //	NAME.bench   for each variant, all samples as Go benchmark lines: benchstat
 //	             reads them (https://golang.org/design/14313-benchmark-format)
 func (r *Result) Write() error {
@@ -30,6 +31,9 @@ func (r *Result) Write() error {
 		return err
 	}
 	files := map[string][]byte{"bench.json": append(text, '\n'), "bench.txt": []byte(r.Text())}
+	if where := r.Where(); where != "" {
+		files["where.txt"] = []byte(where)
+	}
 	for _, v := range r.Variants {
 		if files[strings.ReplaceAll(v.String(), "/", "_")+".bench"], err = r.lines(v); err != nil {
 			return err

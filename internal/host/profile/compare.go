@@ -3,7 +3,6 @@ package profile
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strings"
@@ -19,104 +18,118 @@ type Side struct {
 // contexts are the values of Line.Where.
 var contexts = []string{"producer", "consumer", "softirq", "interrupt", "fault", "idle", "other"}
 
-const (
-	// differs is from what difference on a function is told to differ, in
-	// instructions for each packet, and locks the same for locked ones.
-	differs, locks = 0.05, 0.005
-	// most and mostAlike are how many functions that differ are told, and how
-	// many that do not.
-	most, mostAlike = 24, 8
-)
-
-// row is so many instructions for each packet, base and patched.
-type row struct {
-	where, function      string
-	instructions, locked [2]float64
+// Row is so many instructions for each packet received, of the base and of the other.
+type Row struct {
+	// Where is as in Line, and Function, too; or that is "".
+	Where, Function      string
+	Instructions, Locked [2]float64
 }
 
-func (r row) diff() float64       { return r.instructions[1] - r.instructions[0] }
-func (r row) lockedDiff() float64 { return r.locked[1] - r.locked[0] }
+// Diff is how many more the other executes.
+func (r Row) Diff() float64 { return r.Instructions[1] - r.Instructions[0] }
 
-func (r row) differs() bool {
-	return math.Abs(r.diff()) >= differs || math.Abs(r.lockedDiff()) >= locks
+// LockedDiff is how many more of them are locked.
+func (r Row) LockedDiff() float64 { return r.Locked[1] - r.Locked[0] }
+
+// Of a function, a difference is told from so many instructions for each packet on, or
+// so many locked ones.
+const differs, differsLocked = 0.05, 0.005
+
+// Differs says whether there is a difference to tell.
+func (r Row) Differs() bool {
+	return math.Abs(r.Diff()) >= differs || math.Abs(r.LockedDiff()) >= differsLocked
 }
 
 // String is at most 72 characters long.
-func (r row) String() string {
+func (r Row) String() string {
 	locked := ""
-	if math.Abs(r.lockedDiff()) >= locks {
-		locked = fmt.Sprintf("%+.2f", r.lockedDiff())
+	if math.Abs(r.LockedDiff()) >= differsLocked {
+		locked = fmt.Sprintf("%+.2f", r.LockedDiff())
 	}
-	s := fmt.Sprintf("%-9s %-26.26s %9.1f %9.1f %+8.1f %6s", r.where, r.function, r.instructions[0], r.instructions[1], r.diff(), locked)
+	s := fmt.Sprintf("%-10s %-25.25s %9.1f %9.1f %+8.1f %6s", r.Where, r.Function, r.Instructions[0], r.Instructions[1], r.Diff(), locked)
 	return strings.TrimRight(s, " ")
 }
 
-// Compare writes where the instructions of a packet go on two sides, and first of
-// the functions those that differ.
-func Compare(w io.Writer, base, patched Side) error {
-	total := row{where: "all"}
-	var sums []row
-	functions := make(map[[2]string]*row)
+// Comparison is where the instructions of a packet go on two sides.
+type Comparison struct {
+	Names [2]string
+	// Contexts has a row for each value of Line.Where, and All is their sum.
+	Contexts []Row
+	All      Row
+	// Different are the functions that differ, those first that differ most; Same
+	// are the others, those first that cost most.
+	Different, Same []Row
+}
+
+// Compare compares two profiles of one workload. An error says that one side has
+// received nothing.
+func Compare(base, other Side) (*Comparison, error) {
+	c := Comparison{Names: [2]string{base.Name, other.Name}, All: Row{Where: "all"}}
 	for _, context := range contexts {
-		sums = append(sums, row{where: context})
+		c.Contexts = append(c.Contexts, Row{Where: context})
 	}
-	for i, side := range []Side{base, patched} {
+	functions := make(map[[2]string]*Row)
+	for i, side := range []Side{base, other} {
 		if side.Packets == 0 {
-			return fmt.Errorf("%s has received no packet for which its instructions could be told", side.Name)
+			return nil, fmt.Errorf("%s has received no packet, so there are no instructions for each", side.Name)
 		}
 		for _, line := range side.Profile.Lines {
 			at := [2]string{line.Where, line.Function}
 			if functions[at] == nil {
-				functions[at] = &row{where: line.Where, function: line.Function}
+				functions[at] = &Row{Where: line.Where, Function: line.Function}
 			}
-			for _, r := range []*row{&total, &sums[slices.Index(contexts, line.Where)], functions[at]} {
-				r.instructions[i] += float64(line.Instructions) / float64(side.Packets)
-				r.locked[i] += float64(line.Locked) / float64(side.Packets)
+			for _, r := range []*Row{&c.All, &c.Contexts[slices.Index(contexts, line.Where)], functions[at]} {
+				r.Instructions[i] += float64(line.Instructions) / float64(side.Packets)
+				r.Locked[i] += float64(line.Locked) / float64(side.Packets)
 			}
 		}
 	}
-	var different, same []row
 	for _, r := range functions {
-		if r.differs() {
-			different = append(different, *r)
+		if r.Differs() {
+			c.Different = append(c.Different, *r)
 		} else {
-			same = append(same, *r)
+			c.Same = append(c.Same, *r)
 		}
 	}
-	sort := func(rows []row, by func(row) float64) {
-		slices.SortFunc(rows, func(a, b row) int {
-			return cmp.Or(cmp.Compare(by(b), by(a)), cmp.Compare(a.where, b.where), cmp.Compare(a.function, b.function))
+	order := func(rows []Row, by func(Row) float64) {
+		slices.SortFunc(rows, func(a, b Row) int {
+			return cmp.Or(cmp.Compare(by(b), by(a)), cmp.Compare(a.Where, b.Where), cmp.Compare(a.Function, b.Function))
 		})
 	}
-	sort(different, func(r row) float64 { return math.Abs(r.diff()) })
-	sort(same, func(r row) float64 { return r.instructions[0] })
-
-	var out strings.Builder
-	fmt.Fprintf(&out, "%-36s %9.9s %9.9s %8s %6s\n", "instructions per packet received", base.Name, patched.Name, "diff", "locked")
-	for _, r := range append(sums, total) {
-		fmt.Fprintln(&out, r)
-	}
-	list(&out, "differ", different, most)
-	list(&out, "do not", same, mostAlike)
-	_, err := io.WriteString(w, out.String())
-	return err
+	order(c.Different, func(r Row) float64 { return math.Abs(r.Diff()) })
+	order(c.Same, func(r Row) float64 { return r.Instructions[0] })
+	return &c, nil
 }
 
-// list writes the first rows, and the sum of the others.
-func list(w io.Writer, what string, rows []row, most int) {
-	fmt.Fprintf(w, "\nfunctions that %s: %d\n", what, len(rows))
+// String is a table of at most 72 columns.
+func (c *Comparison) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-36s %9.9s %9.9s %8s %6s\n", "instructions per packet received", c.Names[0], c.Names[1], "diff", "locked")
+	for _, r := range append(c.Contexts[:len(c.Contexts):len(c.Contexts)], c.All) {
+		if r.Instructions != [2]float64{} {
+			fmt.Fprintln(&b, r)
+		}
+	}
+	list(&b, "functions that differ", c.Different, 24)
+	list(&b, "functions that do not", c.Same, 8)
+	return b.String()
+}
+
+// list writes the first of some rows, and the sum of the others.
+func list(b *strings.Builder, title string, rows []Row, most int) {
+	fmt.Fprintf(b, "\n%s: %d\n", title, len(rows))
 	most = min(most, len(rows))
 	for _, r := range rows[:most] {
-		fmt.Fprintln(w, r)
+		fmt.Fprintln(b, r)
 	}
-	others := row{where: fmt.Sprintf("%d others", len(rows)-most)}
+	others := Row{Where: "others"}
 	for _, r := range rows[most:] {
-		for side := range r.instructions {
-			others.instructions[side] += r.instructions[side]
-			others.locked[side] += r.locked[side]
+		for side := range others.Instructions {
+			others.Instructions[side] += r.Instructions[side]
+			others.Locked[side] += r.Locked[side]
 		}
 	}
 	if most < len(rows) {
-		fmt.Fprintln(w, others)
+		fmt.Fprintln(b, others)
 	}
 }
