@@ -33,7 +33,7 @@ func measure(ctx context.Context, args []string) error {
 	each := flags.Bool("each", os.Getenv("EACH") == "1", "measure each patch of the series against the one before it")
 	ksrc := flags.String("ksrc", os.Getenv("KSRC"), "kernel `source` of designs and series; without one, debian:6.12")
 	ruler := flags.String("ruler", os.Getenv("RULER"), "instructions or time, or `both`, as without it")
-	workloads := flags.String("run", os.Getenv("WORKLOADS_RUN"), "`workloads`, as go test's -run: Path, Pktgen, TCP, Latency, Multicast")
+	workloads := flags.String("run", "", "`workloads`, as go test's -run: Path, Pktgen, TCP, Latency, Multicast")
 	all := flags.Bool("all", os.Getenv("WORKLOADS") == "all", "the workloads in every combination of what they have, which takes hours")
 	boots := flags.Int("boots", 2, "how often each kernel is `booted` with the ruler of time")
 	rounds := flags.Int("rounds", 3, "how often each workload is run in a boot")
@@ -64,7 +64,7 @@ func measure(ctx context.Context, args []string) error {
 	f := finder{ctx: ctx, ksrc: *ksrc, progress: to}
 	cfg := bench.Config{
 		Each: *each, Rulers: rulers, Workloads: *workloads, All: *all, Boots: *boots, Rounds: *rounds,
-		Accel: vm.Accel(os.Getenv("ACCEL")), CPUs: *cpus, Dir: *dir, Progress: to,
+		Accel: vm.Accel(os.Getenv("ACCEL")), CPUs: *cpus, Dir: *dir, Command: benchCommand(args), Progress: to,
 	}
 	var err error
 	if cfg.Image, _, err = initramfs.Build(ctx, initramfs.Options{Package: "./bench", Files: bench.Programs(), Progress: to}); err != nil {
@@ -93,6 +93,28 @@ func measure(ctx context.Context, args []string) error {
 	fmt.Print(result.Text())
 	fmt.Printf("\nartifacts: %s\n", *dir)
 	return costStatus(result)
+}
+
+// benchCommand does the same again: variables of make are flags in it.
+func benchCommand(args []string) string {
+	words := []string{"go", "run", "./cmd/ringproof", "bench"}
+	for _, v := range []struct{ name, flag string }{
+		{"BASE", "-base"}, {"SERIES", "-series"}, {"KSRC", "-ksrc"}, {"RULER", "-ruler"},
+	} {
+		if value := os.Getenv(v.name); value != "" {
+			words = append(words, v.flag+"="+vm.Quote(value))
+		}
+	}
+	for _, name := range strings.Fields(os.Getenv("PATCHED")) {
+		words = append(words, "-patched="+vm.Quote(name))
+	}
+	if os.Getenv("EACH") == "1" {
+		words = append(words, "-each")
+	}
+	for _, arg := range args {
+		words = append(words, vm.Quote(arg))
+	}
+	return strings.Join(words, " ")
 }
 
 // costStatus is the status of what was measured.

@@ -20,6 +20,7 @@ func show(ctx context.Context, args []string) error {
 	write := flags.Bool("w", false, "write all formats into DIR, as verdict.*, and print nothing")
 	vmlinux := flags.String("vmlinux", "", "the kernel's vmlinux `file`, to show source lines of a run that had none")
 	ksrc := flags.String("ksrc", "", "source `tree` of -vmlinux, if it is not where the kernel was built")
+	costs := flags.String("cost", "", "`directory` of a kernel that ringproof bench has measured, such as artifacts/bench/patched: its tables and verdicts are shown with the run's")
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
 	}
@@ -29,6 +30,15 @@ func show(ctx context.Context, args []string) error {
 	run, err := report.Read(flags.Arg(0))
 	if err != nil {
 		return err
+	}
+	if *costs != "" {
+		measured, err := report.Read(*costs)
+		if err != nil {
+			return err
+		}
+		if err := run.AddCost(measured); err != nil {
+			return err
+		}
 	}
 	if *vmlinux != "" {
 		if err := locate(ctx, run, *vmlinux, *ksrc); err != nil {

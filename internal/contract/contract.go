@@ -32,7 +32,12 @@ const (
 	OptInFlag Promise = "opt-in-flag"
 )
 
-// Promises lists every promise in the order in which reports show them.
+// Cost is the promise that a patch costs no more than its limits allow. The checks
+// do not decide it: make bench does (docs/cost.md).
+const Cost Promise = "cost"
+
+// Promises lists every promise that the checks decide, in the order in which reports
+// show them.
 func Promises() []Promise {
 	return []Promise{NoTailDrop, NoqueueDrops, NoStall, RequeueIntact, OptInFlag}
 }

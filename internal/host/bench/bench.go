@@ -64,7 +64,9 @@ type Config struct {
 	CPUs       int
 	// Dir keeps what each boot has given. What is there of the same boot is not done
 	// again.
-	Dir      string
+	Dir string
+	// Command does the same again.
+	Command  string
 	Progress io.Writer
 }
 
@@ -76,6 +78,7 @@ type Result struct {
 	Boots    []Outcome
 	// Interrupted: not all boots were done.
 	Interrupted bool
+	Began       time.Time
 	Seconds     float64
 }
 
@@ -127,9 +130,8 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o777); err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	r := &Result{Config: cfg}
-	defer func() { r.Seconds = time.Since(began).Seconds() }()
+	r := &Result{Config: cfg, Began: time.Now()}
+	defer func() { r.Seconds = time.Since(r.Began).Seconds() }()
 	if err := r.discover(ctx); err != nil {
 		return r, err
 	}

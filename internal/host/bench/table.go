@@ -23,6 +23,15 @@ const (
 func (r *Result) Text() string {
 	var b strings.Builder
 	r.heading(&b)
+	b.WriteString(r.Tables())
+	r.verdicts(&b)
+	r.limits(&b)
+	return b.String()
+}
+
+// Tables is what was measured.
+func (r *Result) Tables() string {
+	var b strings.Builder
 	for _, part := range r.columns() {
 		r.pktgen(&b, part)
 		r.table(&b, part, "TCP, payload in Mbit/s", Time, "TCP/", "bit/s", 1e-6)
@@ -41,8 +50,6 @@ func (r *Result) Text() string {
 			r.table(&b, part, unit.says, Instructions, "", unit.unit, 1)
 		}
 	}
-	r.verdicts(&b)
-	r.limits(&b)
 	return b.String()
 }
 

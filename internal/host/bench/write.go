@@ -9,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/cost"
+	"github.com/ringproof/ringproof/internal/host/report"
 	"golang.org/x/perf/benchfmt"
 )
 
@@ -23,6 +25,8 @@ func (r *Result) Stalled() bool {
 //	bench.txt    Text
 //	bench.json   the Result
 //	where.txt    Where
+//	LABEL/       the verdicts of each kernel but the base, as those of a run of the
+//	             checks: report.Run
 //	NAME.bench   for each variant, all samples as Go benchmark lines: benchstat
 //	             reads them (https://golang.org/design/14313-benchmark-format)
 func (r *Result) Write() error {
@@ -44,7 +48,63 @@ func (r *Result) Write() error {
 			return fmt.Errorf("keep what was measured: %w", err)
 		}
 	}
+	for _, k := range r.Config.Kernels[1:] {
+		run := r.run(k)
+		if err := os.MkdirAll(run.Dir, 0o777); err != nil {
+			return fmt.Errorf("keep what was measured: %w", err)
+		}
+		if err := run.WriteAll(); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// run is what was found out of a kernel, as of a run of the checks.
+func (r *Result) run(k Kernel) *report.Run {
+	run := &report.Run{
+		Dir: filepath.Join(r.Config.Dir, strings.ReplaceAll(k.Label, "/", "_")), Label: k.Label, Kernel: k.Kernel.Image,
+		Contract: contract.Auto, Command: r.Config.Command, Cost: r.Tables(), Started: r.Began, Seconds: r.Seconds,
+	}
+	for _, o := range r.Boots {
+		if o.Variant != k.Label && o.Variant != k.Label+"+flag" {
+			continue
+		}
+		run.Release, run.Preemption = o.Release, o.Preemption
+		run.Accel, run.AccelReason, _ = strings.Cut(o.Accel, ": ")
+		if o.Failed != "" {
+			kind := report.SetUp
+			if o.Stalled {
+				kind = report.Kernel
+			}
+			run.Errors = append(run.Errors, report.Fault{Kind: kind, Test: string(o.Ruler), What: o.Failed})
+		}
+		for _, s := range o.Samples {
+			if stall, ok := strings.CutPrefix(s.Failed, "stall: "); ok {
+				run.Verdicts = append(run.Verdicts, contract.Verdict{Test: s.Workload, Promise: contract.NoStall, Contract: contract.Auto, Outcome: contract.Broken, Why: stall, Books: s.Books})
+			}
+		}
+	}
+	for _, row := range r.Rows() {
+		if row.Outcome == "" || row.Variant != k.Label && row.Variant != k.Label+"+flag" {
+			continue
+		}
+		test := row.Workload
+		if row.Variant != k.Label {
+			test += "+flag"
+		}
+		run.Verdicts = append(run.Verdicts, contract.Verdict{
+			Test: test, Promise: contract.Cost, Contract: contract.Auto, Outcome: row.Outcome, Why: row.Unit + ": " + row.Why,
+		})
+		if row.Outcome == contract.Kept {
+			run.Tests.Passed++
+		} else if row.Outcome == contract.NotRun {
+			run.Tests.Skipped++
+		} else {
+			run.Tests.Failed++
+		}
+	}
+	return run
 }
 
 // lines are a variant's samples as Go benchmark lines.

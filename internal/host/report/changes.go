@@ -103,14 +103,14 @@ func Revisions(runs ...*Run) string {
 	var s strings.Builder
 	tw := tabwriter.NewWriter(&s, 0, 0, 2, ' ', 0)
 	fmt.Fprint(tw, "REVISION")
-	for _, p := range contract.Promises() {
+	for _, p := range promisesOf(runs...) {
 		fmt.Fprintf(tw, "\t%s", strings.ToUpper(string(p)))
 	}
 	fmt.Fprintln(tw, "\tFINDINGS\tFAULTS")
 	for _, r := range runs {
 		fmt.Fprint(tw, r.Label)
-		for _, p := range r.Promises() {
-			fmt.Fprintf(tw, "\t%s", p.Shout())
+		for _, id := range promisesOf(runs...) {
+			fmt.Fprintf(tw, "\t%s", r.promise(id).Shout())
 		}
 		fmt.Fprintf(tw, "\t%d\t%d\n", len(r.Causes()), len(r.Errors))
 	}

@@ -23,9 +23,9 @@ func SideBySide(runs ...*Run) string {
 	row("", func(r *Run) string { return r.Label })
 	row("kernel", func(r *Run) string { return r.Booted() })
 	row("contract", func(r *Run) string { return string(r.Contract) })
-	for i, id := range contract.Promises() {
+	for _, id := range promisesOf(runs...) {
 		row(string(id), func(r *Run) string {
-			p := r.Promises()[i]
+			p := r.promise(id)
 			if p.Shout() == "not tried" {
 				return p.Shout()
 			}

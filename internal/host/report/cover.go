@@ -37,6 +37,9 @@ func (r *Run) cover() ([]byte, error) {
 		}
 		fmt.Fprintf(&b, "  %s\n", strings.TrimRight(fmt.Sprintf("%-15s %-10s %s", p.Promise, name, rest), " "))
 	}
+	if r.Cost != "" {
+		b.WriteString("\n" + strings.TrimSpace(r.Cost) + "\n")
+	}
 	causes := r.Causes()
 	for i, c := range causes {
 		f := c.First()

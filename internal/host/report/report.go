@@ -54,6 +54,9 @@ type Run struct {
 	Findings []Finding `json:"findings,omitempty"`
 	// Baselines are what other ways to look for bugs have found, of TestBaseline.
 	Baselines []contract.Baseline `json:"baselines,omitempty"`
+	// Cost are the tables of what the kernel costs, plain ASCII of 72 columns; "" if
+	// that was not measured.
+	Cost string `json:"cost,omitempty"`
 	// Unknown are the ways by which packets were freed and that no release of
 	// ringproof knows yet, each with those counters that may be the one which
 	// counts it: what every check allows.
@@ -119,37 +122,53 @@ type Promise struct {
 	First *contract.Verdict
 }
 
+// promisesOf lists the promises that a run is about: what it costs only where that was
+// measured.
+func promisesOf(runs ...*Run) []contract.Promise {
+	ids := contract.Promises()
+	for _, r := range runs {
+		if slices.ContainsFunc(r.Verdicts, func(v contract.Verdict) bool { return v.Promise == contract.Cost }) {
+			return append(ids, contract.Cost)
+		}
+	}
+	return ids
+}
+
 // Promises sums the verdicts up, one entry for each promise.
 func (r *Run) Promises() []Promise {
 	var sums []Promise
-	for _, id := range contract.Promises() {
-		p := Promise{Promise: id, Outcome: contract.NotRun}
-		for _, v := range r.Verdicts {
-			if v.Promise != id {
-				continue
-			}
-			switch v.Outcome {
-			case contract.Kept:
-				p.Kept++
-			case contract.Broken:
-				p.Broken++
-			case contract.NotRun:
-				p.NotRun++
-			default:
-				p.Undecided++
-			}
-			if v.Outcome.Outweighs(p.Outcome) {
-				p.Outcome = v.Outcome
-			}
-		}
-		if i := slices.IndexFunc(r.Verdicts, func(v contract.Verdict) bool {
-			return v.Promise == id && v.Outcome == p.Outcome
-		}); i >= 0 {
-			p.First = &r.Verdicts[i]
-		}
-		sums = append(sums, p)
+	for _, id := range promisesOf(r) {
+		sums = append(sums, r.promise(id))
 	}
 	return sums
+}
+
+func (r *Run) promise(id contract.Promise) Promise {
+	p := Promise{Promise: id, Outcome: contract.NotRun}
+	for _, v := range r.Verdicts {
+		if v.Promise != id {
+			continue
+		}
+		switch v.Outcome {
+		case contract.Kept:
+			p.Kept++
+		case contract.Broken:
+			p.Broken++
+		case contract.NotRun:
+			p.NotRun++
+		default:
+			p.Undecided++
+		}
+		if v.Outcome.Outweighs(p.Outcome) {
+			p.Outcome = v.Outcome
+		}
+	}
+	if i := slices.IndexFunc(r.Verdicts, func(v contract.Verdict) bool {
+		return v.Promise == id && v.Outcome == p.Outcome
+	}); i >= 0 {
+		p.First = &r.Verdicts[i]
+	}
+	return p
 }
 
 // Booted names the kernel that ran; a guest that never said what it is has no
