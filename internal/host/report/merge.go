@@ -29,7 +29,7 @@ func Merge(dir string, shards ...*Run) (*Run, error) {
 	for _, s := range shards {
 		shard, err := contract.ParseShard(s.Shard)
 		if err != nil || shard.Of == 0 {
-			return nil, errors.Join(fmt.Errorf("merge: %s is a whole run, not a shard", s.Dir), err)
+			return nil, errors.Join(fmt.Errorf("merge: %s is no shard, but a whole run", s.Dir), err)
 		}
 		if other := have[s.Shard]; other != nil {
 			return nil, fmt.Errorf("merge: %s and %s are both shard %s", other.Dir, s.Dir, s.Shard)

@@ -47,7 +47,7 @@ func TestRead(t *testing.T) {
 	}{
 		{"of a version without one", map[string]string{"verdict.json": old},
 			[]string{"fault: the guest ended early\n", "finding 1: no-tail-drop", "finding 2: no-stall"}, ""},
-		{"of a newer version", map[string]string{"verdict.json": `{"version": 99}`}, nil, "has form 99"},
+		{"of a newer version", map[string]string{"verdict.json": `{"version": 99}`}, nil, "has version 99"},
 		{"cut off before there was a verdict", map[string]string{"events.jsonl": events},
 			[]string{"the run has not ended", "no-stall        BROKEN", "verdict.json is not whole", "finding 1: no-stall"}, ""},
 		{"copied in part", map[string]string{"events.jsonl": events, "verdict.json": old[:100]},
