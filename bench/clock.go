@@ -7,13 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ringproof/ringproof/internal/cost"
 )
 
-// stopwatch measures what passes while something is executed: with the ruler of
-// instructions, how many there were, of all CPUs and whoever's; with that of time,
-// nanoseconds.
+// stopwatch counts the instructions that are executed, of all CPUs and whoever's, with
+// the ruler of instructions. With that of time it does nothing.
 type stopwatch struct {
-	window int // of the profile: the nth
+	window int // the nth
 	began  time.Time
 	idle   time.Duration // so far, when it began
 }
@@ -21,47 +22,48 @@ type stopwatch struct {
 var windows int
 
 func startWatch() (stopwatch, error) {
-	idle, err := idleTime()
+	if !setting.instructions {
+		return stopwatch{}, nil
+	}
+	idle, _, err := idleTime()
 	windows++
 	w := stopwatch{windows, time.Now(), idle}
 	markOpen()
 	return w, err
 }
 
-// elapsed is what has passed since. While there is nothing to execute, the clock
-// that counts instructions jumps: that does not count.
-func (w stopwatch) elapsed() (float64, error) {
+// stop returns what was executed since, for the caller to say for what; nil with the
+// ruler of time. While there is nothing to execute, the clock that counts instructions
+// jumps: that does not count.
+func (w stopwatch) stop() (*cost.Window, error) {
+	if !setting.instructions {
+		return nil, nil
+	}
 	markClose()
 	took := time.Since(w.began)
-	if !setting.instructions {
-		return float64(took), nil
-	}
-	idle, err := idleTime()
-	return float64(took - (idle - w.idle)), err
+	idle, known, err := idleTime()
+	return &cost.Window{Number: w.window, Instructions: float64(took - (idle - w.idle)), IdleUnknown: !known}, err
 }
 
 var idleSleeptime = regexp.MustCompile(`(?m)^ +\.idle_sleeptime +: (\d+) nsecs`)
 
 // idleTime is how long all CPUs together have been idle (kernel/time/timer_list.c:
-// print_cpu; without CONFIG_NO_HZ_COMMON the kernel does not tell, and no CPU's
-// tick is ever stopped).
-func idleTime() (time.Duration, error) {
-	if !setting.instructions {
-		return 0, nil
-	}
+// print_cpu). Not every kernel tells: 7.2 counts that elsewhere
+// (kernel/sched/cputime.c: kcpustat_field_idle), and shows it in units of 10 ms.
+func idleTime() (sum time.Duration, known bool, err error) {
 	text, err := os.ReadFile("/proc/timer_list")
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	var sum time.Duration
-	for _, m := range idleSleeptime.FindAllSubmatch(text, -1) {
+	all := idleSleeptime.FindAllSubmatch(text, -1)
+	for _, m := range all {
 		n, err := strconv.ParseInt(string(m[1]), 10, 64)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		sum += time.Duration(n)
 	}
-	return sum, nil
+	return sum, len(all) > 0, nil
 }
 
 // activity is what the kernel counts of itself.

@@ -51,13 +51,13 @@ func TestLatency(t *testing.T) {
 	for _, qdisc := range []netdev.Kind{netdev.FQCodel, netdev.PfifoFast, netdev.FQ} {
 		name := fmt.Sprintf("qdisc=%s/txqlen=%d", qdisc, latencyTxQueueLen)
 		t.Run(name, func(t *testing.T) {
-			rounds(t, "Latency/"+name, func() (map[string]float64, error) { return latency(qdisc, lasting) })
+			rounds(t, "Latency/"+name, func(s *cost.Sample) error { return latency(qdisc, lasting, s) })
 		})
 	}
 }
 
 // latency measures for that long.
-func latency(qdisc netdev.Kind, lasting time.Duration) (_ map[string]float64, err error) {
+func latency(qdisc netdev.Kind, lasting time.Duration, s *cost.Sample) (err error) {
 	ring := latencyTxQueueLen
 	cfg := tuntap.Config{Mode: tuntap.TAP, TxQueueLen: &ring, Qdisc: netdev.Qdisc{Kind: qdisc}}
 	if setting.backpressure {
@@ -66,7 +66,7 @@ func latency(qdisc netdev.Kind, lasting time.Duration) (_ map[string]float64, er
 	e := newEnd(1)
 	defer func() { err = errors.Join(err, e.close()) }()
 	if err := e.open(cfg, false); err != nil {
-		return nil, err
+		return err
 	}
 	var senders [2]*traffic.Sender
 	if err := e.ns.Do(func() error {
@@ -83,18 +83,18 @@ func latency(qdisc netdev.Kind, lasting time.Duration) (_ map[string]float64, er
 		}
 		return nil
 	}); err != nil {
-		return nil, err
+		return err
 	}
-	for _, s := range senders {
-		defer s.Close()
+	for _, sender := range senders {
+		defer sender.Close()
 	}
-	return measureLatency(e, senders, lasting)
+	return measureLatency(e, senders, lasting, s)
 }
 
-func measureLatency(e *end, senders [2]*traffic.Sender, lasting time.Duration) (map[string]float64, error) {
+func measureLatency(e *end, senders [2]*traffic.Sender, lasting time.Duration, s *cost.Sample) error {
 	watch, err := startWatch()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	began := time.Now()
 	// When each probe was sent, since began.
@@ -130,33 +130,33 @@ func measureLatency(e *end, senders [2]*traffic.Sender, lasting time.Duration) (
 	}
 	r.stop.Store(true)
 	if err := errors.Join(err, reading.Wait()); err != nil {
-		return nil, err
+		return err
 	}
-	whole, err := watch.elapsed()
+	s.Window, err = watch.stop()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	offered, taken := senders[flood].Counts().Offered, r.packets[flood].Load()
 	switch {
 	case left != "":
-		return nil, errors.New(left)
+		return errors.New(left)
 	case float64(offered) < saturated*consumed*took.Seconds():
-		return nil, fmt.Errorf("the flood was none: %d packets in %v, which is less than %v times the consumer's pace", offered, took.Round(time.Millisecond), saturated)
+		return fmt.Errorf("the flood was none: %d packets in %v, which is less than %v times the consumer's pace", offered, took.Round(time.Millisecond), saturated)
 	case len(r.took) == 0:
-		return nil, fmt.Errorf("none of %d probes has arrived", len(sent))
+		return fmt.Errorf("none of %d probes has arrived", len(sent))
 	}
-	values := map[string]float64{"lost": 1 - float64(len(r.took))/float64(len(sent))}
+	s.Values["lost"] = 1 - float64(len(r.took))/float64(len(sent))
 	slices.Sort(r.took)
 	for unit, q := range map[string]float64{"p50-us": 0.5, "p99-us": 0.99, "p99.9-us": 0.999} {
 		if v, ok := cost.Quantile(r.took, q); ok {
-			values[unit] = v
+			s.Values[unit] = v
 		}
 	}
-	values["max-us"] = r.took[len(r.took)-1]
+	s.Values["max-us"] = r.took[len(r.took)-1]
 	if setting.instructions {
-		values["instr/pkt"] = whole / float64(taken+r.packets[probe].Load())
+		s.Window.Unit, s.Window.Per = "instr/pkt", float64(taken+r.packets[probe].Load())
 	}
-	return values, nil
+	return nil
 }
 
 // paced calls f so often, at a pace of so many a second. What is late is made up for.

@@ -58,18 +58,19 @@ func sample(t *testing.T, s cost.Sample) {
 	t.Attr(cost.Attr, string(data))
 }
 
-// rounds reports a sample of each round, until one gives no values.
-func rounds(t *testing.T, workload string, measure func() (map[string]float64, error)) {
+// rounds reports a sample of each round, which measure fills, until one gives no values.
+func rounds(t *testing.T, workload string, measure func(*cost.Sample) error) {
 	t.Helper()
 	for range setting.rounds {
-		values, err := measure()
-		s := cost.Sample{Workload: workload}
+		s := cost.Sample{Workload: workload, Values: make(map[string]float64)}
+		err := measure(&s)
+		if err != nil {
+			s.Values, s.Window = nil, nil
+		}
 		if missing, ok := errors.AsType[*kernelfeature.MissingError](err); ok {
 			s.Missing = missing.Error()
 		} else if err != nil {
 			s.Failed = err.Error()
-		} else {
-			s.Values = values
 		}
 		sample(t, s)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/guest/multicast"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
@@ -30,23 +31,23 @@ func TestMulticast(t *testing.T) {
 	for _, senders := range []int{4, 8} {
 		name := fmt.Sprintf("senders=%d/groups=%d", senders, multicastGroups)
 		t.Run(name, func(t *testing.T) {
-			rounds(t, "Multicast/"+name, func() (map[string]float64, error) { return sendToGroups(senders) })
+			rounds(t, "Multicast/"+name, func(s *cost.Sample) error { return sendToGroups(senders, s) })
 		})
 	}
 }
 
-func sendToGroups(senders int) (_ map[string]float64, err error) {
+func sendToGroups(senders int, s *cost.Sample) (err error) {
 	if err := needIPv6(); err != nil {
-		return nil, err
+		return err
 	}
 	tunnel, err := openTunnel(shape{via: "tap", txQueueLen: 500, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, tunnel.close()) }()
 	before, err := tunnel.tally()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o, err := multicast.Run(multicast.Transfer{
 		Near: tunnel.near.ns, Far: tunnel.far.ns,
@@ -55,15 +56,12 @@ func sendToGroups(senders int) (_ map[string]float64, err error) {
 		Bound: multicastBound,
 	})
 	if err = errors.Join(err, tunnel.broken()); err != nil {
-		return nil, err
+		return err
 	}
 	chunks := senders * multicastChunks
 	if o.Missing > 0 {
-		return nil, fmt.Errorf("after %v %d of %d chunks are missing: %s", multicastBound, o.Missing, chunks, tunnel.stands())
+		return fmt.Errorf("after %v %d of %d chunks are missing: %s", multicastBound, o.Missing, chunks, tunnel.stands())
 	}
-	values := map[string]float64{
-		"ms":     float64(o.Took) / 1e6,
-		"resent": float64(o.Sent)/float64(chunks) - 1,
-	}
-	return values, tunnel.since(before, float64(chunks*multicastChunkBytes)/1024, "KiB", values)
+	s.Values["ms"], s.Values["resent"] = float64(o.Took)/1e6, float64(o.Sent)/float64(chunks)-1
+	return tunnel.since(before, float64(chunks*multicastChunkBytes)/1024, s)
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/ringproof/ringproof/inject/breakpoint"
 	"github.com/ringproof/ringproof/internal/cost"
-	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
@@ -28,18 +27,7 @@ func TestPath(t *testing.T) {
 	}
 	for _, p := range paths {
 		t.Run(p.String(), func(t *testing.T) {
-			for range setting.rounds {
-				s := cost.Sample{Workload: "Path/" + p.String()}
-				values, window, err := p.measure()
-				if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
-					s.Missing = missing.Error()
-				} else if err != nil {
-					s.Failed = err.Error()
-				} else {
-					s.Values, s.Window = values, window
-				}
-				sample(t, s)
-			}
+			rounds(t, "Path/"+p.String(), p.measure)
 		})
 	}
 }
@@ -77,8 +65,8 @@ const (
 	warmUp = 20
 )
 
-// measure returns the values of one round, and what was profiled of it.
-func (p path) measure() (values map[string]float64, window *cost.Window, err error) {
+// measure is one round.
+func (p path) measure(s *cost.Sample) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer markOther()
@@ -91,17 +79,17 @@ func (p path) measure() (values map[string]float64, window *cost.Window, err err
 	}
 	dev, err := tuntap.Open(cfg)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
 	out, err := openSocket(dev.Ifindex())
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer unix.Close(out)
 	in, err := p.consumer(dev)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
 
@@ -132,64 +120,63 @@ func (p path) measure() (values map[string]float64, window *cost.Window, err err
 		return received, nil
 	}
 	if _, err := round(warmUp); err != nil {
-		return nil, nil, err
+		return err
 	}
 	sends, takes, all = make([]float64, 0, batches), make([]float64, 0, batches), make([]float64, 0, batches)
 
 	before, err := readActivity()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	requeues, err := requeuesOf(dev.Device)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	watch, err := startWatch()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	received, err := round(batches)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	whole, err := watch.elapsed()
+	s.Window, err = watch.stop()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	after, err := readActivity()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if received == 0 {
-		return nil, nil, errors.New("no packet has arrived")
+		return errors.New("no packet has arrived")
 	}
 	again, err := requeuesOf(dev.Device)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	values = map[string]float64{
+	s.Window.Unit, s.Window.Per = "mean-instr/pkt", float64(received)
+	s.Values = map[string]float64{
 		"instr/pkt": midmean(all), "send-instr/pkt": midmean(sends), "take-instr/pkt": midmean(takes),
-		"mean-instr/pkt": whole / float64(received),
-		"requeues/pkt":   float64(again-requeues) / float64(received),
-		"lost/pkt":       float64(uint64(size*batches)-received) / float64(size*batches),
+		"requeues/pkt": float64(again-requeues) / float64(received),
+		"lost/pkt":     float64(uint64(size*batches)-received) / float64(size*batches),
 	}
-	after.per(received, before, values)
-	window = &cost.Window{Number: watch.window, Instructions: whole, Packets: received}
+	after.per(received, before, s.Values)
 
 	// Once more, with an instrument that would be measured with the rest.
 	stops, err := breakpoint.CountStops()
 	if err != nil {
-		return values, window, nil // it is no figure that decides
+		return nil // it is no figure that decides
 	}
 	defer stops.Close()
 	received, err = round(batches)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if n, err := stops.Count(); err == nil {
-		values["stops/pkt"] = float64(n) / float64(received)
+		s.Values["stops/pkt"] = float64(n) / float64(received)
 	}
-	return values, window, nil
+	return nil
 }
 
 func requeuesOf(dev *netdev.Device) (uint64, error) {

@@ -155,7 +155,7 @@ func (g generation) run(s *cost.Sample, withLedger bool) (err error) {
 	if drained := consumer.Drain(10 * time.Second); drained != nil {
 		return drained
 	}
-	whole, err := watch.elapsed()
+	window, err := watch.stop()
 	if err != nil {
 		return err
 	}
@@ -177,8 +177,8 @@ func (g generation) run(s *cost.Sample, withLedger bool) (err error) {
 	lost := books.Dropped() - held
 	s.Values = map[string]float64{}
 	if setting.instructions {
-		s.Values["instr/pkt"] = whole / float64(books.Received)
-		s.Window = &cost.Window{Number: watch.window, Instructions: whole, Packets: uint64(books.Received)}
+		s.Window = window
+		s.Window.Unit, s.Window.Per = "instr/pkt", float64(books.Received)
 	} else {
 		seconds := took.Seconds()
 		s.Values["offered-pps"] = float64(books.Offered-held) / seconds

@@ -104,7 +104,7 @@ func TestTCP(t *testing.T) {
 				sample(t, cost.Sample{Workload: workload, Missing: "iperf3 is not in the image: apt install iperf3"})
 				return
 			}
-			rounds(t, workload, func() (map[string]float64, error) { return c.run(t) })
+			rounds(t, workload, func(s *cost.Sample) error { return c.run(t, s) })
 			if setting.instructions {
 				c.countStops(t, workload)
 			}
@@ -121,7 +121,7 @@ func (c tcpCell) countStops(t *testing.T, workload string) {
 		return
 	}
 	defer stops.Close()
-	if _, err := c.run(t); err != nil {
+	if err := c.run(t, &cost.Sample{Values: make(map[string]float64)}); err != nil {
 		t.Logf("stops are not counted: %v", err)
 		return
 	}
@@ -135,15 +135,15 @@ func (c tcpCell) countStops(t *testing.T, workload string) {
 }
 
 // run makes a tunnel, and sends through it from the near end to the far one.
-func (c tcpCell) run(t *testing.T) (_ map[string]float64, err error) {
+func (c tcpCell) run(t *testing.T, s *cost.Sample) (err error) {
 	if c.ip == 6 {
 		if err := needIPv6(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	tunnel, err := openTunnel(c.shape)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, tunnel.close()) }()
 	stands := ""
@@ -160,7 +160,7 @@ func (c tcpCell) run(t *testing.T) (_ map[string]float64, err error) {
 	}
 	before, err := tunnel.tally()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	report, err := iperf3.Run(t.Context(), transfer)
 	// On a line of its own, so that it can be found in the output.
@@ -169,12 +169,12 @@ func (c tcpCell) run(t *testing.T) (_ map[string]float64, err error) {
 	}
 	switch {
 	case errors.Is(err, iperf3.ErrBound):
-		return nil, fmt.Errorf("%w: %s", err, stands)
+		return fmt.Errorf("%w: %s", err, stands)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s", err, tunnel.stands())
+		return fmt.Errorf("%w: %s", err, tunnel.stands())
 	case tunnel.broken() != nil:
-		return nil, tunnel.broken()
+		return tunnel.broken()
 	}
-	values := map[string]float64{"bit/s": report.BitsPerSecond, "retransmits": float64(report.Retransmits)}
-	return values, tunnel.since(before, report.Bytes/1024, "KiB", values)
+	s.Values["bit/s"], s.Values["retransmits"] = report.BitsPerSecond, float64(report.Retransmits)
+	return tunnel.since(before, report.Bytes/1024, s)
 }

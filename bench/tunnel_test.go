@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
@@ -346,10 +347,10 @@ func (t *tunnel) tally() (c tally, err error) {
 	return c, err
 }
 
-// since adds what has been counted since before: instructions for each unit of what
-// has arrived, and the rest for each packet that was forwarded to the far end.
-func (t *tunnel) since(before tally, arrived float64, unit string, values map[string]float64) error {
-	took, err := before.watch.elapsed()
+// since adds what has been counted since before: instructions for each of the KiB that
+// have arrived, and the rest for each packet that was forwarded to the far end.
+func (t *tunnel) since(before tally, arrived float64, s *cost.Sample) (err error) {
+	s.Window, err = before.watch.stop()
 	if err != nil {
 		return err
 	}
@@ -362,10 +363,10 @@ func (t *tunnel) since(before tally, arrived float64, unit string, values map[st
 		return errors.New("no packet was forwarded")
 	}
 	if setting.instructions {
-		values["instr/"+unit] = took / arrived
+		s.Window.Unit, s.Window.Per = "instr/KiB", arrived
 	}
-	now.activity.per(packets, before.activity, values)
-	values["requeues/pkt"] = float64(now.requeues-before.requeues) / float64(packets)
+	now.activity.per(packets, before.activity, s.Values)
+	s.Values["requeues/pkt"] = float64(now.requeues-before.requeues) / float64(packets)
 	return nil
 }
 

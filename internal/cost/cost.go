@@ -13,8 +13,7 @@ type Sample struct {
 	Workload string
 	// Values are by unit: see Units.
 	Values map[string]float64 `json:",omitempty"`
-	// Window is what a profile of the round is checked against, with the ruler of
-	// instructions.
+	// Window is what was executed, with the ruler of instructions.
 	Window *Window `json:",omitempty"`
 	// Books are the packets', of workloads that keep an account.
 	Books *contract.Books `json:",omitempty"`
@@ -25,9 +24,16 @@ type Sample struct {
 	Failed string `json:",omitempty"`
 }
 
-// Window is the part of a round that is profiled.
+// Window is the part of a round whose instructions are counted. The host makes a
+// value of it.
 type Window struct {
-	Number       int     // the nth of this boot, from 1 on
-	Instructions float64 // that were executed in it, by the guest's clock
-	Packets      uint64  // that were received in it
+	// Number: the nth of this boot, from 1 on. The host's profile knows it by that.
+	Number int
+	// Instructions are those that the guest's clock has counted, idle time taken off.
+	Instructions float64
+	// IdleUnknown: the kernel does not tell its idle time, so nothing was taken off.
+	IdleUnknown bool `json:",omitempty"`
+	// Unit of the value, "instr/KiB", and how many KiB it is for.
+	Unit string
+	Per  float64
 }

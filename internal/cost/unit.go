@@ -28,6 +28,7 @@ var Units = []Unit{
 	{"mean-instr/pkt", false, "those with the clock's ticks and all others"},
 	{"instr/KiB", false, "instructions for each KiB that TCP delivered"},
 	{"locked/pkt", false, "locked instructions for each packet that arrived"},
+	{"locked/KiB", false, "locked instructions for each KiB that arrived"},
 	{"stops/pkt", false, "how often the txq was stopped and woken"},
 	{"nettx/pkt", false, "NET_TX softirqs"},
 	{"requeues/pkt", false, "packets that the driver gave back to the qdisc"},

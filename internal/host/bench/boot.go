@@ -160,8 +160,8 @@ func (o *output) line(line string) {
 		o.err = errors.Join(o.err, fmt.Errorf("a sample that cannot be read: %w: %s", err, line))
 		return
 	}
-	if s.Window != nil && o.kernel != nil {
-		if err := o.profile(s); err != nil {
+	if s.Window != nil {
+		if err := o.window(&s); err != nil {
 			o.err = errors.Join(o.err, fmt.Errorf("%s: %w", s.Workload, err))
 		}
 	}
@@ -170,15 +170,29 @@ func (o *output) line(line string) {
 	}
 }
 
-// profile adds to a sample what its profile tells.
-func (o *output) profile(s cost.Sample) error {
-	p, err := o.kernel.Read(profile.File(o.dir, s.Window.Number))
-	if err != nil {
-		return err
+// window adds to a sample the values of its window: of its profile, which counts
+// exactly, if there is one, else of the guest's clock.
+func (o *output) window(s *cost.Sample) error {
+	w := s.Window
+	if s.Values == nil {
+		s.Values = make(map[string]float64)
 	}
-	if err := p.Agrees(s.Window.Instructions); err != nil {
-		return err
+	switch {
+	case o.kernel != nil:
+		p, err := o.kernel.Read(profile.File(o.dir, w.Number))
+		if err != nil {
+			return err
+		}
+		if err := p.Agrees(w.Instructions, w.IdleUnknown); err != nil {
+			return err
+		}
+		_, of, _ := strings.Cut(w.Unit, "/")
+		s.Values[w.Unit] = float64(p.Instructions-p.Idle()) / w.Per
+		s.Values["locked/"+of] = float64(p.Locked()) / w.Per
+	case !w.IdleUnknown:
+		s.Values[w.Unit] = w.Instructions / w.Per
+	case len(s.Values) == 0:
+		s.Missing = "the kernel does not tell how long it was idle, so its clock does not tell what it executed, and there is no profile"
 	}
-	s.Values["locked/pkt"] = float64(p.Locked()) / float64(s.Window.Packets)
 	return nil
 }

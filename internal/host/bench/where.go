@@ -22,7 +22,7 @@ func (r *Result) side(k *profile.Kernel, variant, workload string) (profile.Side
 			if err != nil {
 				return side, err
 			}
-			side.Profile, side.Packets = p, s.Window.Packets
+			side.Profile, side.Unit, side.Per = p, s.Window.Unit, s.Window.Per
 		}
 	}
 	if side.Profile == nil {

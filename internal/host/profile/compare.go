@@ -12,13 +12,15 @@ import (
 type Side struct {
 	Name    string // "stock"
 	Profile *Profile
-	Packets uint64 // that were received meanwhile
+	// Unit is "instr/pkt" where Per is the number of packets received meanwhile.
+	Unit string
+	Per  float64
 }
 
 // contexts are the values of Line.Where.
 var contexts = []string{"producer", "consumer", "softirq", "interrupt", "fault", "idle", "other"}
 
-// Row is so many instructions for each packet received, of the base and of the other.
+// Row is so many instructions for each packet received, or KiB, of the base and of the other.
 type Row struct {
 	// Where is as in Line, and Function, too; or that is "".
 	Where, Function      string
@@ -53,6 +55,7 @@ func (r Row) String() string {
 // Comparison is where the instructions of a packet go on two sides.
 type Comparison struct {
 	Names [2]string
+	Unit  string // what the instructions are for: "pkt"
 	// Contexts has a row for each value of Line.Where, and All is their sum.
 	Contexts []Row
 	All      Row
@@ -65,13 +68,14 @@ type Comparison struct {
 // received nothing.
 func Compare(base, other Side) (*Comparison, error) {
 	c := Comparison{Names: [2]string{base.Name, other.Name}, All: Row{Where: "all"}}
+	_, c.Unit, _ = strings.Cut(base.Unit, "/")
 	for _, context := range contexts {
 		c.Contexts = append(c.Contexts, Row{Where: context})
 	}
 	functions := make(map[[2]string]*Row)
 	for i, side := range []Side{base, other} {
-		if side.Packets == 0 {
-			return nil, fmt.Errorf("%s has received no packet, so there are no instructions for each", side.Name)
+		if side.Per == 0 {
+			return nil, fmt.Errorf("%s has received nothing", side.Name)
 		}
 		for _, line := range side.Profile.Lines {
 			at := [2]string{line.Where, line.Function}
@@ -79,8 +83,8 @@ func Compare(base, other Side) (*Comparison, error) {
 				functions[at] = &Row{Where: line.Where, Function: line.Function}
 			}
 			for _, r := range []*Row{&c.All, &c.Contexts[slices.Index(contexts, line.Where)], functions[at]} {
-				r.Instructions[i] += float64(line.Instructions) / float64(side.Packets)
-				r.Locked[i] += float64(line.Locked) / float64(side.Packets)
+				r.Instructions[i] += float64(line.Instructions) / side.Per
+				r.Locked[i] += float64(line.Locked) / side.Per
 			}
 		}
 	}
@@ -104,7 +108,7 @@ func Compare(base, other Side) (*Comparison, error) {
 // String is a table of at most 72 columns.
 func (c *Comparison) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-36s %9.9s %9.9s %8s %6s\n", "instructions per packet received", c.Names[0], c.Names[1], "diff", "locked")
+	fmt.Fprintf(&b, "%-36s %9.9s %9.9s %8s %6s\n", "instr/"+c.Unit, c.Names[0], c.Names[1], "diff", "locked")
 	for _, r := range append(c.Contexts[:len(c.Contexts):len(c.Contexts)], c.All) {
 		if r.Instructions != [2]float64{} {
 			fmt.Fprintln(&b, r)

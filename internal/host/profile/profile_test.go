@@ -97,9 +97,20 @@ func TestAgrees(t *testing.T) {
 		98_000:  true,  // the clock does not count what is executed while idle
 		97_000:  false, // but no more than that
 	} {
-		if err := p.Agrees(clock); (err == nil) != right {
+		if err := p.Agrees(clock, false); (err == nil) != right {
 			t.Errorf("with %.0f by the clock: %v", clock, err)
 		}
+	}
+}
+
+func TestAgreesWithAKernelThatDoesNotTellItsIdleTime(t *testing.T) {
+	idle := &Profile{Instructions: 100_000, Lines: []Line{{"producer", "tun_net_xmit", 98_000, 0}, {"idle", "default_idle", 2000, 0}}}
+	busy := &Profile{Instructions: 100_000, Lines: []Line{{"producer", "tun_net_xmit", 100_000, 0}}}
+	if err := idle.Agrees(500_000, true); err != nil {
+		t.Errorf("the clock has jumped while it was idle: %v", err)
+	}
+	if idle.Agrees(90_000, true) == nil || busy.Agrees(500_000, true) == nil {
+		t.Error("more than the clock has counted, or less although it was never idle")
 	}
 }
 
@@ -107,17 +118,17 @@ func TestCompare(t *testing.T) {
 	base := Side{"stock", &Profile{Lines: []Line{
 		{"producer", "tun_net_xmit", 9500, 100}, {"producer", "packet_sendmsg", 22400, 0}, {"consumer", "tun_do_read", 10500, 100},
 		{"consumer", "a_function_with_a_name_that_is_rather_long", 1000, 0}, {"idle", "default_idle", 4, 0},
-	}}, 100}
+	}}, "mean-instr/pkt", 100}
 	// The other has received twice as many.
 	other := Side{"opt-in-2", &Profile{Lines: []Line{
 		{"producer", "tun_net_xmit", 20200, 200}, {"producer", "packet_sendmsg", 44800, 0}, {"consumer", "tun_do_read", 21000, 200},
 		{"consumer", "tun_ring_consumed", 4200, 200}, {"consumer", "a_function_with_a_name_that_is_rather_long", 2000, 2},
-	}}, 200}
+	}}, "mean-instr/pkt", 200}
 	c, err := Compare(base, other)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `instructions per packet received         stock  opt-in-2     diff locked
+	const want = `instr/pkt                                stock  opt-in-2     diff locked
 producer                                 319.0     325.0     +6.0
 consumer                                 115.0     136.0    +21.0  +1.01
 idle                                       0.0       0.0     -0.0
@@ -141,7 +152,7 @@ idle       default_idle                    0.0       0.0     -0.0
 			t.Errorf("longer than 72 columns: %s", line)
 		}
 	}
-	if _, err := Compare(Side{"stock", base.Profile, 0}, other); err == nil {
+	if _, err := Compare(Side{"stock", base.Profile, "instr/pkt", 0}, other); err == nil {
 		t.Error("a side that has received nothing was compared")
 	}
 }
