@@ -81,7 +81,9 @@ func Run(ctx context.Context, t Transfer) (Report, error) {
 	go io.Copy(io.Discard, lines)
 
 	// --interval=0: one report, at the end.
-	args := []string{"--client", t.To, "--json", "--interval=0", fmt.Sprintf("--parallel=%d", max(t.Streams, 1))}
+	// A payload of random numbers, as without --repeating-payload, would cost a good part
+	// of what a short transfer does.
+	args := []string{"--client", t.To, "--json", "--interval=0", "--repeating-payload", fmt.Sprintf("--parallel=%d", max(t.Streams, 1))}
 	if t.Bytes > 0 {
 		args = append(args, fmt.Sprintf("--bytes=%d", t.Bytes))
 	} else {
