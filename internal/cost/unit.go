@@ -27,6 +27,8 @@ var Units = []Unit{
 	{"take-instr/pkt", false, "those while packets are taken"},
 	{"mean-instr/pkt", false, "those with the clock's ticks and all others"},
 	{"instr/KiB", false, "instructions for each KiB that TCP delivered"},
+	{"kernel-instr/pkt", false, "those of the kernel, but for page faults"},
+	{"kernel-instr/KiB", false, "those of the kernel, but for page faults"},
 	{"locked/pkt", false, "locked instructions for each packet that arrived"},
 	{"locked/KiB", false, "locked instructions for each KiB that arrived"},
 	{"stops/pkt", false, "how often the txq was stopped and woken"},

@@ -188,6 +188,7 @@ func (o *output) window(s *cost.Sample) error {
 		}
 		_, of, _ := strings.Cut(w.Unit, "/")
 		s.Values[w.Unit] = float64(p.Instructions-p.Idle()) / w.Per
+		s.Values["kernel-instr/"+of] = float64(p.Kernel()) / w.Per
 		s.Values["locked/"+of] = float64(p.Locked()) / w.Per
 	case !w.IdleUnknown:
 		s.Values[w.Unit] = w.Instructions / w.Per

@@ -111,6 +111,17 @@ func (p *Profile) Locked() (n uint64) {
 // instruction that faults is executed twice and counted once by the clock.
 const tolerance = 1e-3
 
+// Kernel is how many instructions the kernel executed, but for page faults, which are
+// those of programs, and for the idle task.
+func (p *Profile) Kernel() (n uint64) {
+	for _, line := range p.Lines {
+		if line.Function != User && line.Where != "fault" && line.Where != "idle" {
+			n += line.Instructions
+		}
+	}
+	return n
+}
+
 // Idle is how many instructions the idle task executed.
 func (p *Profile) Idle() (n uint64) {
 	for _, line := range p.Lines {

@@ -63,6 +63,9 @@ func TestRead(t *testing.T) {
 			t.Errorf("line %d is %+v, want %+v", i, p.Lines[i], want[i])
 		}
 	}
+	if p.Kernel() != 64 {
+		t.Errorf("the kernel has executed %d, want 64", p.Kernel())
+	}
 	if p.Locked() != 20 {
 		t.Errorf("%d are locked for packets, want 20: user space's are not", p.Locked())
 	}
