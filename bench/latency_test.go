@@ -21,10 +21,10 @@ const (
 	latencyTxQueueLen = 500
 	// The consumer is slower than the flood, and both keep a pace that a guest
 	// without KVM on a busy host keeps, too: so what is measured is how long packets
-	// queue, and not how fast the host is. A ring of 500 is read in 100 ms.
-	consumed = 5000  // packets/s
-	flooded  = 15000 // packets/s
-	probed   = 500   // packets/s
+	// queue, and not how fast the host is. A ring of 500 is read in 200 ms.
+	consumed = 2500 // packets/s
+	flooded  = 7500 // packets/s
+	probed   = 500  // packets/s
 	// saturated is how much more than what was consumed must have been offered.
 	saturated = 1.5
 	// latencyDrain is how long what is queued in the end may take to arrive.

@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// tcpTime is how long the streams of a cell send.
-	tcpTime = 2 * time.Second
+	// tcpTime is how long the streams of a cell send, and tcpDelayed how long in one
+	// with a delay, where a window takes some round trips to open.
+	tcpTime    = time.Second
+	tcpDelayed = 3 * time.Second
 	// tcpBytes is what they send where the clock counts instructions.
 	tcpBytes = 4 << 20
 	// tcpBound is when a transfer is given up: a hundred lost segments in a row that
@@ -154,6 +156,9 @@ func (c tcpCell) run(t *testing.T, s *cost.Sample) (err error) {
 	}
 	if c.ip == 6 {
 		transfer.To = tunnel.far.ip6.IP.String()
+	}
+	if c.delay != 0 {
+		transfer.Duration = tcpDelayed
 	}
 	if setting.instructions {
 		transfer.Bytes = tcpBytes

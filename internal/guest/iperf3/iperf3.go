@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os/exec"
 	"strings"
 	"time"
@@ -25,7 +26,8 @@ type Transfer struct {
 	// Streams are TCP connections that send at once, beside the one by which the
 	// client and the server agree on what to do.
 	Streams int
-	// Bytes to send over all streams together; 0 is to send for Duration.
+	// Bytes to send over all streams together; 0 is to send for Duration, of which
+	// iperf3 takes whole seconds.
 	Bytes    int
 	Duration time.Duration
 	// Bound is when it is given up. It counts from the start of the client.
@@ -87,7 +89,7 @@ func Run(ctx context.Context, t Transfer) (Report, error) {
 	if t.Bytes > 0 {
 		args = append(args, fmt.Sprintf("--bytes=%d", t.Bytes))
 	} else {
-		args = append(args, fmt.Sprintf("--time=%g", t.Duration.Seconds()))
+		args = append(args, fmt.Sprintf("--time=%d", int(math.Ceil(t.Duration.Seconds()))))
 	}
 	bounded, cancel := context.WithTimeout(ctx, t.Bound)
 	defer cancel()
