@@ -350,9 +350,11 @@ func (r *Result) verdicts(b *strings.Builder) {
 				counts[row.Outcome]++
 			}
 		}
-		fmt.Fprintf(b, "  %-20s", v)
+		fmt.Fprintf(b, "  %s", v)
+		sep := ":"
 		for _, o := range []contract.Outcome{contract.Kept, contract.Broken, contract.Undecided, contract.NotRun} {
-			fmt.Fprintf(b, " %3d %s", of[o], o)
+			fmt.Fprintf(b, "%s %d %s", sep, of[o], o)
+			sep = ","
 		}
 		b.WriteString("\n")
 	}

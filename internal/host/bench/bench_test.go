@@ -1,0 +1,288 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/cost"
+	"github.com/ringproof/ringproof/internal/host/kernel"
+)
+
+// measured is a Result of two boots of each of two kernels, with one workload.
+func measured(ruler Ruler, workload, unit string, base, patched []float64) *Result {
+	k := []Kernel{{Label: "stock"}, {Label: "patched"}}
+	r := &Result{Config: Config{Kernels: k, Rulers: []Ruler{ruler}}, Variants: []Variant{{Kernel: k[0]}, {Kernel: k[1]}}}
+	for i, values := range [][]float64{base, patched} {
+		for nth := range 2 {
+			o := Outcome{Variant: k[i].Label, Ruler: ruler, Nth: nth}
+			for j, v := range values {
+				if j%2 == nth {
+					o.Samples = append(o.Samples, cost.Sample{Workload: workload, Values: map[string]float64{unit: v}})
+				}
+			}
+			r.Boots = append(r.Boots, o)
+		}
+	}
+	return r
+}
+
+func times(x float64, spread float64, n int) (values []float64) {
+	for i := range n {
+		values = append(values, x*(1+spread*(float64(i)/float64(n-1)-0.5)))
+	}
+	return values
+}
+
+// TestVerdicts: each kind of ratio, and what is made of it.
+func TestVerdicts(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		ruler          Ruler
+		workload, unit string
+		base, patched  []float64
+		want           contract.Outcome
+		says           string
+	}{
+		{"the same", Instructions, "Path/x", "instr/pkt", []float64{100, 100}, []float64{100, 100}, contract.Kept, "1 times the base"},
+		{"a little more", Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{1019, 1019}, contract.Kept, "1.019"},
+		{"too much", Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{1021, 1021}, contract.Broken, "the limit is 1.02"},
+		{"less", Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{400, 400}, contract.Kept, ""},
+		{"around the limit", Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{1010, 1030}, contract.Undecided, "too few, 6 would do"},
+		{"slower, and sure", Time, "Pktgen/x", "rx-pps", times(1000, 0.02, 12), times(800, 0.02, 12), contract.Broken, "0.8 times the base"},
+		{"faster", Time, "Pktgen/x", "rx-pps", times(1000, 0.02, 12), times(1200, 0.02, 12), contract.Kept, ""},
+		{"in the noise", Time, "TCP/x", "bit/s", times(1000, 0.5, 12), times(900, 0.5, 12), contract.Undecided, "no number of values decides"},
+		{"needs more", Time, "TCP/x", "bit/s", times(1000, 0.4, 12), times(980, 0.4, 12), contract.Undecided, "values of each would decide, instead of 12"},
+		{"too few", Time, "TCP/x", "bit/s", times(1000, 0.01, 3), times(1000, 0.01, 3), contract.Undecided, "3 values of each are too few, 6 would do"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rows := measured(tt.ruler, tt.workload, tt.unit, tt.base, tt.patched).Rows()
+			row := rows[0]
+			for _, r := range rows {
+				if r.Unit == tt.unit {
+					row = r
+				}
+			}
+			if row.Outcome != tt.want || !strings.Contains(row.Why, tt.says) {
+				t.Errorf("%s: %s, want %s that says %q", row.Outcome, row.Why, tt.want, tt.says)
+			}
+		})
+	}
+}
+
+// TestNullKeepsFromDeciding: a base that differs from itself by more than a ratio is
+// beyond its limit.
+func TestNullKeepsFromDeciding(t *testing.T) {
+	r := measured(Time, "Pktgen/x", "rx-pps", nil, times(900, 0.001, 12))
+	for i, x := range []float64{1000, 900} { // the base's two boots
+		for range 12 {
+			r.Boots[i].Samples = append(r.Boots[i].Samples, cost.Sample{Workload: "Pktgen/x", Values: map[string]float64{"rx-pps": x}})
+		}
+	}
+	row := r.Rows()[0]
+	if row.Outcome != contract.Undecided {
+		t.Errorf("%s: %s", row.Outcome, row.Why)
+	}
+	if says := r.nulls(); !strings.Contains(says, "11 %") {
+		t.Errorf("the null: %s", says)
+	}
+}
+
+// TestBaseThatFails: what both have is compared, and what failed is said.
+func TestBaseThatFails(t *testing.T) {
+	r := measured(Time, "TCP/x", "bit/s", times(1000, 0.01, 12), times(1000, 0.01, 12))
+	for i := range 6 {
+		s := &r.Boots[0].Samples[i]
+		s.Values, s.Failed = nil, "iperf3 has not ended within 30s"
+	}
+	row := r.Rows()[0]
+	if row.Outcome != contract.Kept || row.Base.N != 6 || !strings.Contains(row.Why, "the base failed 6 times") {
+		t.Errorf("%s of %d: %s", row.Outcome, row.Base.N, row.Why)
+	}
+	for i := range r.Boots[:2] {
+		for j := range r.Boots[i].Samples {
+			s := &r.Boots[i].Samples[j]
+			s.Values, s.Failed = nil, "iperf3 has not ended within 30s"
+		}
+	}
+	if row := r.Rows()[0]; row.Outcome != contract.Undecided || !strings.Contains(row.Why, "the base failed: iperf3 has not ended") {
+		t.Errorf("%s: %s", row.Outcome, row.Why)
+	}
+}
+
+// TestWhatIsMissing is named, and counted apart.
+func TestWhatIsMissing(t *testing.T) {
+	r := measured(Time, "TCP/x", "bit/s", []float64{1, 1}, []float64{1, 1})
+	for i := range r.Boots {
+		for j := range r.Boots[i].Samples {
+			r.Boots[i].Samples[j] = cost.Sample{Workload: "TCP/x", Missing: "iperf3 is not in the image: apt install iperf3"}
+		}
+	}
+	if row := r.Rows()[0]; row.Outcome != contract.NotRun || !strings.Contains(row.Why, "apt install iperf3") {
+		t.Errorf("%s: %s", row.Outcome, row.Why)
+	}
+	if text := r.Text(); !strings.Contains(text, "1 not run") {
+		t.Error(text)
+	}
+}
+
+// TestStallIsAFinding and not a slow packet.
+func TestStallIsAFinding(t *testing.T) {
+	r := measured(Time, "Pktgen/x", "rx-pps", times(1000, 0.01, 12), times(1000, 0.01, 12))
+	r.Boots[3].Samples[0] = cost.Sample{Workload: "Pktgen/x", Failed: "stall: pktgen has sent 500 packets, 500 have arrived, and none for 3s"}
+	if !r.Stalled() || !strings.Contains(r.Text(), "no-stall: broken: patched in Pktgen/x") {
+		t.Error(r.Text())
+	}
+	r = measured(Time, "Pktgen/x", "rx-pps", times(1000, 0.01, 12), times(1000, 0.01, 12))
+	r.Boots[2].Failed, r.Boots[2].Stalled = "the guest ended early: hang: no sign of life", true
+	if !r.Stalled() {
+		t.Error(r.Text())
+	}
+}
+
+// TestTheFlagHasLimitsOfItsOwn: what a device costs that is opened without.
+func TestTheFlagHasLimitsOfItsOwn(t *testing.T) {
+	r := measured(Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{1010, 1010})
+	r.Variants[1].OptIn = true
+	if row := r.Rows()[0]; row.Outcome != contract.Broken || row.Limit != 1.002 {
+		t.Errorf("%s, limit %v", row.Outcome, row.Limit)
+	}
+	r.Variants[1].Backpressure = true
+	for i := range r.Boots {
+		if r.Boots[i].Variant == "patched" {
+			r.Boots[i].Variant = "patched+flag"
+		}
+	}
+	if row := r.Rows()[0]; row.Outcome != contract.Kept || row.Limit != 1.02 {
+		t.Errorf("%s, limit %v", row.Outcome, row.Limit)
+	}
+}
+
+// TestTextFitsACommitMessage: at most 72 columns of ASCII, however many kernels.
+func TestTextFitsACommitMessage(t *testing.T) {
+	r := &Result{Config: Config{Rulers: []Ruler{Instructions, Time}}}
+	for i := range 6 {
+		k := Kernel{Label: fmt.Sprintf("a-series-with-a-long-name-%d", i)}
+		r.Config.Kernels = append(r.Config.Kernels, k)
+		r.Variants = append(r.Variants, Variant{Kernel: k, OptIn: i == 2})
+		books := &contract.Books{Offered: 10, Received: 10}
+		r.Boots = append(r.Boots,
+			Outcome{Variant: k.Label, Ruler: Time, Samples: []cost.Sample{
+				{Workload: "Pktgen/threads=2/txqs=2/via=vhost/start_xmit", Books: books, Values: map[string]float64{"offered-pps": 1.5e6, "tx-pps": 1e6, "lost-pps": 5e5, "rx-pps": 1e6}},
+				{Workload: "TCP/via=tap/streams=16/txqlen=1000/ip=4/delay=60ms/qdisc=pfifo_fast", Values: map[string]float64{"bit/s": 9.8e9}},
+				{Workload: "Latency/qdisc=fq_codel/txqlen=500", Failed: "the flood was none: " + strings.Repeat("very ", 40) + "slow"},
+			}},
+			Outcome{Variant: k.Label, Ruler: Instructions, Samples: []cost.Sample{
+				{Workload: "Path/via=vhost/qdisc=pfifo_fast/asleep", Values: map[string]float64{"instr/pkt": 8302 + float64(i), "switches/pkt": 2.1}},
+			}})
+	}
+	for i, line := range strings.Split(r.Text(), "\n") {
+		if len(line) > width {
+			t.Errorf("line %d has %d columns: %s", i+1, len(line), line)
+		}
+		for _, c := range line {
+			if c > '~' {
+				t.Errorf("line %d is not ASCII: %s", i+1, line)
+			}
+		}
+	}
+}
+
+// TestBootIsNotDoneAgain: what is on the disk is taken, unless it is of another boot, or
+// failed, or is not whole.
+func TestBootIsNotDoneAgain(t *testing.T) {
+	dir := t.TempDir()
+	image := filepath.Join(dir, "image")
+	if err := os.WriteFile(image, []byte("one"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	r := &Result{Config: Config{Image: image}}
+	j := job{Variant{Kernel: Kernel{Label: "stock", Kernel: &kernel.Result{Image: image}}}, Time, 0}
+	key, err := r.key(j, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := recall(dir, key); ok {
+		t.Error("nothing was there")
+	}
+	good := &Outcome{Variant: "stock", Samples: []cost.Sample{{Workload: "x"}}}
+	if err := remember(dir, key, good); err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := recall(dir, key); !ok || o.Samples[0].Workload != "x" {
+		t.Errorf("%v, %v", o, ok)
+	}
+	other := j
+	other.variant.Backpressure = true
+	if k, _ := r.key(other, ""); k == key {
+		t.Error("with the flag it is another boot")
+	}
+	if err := os.WriteFile(image, []byte("two"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if k, _ := r.key(j, ""); k == key {
+		t.Error("of another kernel it is another boot")
+	}
+	if err := remember(dir, key, &Outcome{Failed: "the guest ended early"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := recall(dir, key); ok {
+		t.Error("one that failed is done again")
+	}
+	if err := os.WriteFile(filepath.Join(dir, outcomeFile), []byte(`{"Key": "`+key), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := recall(dir, key); ok {
+		t.Error("one that is cut off is done again")
+	}
+}
+
+// TestPlanted: what is in patches/slow can be read, and bad headers are refused.
+func TestPlanted(t *testing.T) {
+	all, err := ReadPlanted("../../../patches/slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nothing := 0
+	for _, p := range all {
+		if p.Nothing {
+			nothing++
+		}
+	}
+	if nothing != 1 || len(all) < 6 {
+		t.Errorf("%d slow patches, %d of them that cost nothing", len(all), nothing)
+	}
+	for _, bad := range []string{
+		"Subject: x\n\nDesign: opt-in-2\n---\n", "Subject: x\n\nCosts: nothing\n---\n",
+		"Subject: x\n\nDesign: opt-in-2\nCosts: time Path/x instr/pkt\n---\n",
+	} {
+		file := filepath.Join(t.TempDir(), "bad.patch")
+		if err := os.WriteFile(file, []byte("From 0 Mon\n"+bad), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readPlanted(file); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func TestSamplesAreRead(t *testing.T) {
+	var got []cost.Sample
+	o := &output{onSample: func(s cost.Sample) { got = append(got, s) }}
+	text := "=== RUN   TestPath\n=== ATTR  TestPath ringproof.cost {\"Workload\":\"Path/x\",\"Values\":{\"instr/pkt\":3}}\n    a line\n=== ATTR  TestPath ringproof.cost {\n"
+	for i := range text { // however it is cut
+		o.Write([]byte(text[i : i+1]))
+	}
+	if len(got) != 1 || got[0].Values["instr/pkt"] != 3 {
+		t.Errorf("%+v", got)
+	}
+	if o.err == nil || !strings.Contains(o.err.Error(), "cannot be read") {
+		t.Errorf("a sample that is cut off: %v", o.err)
+	}
+	if !strings.Contains(o.text.String(), "a line") {
+		t.Errorf("the rest: %q", o.text.String())
+	}
+}
