@@ -76,6 +76,8 @@ type Result struct {
 	// Variants are the columns, the base first.
 	Variants []Variant
 	Boots    []Outcome
+	// Uncounted says why nothing could be measured in instructions; "" if it could.
+	Uncounted string
 	// Interrupted: not all boots were done.
 	Interrupted bool
 	Began       time.Time
@@ -143,6 +145,9 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		if ctx.Err() != nil {
 			break
 		}
+		if j.ruler == Instructions && r.Uncounted != "" {
+			continue
+		}
 		o, err := r.do(ctx, j, cfg.Workloads, func(s cost.Sample) { m.Doing(fmt.Sprintf("%s of %v: %s", j.ruler, j.variant, s.Workload)) })
 		if ctx.Err() != nil {
 			break
@@ -150,6 +155,10 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		if err != nil {
 			m.End(false)
 			return r, err
+		}
+		if j.ruler == Instructions && len(o.Samples) == 0 && strings.Contains(o.Failed, "icount") {
+			r.Uncounted, _, _ = strings.Cut(o.Failed, "\n")
+			continue
 		}
 		r.Boots = append(r.Boots, *o)
 	}

@@ -32,7 +32,9 @@ func (r *Result) Findings() (all []string) {
 // cannotSay is what the figures say nothing of, as far as it was detected.
 func (r *Result) cannotSay() (all []string) {
 	for _, ruler := range r.Config.Rulers {
-		if ruler == Instructions {
+		if ruler == Instructions && r.Uncounted != "" {
+			all = append(all, "Not run: instructions were not counted, for which QEMU needs -icount: "+r.Uncounted)
+		} else if ruler == Instructions {
 			all = append(all, "Instructions were counted on one CPU, by QEMU's -icount: they say nothing of cache misses, of CPUs that wait for each other, of how long an interrupt takes.")
 			if r.Config.Unprofiled != "" {
 				all = append(all, "Where instructions are executed is not told, nor how many are locked: "+r.Config.Unprofiled+".")
