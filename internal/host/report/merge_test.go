@@ -99,7 +99,7 @@ func TestMergeOfWhatDoesNotFit(t *testing.T) {
 		"accelerator is tcg and kvm":    func(r *Run) { r.Accel = "kvm" },
 		"both shard 1/2":                func(r *Run) { r.Shard = "1/2" },
 		"is no shard":                   func(r *Run) { r.Shard = "" },
-		`"2 of 2" is no shard`:                  func(r *Run) { r.Shard = "2 of 2" },
+		`"2 of 2" is no shard`:          func(r *Run) { r.Shard = "2 of 2" },
 		"build id is ab and cd":         func(r *Run) { r.BuildID = "cd" },
 		"which is not of shard 2/2: another version": func(r *Run) {
 			r.Verdicts = whole().Verdicts
