@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/ringproof/ringproof/inject/breakpoint"
 	"github.com/ringproof/ringproof/inject/disasm"
@@ -31,6 +32,19 @@ func (r *Runner) Reached(functions []*disasm.Function, nobody *driver.Opponent, 
 				return nil, false, err
 			}
 			if result.Reached {
+				reached = append(reached, p)
+			}
+			// What does not come by a function's first instruction comes by none of
+			// the others, but for those that the compiler has moved out of a
+			// function that it does come by.
+			if p.Offset == 0 && !result.Reached && !strings.Contains(f.Name, ".") {
+				again, err := r.Run(Schedule{p, nobody, at}, stage.Suspicion)
+				if err != nil {
+					return nil, false, err
+				}
+				if !again.Reached {
+					break
+				}
 				reached = append(reached, p)
 			}
 			if result.Stalled != "" {
