@@ -106,7 +106,7 @@ func (g generation) run(s *cost.Sample, withLedger bool) (err error) {
 	}
 	var led *ledger.Ledger
 	if withLedger {
-		if led, err = ledger.Open(made.Link(), tun.Driver); err != nil {
+		if led, err = ledger.Open(made.Link(), tun.Driver, 0); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, led.Close()) }()

@@ -76,6 +76,7 @@ func TestBadInput(t *testing.T) {
 		{"another architecture", []string{"KERNEL=" + file("Image", string(arm64))}, []string{"arm64"}},
 		{"vmlinux", []string{"KERNEL=" + k.Vmlinux}, []string{"bzImage"}},
 		{"no such contract", on(k, "CONTRACT=losless"), []string{"losless", "lossless"}},
+		{"no such driver", on(k, "DRIVER=vet"), []string{"DRIVER", "vet", "veth", "all"}},
 		{"no such accelerator", on(k, "ACCEL=hvf"), []string{"hvf", "tcg"}},
 		{"not a number", on(k, "CPUS=many"), []string{"CPUS", "many"}},
 		{"no seed", on(k, "SEED=0"), []string{"SEED", "number"}},

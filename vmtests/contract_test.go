@@ -15,10 +15,12 @@ import (
 
 func TestBaseline(t *testing.T)         { inGuest(t) }
 func TestKernel(t *testing.T)           { inGuest(t) }
+func TestMirror(t *testing.T)           { inGuest(t) }
 func TestNoqueueDrops(t *testing.T)     { inGuest(t) }
 func TestNoStall(t *testing.T)          { inGuest(t) }
 func TestNoTailDrop(t *testing.T)       { inGuest(t) }
 func TestBackpressureFlag(t *testing.T) { inGuest(t) }
+func TestRequeue(t *testing.T)          { inGuest(t) }
 func TestRequeueSchedules(t *testing.T) { inGuest(t) }
 func TestFaults(t *testing.T)           { inGuest(t) }
 func TestPairSchedules(t *testing.T)    { inGuest(t) }

@@ -57,6 +57,8 @@ type Runner struct {
 	// could.
 	Watch     bool
 	Unwatched error
+	// workerCPU is where a worker waits while the producer is held up.
+	workerCPU int
 	// waits are opponents that are believed not to wait, and did.
 	waits map[waiter]bool
 }
@@ -77,6 +79,8 @@ func NewRunner(drv *driver.Driver) (_ *Runner, err error) {
 			Err: fmt.Errorf("there are %d", runtime.NumCPU()),
 		}
 	}
+	// One that spins while it is held up would keep the operator from its CPU.
+	r.workerCPU = min(operatorCPU+1, runtime.NumCPU()-1)
 	if r.pauser, err = breakpoint.NewPauser(); err != nil {
 		return nil, err
 	}
@@ -272,7 +276,7 @@ func (r *Runner) run(s Schedule, patience time.Duration) (*stage.Result, error) 
 func (r *Runner) readyProducer(s Schedule) (func() error, error) {
 	on := r.stage
 	if s.works() {
-		if err := on.PlugIn(operatorCPU); err != nil {
+		if err := on.PlugIn(r.workerCPU); err != nil {
 			return nil, err
 		}
 	}
@@ -292,11 +296,22 @@ func (r *Runner) readyProducer(s Schedule) (func() error, error) {
 func (r *Runner) readyConsumer(s Schedule) (func() error, error) {
 	on := r.stage
 	room := on.Room()
-	if err := on.Fill(room); err != nil {
-		return nil, err
-	}
-	if _, err := on.Drain(max(room-s.Left, 0)); err != nil {
-		return nil, err
+	switch {
+	case !r.driver.Whole:
+		if err := on.Fill(room); err != nil {
+			return nil, err
+		}
+		if _, err := on.Drain(max(room-s.Left, 0)); err != nil {
+			return nil, err
+		}
+	case s.Left == s.Ring:
+		if err := on.Fill(room); err != nil {
+			return nil, err
+		}
+	default:
+		if err := on.Fill(s.Left); err != nil {
+			return nil, err
+		}
 	}
 	if s.works() {
 		return on.Ready(victimCPU)

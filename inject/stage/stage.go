@@ -111,7 +111,7 @@ func New(drv *driver.Driver, at Setting) (_ *Stage, err error) {
 	if s.link, err = traffic.LinkByName(name); err != nil {
 		return nil, err
 	}
-	if s.ledger, err = ledger.Open(s.dev.Link(), drv); err != nil {
+	if s.ledger, err = ledger.Open(s.dev.Link(), drv, s.dev.Far()); err != nil {
 		return nil, err
 	}
 	length := 0
@@ -240,8 +240,13 @@ func (s *Stage) Readable(wait time.Duration) bool {
 	return s.dev.Readable(wait)
 }
 
-// Room is how many packets fit into the ring when it is empty.
-func (s *Stage) Room() int { return s.ring.room() }
+// Room is how many packets a device takes whose ring is empty until its txq is stopped.
+func (s *Stage) Room() int {
+	if s.driver.Refuses {
+		return s.ring.room() + 1
+	}
+	return s.ring.room()
+}
 
 // Consumed says that packets were taken from the ring otherwise.
 func (s *Stage) Consumed(packets int) {

@@ -4,18 +4,18 @@ import "errors"
 
 // While a worker is plugged in it takes packets from the ring; else Read does.
 
-// PlugIn makes the worker the consumer, on that CPU and without buffers. It takes
-// one packet in hand, and with that it waits: the next ones stay in the ring.
+// PlugIn makes the worker the consumer, on that CPU and without buffers. It takes what
+// it can have in hand, and with that it waits: the next packets stay in the ring.
 func (s *Stage) PlugIn(cpu int) error {
 	if err := errors.Join(s.worker.Pin(cpu), s.worker.Start()); err != nil {
 		return err
 	}
 	s.plugged = true
-	if err := s.Fill(1); err != nil {
+	s.hand = s.worker.Hand()
+	if err := s.Fill(s.hand); err != nil {
 		return err
 	}
-	s.ring.consume()
-	s.hand = 1
+	s.Consumed(s.hand)
 	return s.worker.Settle()
 }
 

@@ -12,11 +12,35 @@ import (
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/driver/tun"
+	"github.com/ringproof/ringproof/internal/guest/driver/veth"
 )
 
+// drivers are those that can be tested, as contract.Drivers names them.
+var drivers = []*driver.Driver{tun.Driver, veth.Driver}
+
 // subject is the driver under test.
-var subject = tun.Driver
+var subject = drivers[0]
+
+// each runs a test of each driver that DRIVER asks for, under its name if there are
+// more than one.
+func each(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	name, err := contract.ParseDriver(os.Getenv("DRIVER"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, subject = range drivers {
+		switch name {
+		case contract.AllDrivers:
+			t.Run(subject.Name, test)
+		case subject.Name:
+			test(t)
+			return
+		}
+	}
+}
 
 func TestMain(m *testing.M) {
 	if os.Getenv(contract.GuestEnv) != "1" {

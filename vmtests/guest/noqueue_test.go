@@ -8,7 +8,9 @@ import (
 )
 
 // TestNoqueueDrops overruns the rings of a device that has no qdisc.
-func TestNoqueueDrops(t *testing.T) {
+func TestNoqueueDrops(t *testing.T) { each(t, noqueueDrops) }
+
+func noqueueDrops(t *testing.T) {
 	promises := []contract.Promise{contract.NoqueueDrops, contract.NoStall}
 	for _, c := range cells() {
 		if c.Qdisc == string(netdev.Noqueue) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
@@ -18,9 +19,14 @@ import (
 // again and again, so that the queue is stopped by each slot in turn, and asks
 // after each time that the consumer has drained it whether the queue still
 // moves. The other tests ask once, at their end.
-func TestNoStall(t *testing.T) {
+func TestNoStall(t *testing.T) { each(t, noStall) }
+
+func noStall(t *testing.T) {
 	lengths := []int{1, 2, 16, 33, 500}
-	if testing.Short() {
+	switch {
+	case subject.Ring != 0:
+		lengths = []int{subject.Ring}
+	case testing.Short():
 		lengths = []int{1, 16}
 	}
 	for _, kind := range []netdev.Kind{netdev.PfifoFast, netdev.FQCodel, netdev.Noqueue} {
@@ -31,10 +37,34 @@ func TestNoStall(t *testing.T) {
 			})
 		}
 	}
-	variants(t, "detach", func(t *testing.T, backpressure bool) {
-		r := newRig(t, rigConfig{queues: 2, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
-		r.detachFull()
+	if subject == tun.Driver {
+		variants(t, "detach", detachFull)
+	}
+	variants(t, "each-queue", func(t *testing.T, backpressure bool) {
+		r := newRig(t, rigConfig{queues: 4, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
+		r.stopEach()
+		r.consumer.Resume()
+		r.decide()
 	})
+	for _, mode := range subject.Modes {
+		if !mode.Free {
+			continue
+		}
+		variants(t, mode.Name, func(t *testing.T, backpressure bool) {
+			r := newRig(t, rigConfig{mode: mode.Name, queues: 4, txQueue: 1000, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
+			r.produce(2, traffic.PacketSocket)
+			r.race(5000)
+			r.decide()
+		})
+	}
+	// All that finds a txq stopped waits.
+	waits := netdev.Qdisc{Kind: netdev.MQ, Leaf: &netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000}}
+	for _, change := range subject.Changes {
+		variants(t, change.Name, func(t *testing.T, backpressure bool) {
+			r := newRig(t, rigConfig{mode: change.Mode, queues: change.TxQueues, txQueue: 2, qdisc: waits, backpressure: backpressure}, contract.NoStall)
+			r.change(change)
+		})
+	}
 	variants(t, "noqueue-while-stopped", func(t *testing.T, backpressure bool) {
 		r := newRig(t, rigConfig{txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, backpressure: backpressure}, contract.NoStall)
 		r.takeQdisc()
@@ -47,6 +77,61 @@ func TestNoStall(t *testing.T) {
 		r := newRig(t, rigConfig{txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.FQCodel}, backpressure: backpressure}, contract.NoStall)
 		r.senderMeetsDeadReader()
 	})
+}
+
+// stopEach fills each ring, and sends more: then each txq is stopped.
+func (r *rig) stopEach() {
+	r.t.Helper()
+	step("fill each ring, and send more", "")
+	for range r.slots() + 2 {
+		for _, s := range r.fresh {
+			if _, err := s.Send(); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// change has every txq stopped, and changes the device meanwhile. Then everything is
+// taken, and the device changed back.
+func (r *rig) change(c driver.Change) {
+	r.t.Helper()
+	r.ledger.Reconfigured()
+	if c.Before != nil {
+		r.consumer.Resume()
+		if err := c.Before(r.made); err != nil {
+			r.t.Fatal(err)
+		}
+		for _, s := range r.fresh {
+			if _, err := s.Send(); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+		if err := r.consumer.Flush(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.stopEach()
+	stats, err := r.dev.QdiscStats()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if waiting := netdev.SumQdiscs(stats).Qlen; waiting == 0 {
+		r.t.Fatal("the rings are full, and the qdisc holds nothing: no txq is stopped")
+	}
+	step("change the device: "+c.Name, "")
+	if err := c.Do(r.made); err != nil {
+		r.t.Fatal(err)
+	}
+	r.consumer.Resume()
+	if err := liveness.Settle(r.oracle()); err != nil {
+		r.t.Fatal(err)
+	}
+	step("change the device back", "")
+	if err := c.Undo(r.made); err != nil {
+		r.t.Fatal(err)
+	}
+	r.decide()
 }
 
 // senderMeetsDeadReader sends to a device that nobody reads from, through a
@@ -106,7 +191,7 @@ func (r *rig) senderMeetsDeadReader() {
 func (r *rig) takeQdisc() {
 	r.t.Helper()
 	r.ledger.Reconfigured()
-	for range r.cfg.txQueue + 2 {
+	for range r.slots() + 2 {
 		if _, err := r.fresh[0].Send(); err != nil {
 			r.t.Fatal(err)
 		}
@@ -124,7 +209,7 @@ func (r *rig) takeQdisc() {
 func (r *rig) readWhileDown() {
 	r.t.Helper()
 	r.ledger.Reconfigured()
-	for range r.cfg.txQueue + 2 {
+	for range r.slots() + 2 {
 		if _, err := r.fresh[0].Send(); err != nil {
 			r.t.Fatal(err)
 		}
@@ -144,7 +229,8 @@ func (r *rig) readWhileDown() {
 
 // detachFull detaches the first of two queues while its ring is full: the last
 // one takes its place, and its txq (drivers/net/tun.c: __tun_detach).
-func (r *rig) detachFull() {
+func detachFull(t *testing.T, backpressure bool) {
+	r := newRig(t, rigConfig{queues: 2, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
 	step("detach a queue whose ring is full", "")
 	r.ledger.Reconfigured()
 	for range r.cfg.txQueue + 1 {
@@ -222,7 +308,7 @@ func (r *rig) probes(source uint8, path traffic.Path) (probes []liveness.Sender)
 	}
 	for queue, flows := range byQueue {
 		if len(flows) == 0 {
-			r.t.Fatalf("none of 64 flows goes to queue %d", queue)
+			r.t.Fatalf("none of 64 flows goes to queue %d: %v", queue, byQueue)
 		}
 		probes = append(probes, &probe{s, flows[0]})
 	}

@@ -93,7 +93,6 @@ func (r *rig) open() (err error) {
 		readers = *r.cfg.readers
 	}
 	readers.Readers = max(readers.Readers, r.cfg.perQueue)
-	r.kernelConsumes = readers.Queue != nil
 	step("make the device", "")
 	r.made, err = subject.Make(driver.Shape{
 		Mode: mode.Name, TxQueues: r.cfg.queues, TxQueueLen: r.cfg.txQueue,
@@ -103,12 +102,14 @@ func (r *rig) open() (err error) {
 		return err
 	}
 	r.dev = r.made.Link()
+	readers.Taker = r.made.Taker()
+	r.kernelConsumes = readers.Queue != nil || readers.Taker != nil
 	r.t.Cleanup(func() { r.closing(r.made.Close()) })
 	step("open its ledger", "")
 	if r.link, err = traffic.LinkByName(r.dev.Name()); err != nil {
 		return err
 	}
-	if r.ledger, err = ledger.Open(r.dev, subject); err != nil {
+	if r.ledger, err = ledger.Open(r.dev, subject, r.made.Far()); err != nil {
 		return err
 	}
 	r.t.Cleanup(func() { r.closing(r.ledger.Close()) })
@@ -134,10 +135,23 @@ func (r *rig) open() (err error) {
 		}
 	}
 	step("find a flow to each queue", "")
-	r.fresh = r.probes(freshSource, traffic.PacketSocket)
-	r.bypass = r.probes(bypassSource, traffic.PacketBypass)
+	if subject.TxqOfCPU && r.cfg.queues > 1 {
+		// None past the qdisc has a flow to each queue.
+		r.fresh = r.probes(freshSource, traffic.UDPSocket)
+	} else {
+		r.fresh = r.probes(freshSource, traffic.PacketSocket)
+		r.bypass = r.probes(bypassSource, traffic.PacketBypass)
+	}
 	r.consumer.Pause()
 	return nil
+}
+
+// slots is how many packets a ring takes.
+func (r *rig) slots() int {
+	if subject.Ring != 0 {
+		return subject.Ring
+	}
+	return r.cfg.txQueue
 }
 
 func (r *rig) closing(err error) {

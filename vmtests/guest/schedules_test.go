@@ -22,8 +22,13 @@ import (
 // TestRequeueSchedules lets a second producer fill the ring while the first is
 // held up on its way there, on a device whose filter trims each packet: one
 // that is refused, and queued again, must not be trimmed again.
-func TestRequeueSchedules(t *testing.T) {
+func TestRequeueSchedules(t *testing.T) { each(t, requeueSchedules) }
+
+func requeueSchedules(t *testing.T) {
 	leaveOut(t)
+	if subject.Whole {
+		t.Skip("left out: the driver has no filter that trims packets")
+	}
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
 	x.run(t, requeues(t))
@@ -38,7 +43,9 @@ func requeues(t *testing.T) []check {
 // then sees whether it still moves. A sequence that breaks a promise is shrunk
 // to the shortest that does. FAULTS says for how long there are new ones, and
 // SEED repeats those that were made from it.
-func TestFaults(t *testing.T) {
+func TestFaults(t *testing.T) { each(t, faultSequences) }
+
+func faultSequences(t *testing.T) {
 	leaveOut(t)
 	if contractOf(t) != contract.OptIn {
 		faultsOn(t, false)
@@ -51,8 +58,13 @@ func TestFaults(t *testing.T) {
 // TestPairSchedules holds up both sides, the producer at each of its
 // instructions and the consumer at each of its own, either of them first: from
 // where they take the ring's lock on or, with SCHEDULES=all, everywhere.
-func TestPairSchedules(t *testing.T) {
+func TestPairSchedules(t *testing.T) { each(t, pairSchedules) }
+
+func pairSchedules(t *testing.T) {
 	leaveOut(t)
+	if subject.Whole {
+		t.Skip("left out: the threads that poll cannot share a CPU with the thread that runs the schedules")
+	}
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
 	for _, consumer := range []driver.Consumer{tun.Reading, tun.Vhost} {
@@ -90,7 +102,9 @@ func TestPairSchedules(t *testing.T) {
 //
 // What the ring does depends on its size, and on whether there is a qdisc. That
 // all qdiscs are alike is tried with the rings that cost little.
-func TestSchedules(t *testing.T) {
+func TestSchedules(t *testing.T) { each(t, allSchedules) }
+
+func allSchedules(t *testing.T) {
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
 	if ids := requested(); ids != nil {
@@ -110,22 +124,35 @@ func TestSchedules(t *testing.T) {
 
 // schedules are the checks of TestSchedules.
 func schedules(t *testing.T) []check {
-	if testing.Short() {
-		return settings(t, tun.Reading, false, []int{2}, netdev.FQCodel)
+	checks := tried(t, false)
+	if testing.Short() || subject.Refuses {
+		return checks
 	}
-	checks := slices.Concat(
-		settings(t, tun.Reading, false, []int{1, 2, 16}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue),
-		settings(t, tun.Reading, false, []int{500}, netdev.FQCodel),
-		settings(t, tun.Vhost, false, []int{2}, netdev.FQCodel),
-		// Into a ring that is full, on a txq that was woken too late, while the
-		// ring is read.
-		againstTransmit(t, "drain-all", stage.Setting{Setup: driver.Setup{Ring: 2, Qdisc: netdev.FQCodel}, Woken: true}))
-	if everything() {
-		checks = slices.Concat(checks,
-			settings(t, tun.Vhost, false, []int{2}, netdev.Noqueue),
-			// The worker takes 64 packets, and so not all of these at once
-			// (drivers/vhost/net.c: VHOST_NET_BATCH).
-			settings(t, tun.Vhost, false, []int{100}, netdev.FQCodel))
+	// Into a ring that is full, on a txq that was woken too late, while the ring is
+	// read.
+	return append(checks, againstTransmit(t, "drain-all", stage.Setting{Setup: driver.Setup{Ring: 2, Qdisc: netdev.FQCodel}, Woken: true})...)
+}
+
+// tried are the checks in the settings that the driver names, each once.
+func tried(t *testing.T, control bool) (checks []check) {
+	most := driver.Usual
+	switch {
+	case everything():
+		most = driver.Everything
+	case testing.Short():
+		most = driver.Short
+	}
+	known := make(map[string]bool)
+	for _, tried := range subject.Tried {
+		if tried.Control != control || tried.When > most {
+			continue
+		}
+		for _, c := range settings(t, tried.Consumer, control, tried.Rings, tried.Qdiscs...) {
+			if name := c.String(); !known[name] {
+				known[name] = true
+				checks = append(checks, c)
+			}
+		}
 	}
 	return checks
 }
@@ -133,7 +160,9 @@ func schedules(t *testing.T) []check {
 // TestControlSchedules does the same with opponents that change the device:
 // its queues, its ring, its qdisc and its link. They take a hundred times as
 // long, so there are fewer settings, unless SCHEDULES=all.
-func TestControlSchedules(t *testing.T) {
+func TestControlSchedules(t *testing.T) { each(t, controlSchedules) }
+
+func controlSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
@@ -141,16 +170,7 @@ func TestControlSchedules(t *testing.T) {
 }
 
 // controls are the checks of TestControlSchedules.
-func controls(t *testing.T) []check {
-	if everything() {
-		return slices.Concat(
-			settings(t, tun.Reading, true, []int{1, 2, 16, 500}, netdev.FQCodel, netdev.PfifoFast, netdev.MQ, netdev.Noqueue),
-			settings(t, tun.Vhost, true, []int{2}, netdev.FQCodel, netdev.Noqueue))
-	}
-	return slices.Concat(
-		settings(t, tun.Reading, true, []int{2}, netdev.FQCodel, netdev.Noqueue),
-		settings(t, tun.Vhost, true, []int{2}, netdev.FQCodel))
-}
+func controls(t *testing.T) []check { return tried(t, true) }
 
 // everything says whether all schedules are to be run, however long it takes.
 func everything() bool { return os.Getenv("SCHEDULES") == "all" }
@@ -196,7 +216,7 @@ func settings(t *testing.T, consumer driver.Consumer, control bool, rings []int,
 						continue
 					}
 					for _, opponent := range schedule.Opponents(subject) {
-						if opponent.Control != control || opponent.Producer != target.Consumes || !opponent.Suits(ring, consumer) {
+						if opponent.Control != control || opponent.Producer != target.Consumes || !opponent.Suits(ring, consumer) || opponent.Partial && subject.Whole {
 							continue
 						}
 						c := check{target, opponent, stage.Setting{Setup: driver.Setup{Ring: ring, Qdisc: qdisc, Backpressure: backpressure, Consumer: consumer}}}
@@ -205,7 +225,7 @@ func settings(t *testing.T, consumer driver.Consumer, control bool, rings []int,
 							continue
 						}
 						for _, c.at.Left = range schedule.Lefts(ring) {
-							if c.at.Left == 0 && (consumer != tun.Reading || qdisc != netdev.FQCodel || testing.Short()) && !everything() {
+							if c.at.Left == 0 && (consumer != subject.Targets[0].Consumer || qdisc != netdev.FQCodel || testing.Short()) && !everything() {
 								continue // what matters is the reader
 							}
 							if control && c.at.Left != ring {

@@ -2,7 +2,7 @@
 // contract tests run.
 //
 // The full product of the axes is 390 cells for each mode that a driver's devices
-// have. Three axes decide which code runs and when: the qdisc (its enqueue and
+// have, with five values of tx_queue_len. Three axes decide which code runs and when: the qdisc (its enqueue and
 // dequeue paths), tx_queue_len (when the ring is full, where it wraps, when
 // consumed slots are handed back) and the number of txqs. All their combinations
 // are kept. The other three (mode, producers, consumers) change who races with
@@ -32,7 +32,6 @@ func (c Cell) String() string {
 var (
 	queues    = []int{1, 4}
 	qdiscs    = []string{"noqueue", "pfifo_fast", "pfifo", "fq", "fq_codel", "mq", "tbf"}
-	txQueues  = []int{1, 2, 16, 500, 1000}
 	producers = []int{1, 2, 4}
 	consumers = []int{1, 3}
 )
@@ -41,9 +40,9 @@ var (
 // with several txqs (net/sched/sch_mq.c: mq_init).
 func (c Cell) possible() bool { return c.Qdisc != "mq" || c.Queues > 1 }
 
-// All returns the cells of the whole matrix, always the same ones in the same
-// order.
-func All(modes []string) []Cell {
+// All returns the cells of the whole matrix for a driver's modes, with these
+// tx_queue_lens, always the same ones in the same order.
+func All(modes []string, txQueues []int) []Cell {
 	var cells []Cell
 	met := map[pair]bool{}
 	for _, qdisc := range qdiscs {
@@ -61,10 +60,10 @@ func All(modes []string) []Cell {
 
 // Short returns a few cells of All in which every value of the first three
 // axes occurs: enough to see each promise at work.
-func Short(modes []string) []Cell {
+func Short(modes []string, txQueues []int) []Cell {
 	var cells []Cell
 	met := map[pair]bool{}
-	for _, c := range All(modes) {
+	for _, c := range All(modes, txQueues) {
 		news := false
 		for _, p := range c.pairs() {
 			// A value of one axis, kept as a pair with itself.

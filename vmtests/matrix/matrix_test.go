@@ -2,13 +2,16 @@ package matrix
 
 import "testing"
 
-// modes are tun's.
-var modes = []string{"tap", "tun", "vhost"}
+// tun's.
+var (
+	modes    = []string{"tap", "tun", "vhost"}
+	txQueues = []int{1, 2, 16, 500, 1000}
+)
 
 // TestEveryPairMeets holds All to what its documentation claims.
 func TestEveryPairMeets(t *testing.T) {
 	met := map[pair]bool{}
-	for _, c := range All(modes) {
+	for _, c := range All(modes, txQueues) {
 		for _, p := range c.pairs() {
 			met[p] = true
 		}
@@ -38,7 +41,7 @@ func TestEveryPairMeets(t *testing.T) {
 			t.Errorf("%s and %s never meet", p.a, p.b)
 		}
 	}
-	t.Logf("%d cells, %d pairs", len(All(modes)), len(possible))
+	t.Logf("%d cells, %d pairs", len(All(modes, txQueues)), len(possible))
 }
 
 func TestShortHasEveryValue(t *testing.T) {
@@ -51,18 +54,18 @@ func TestShortHasEveryValue(t *testing.T) {
 		}
 		return seen
 	}
-	short := values(Short(modes))
-	for v := range values(All(modes)) {
+	short := values(Short(modes, txQueues))
+	for v := range values(All(modes, txQueues)) {
 		if !short[v] {
 			t.Errorf("no short cell has %s", v)
 		}
 	}
-	t.Logf("%d of %d cells", len(Short(modes)), len(All(modes)))
+	t.Logf("%d of %d cells", len(Short(modes, txQueues)), len(All(modes, txQueues)))
 }
 
 func TestNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
-	for _, c := range All(modes) {
+	for _, c := range All(modes, txQueues) {
 		if seen[c.String()] {
 			t.Errorf("two cells are named %s", c)
 		}

@@ -20,25 +20,48 @@ type Driver struct {
 	// Contract is what the running kernel's driver claims: what CONTRACT=auto
 	// stands for.
 	Contract func() (contract.Contract, error)
+	// Ring is how many packets each ring takes; 0 is tx_queue_len.
+	Ring int
+	// TxQueueLens are those that devices of Make are tried with.
+	TxQueueLens []int
+	// Refuses: the packet that finds the ring full is given back, and stops the txq.
+	// Else the one that takes the last slot stops it.
+	Refuses bool
+	// TxqOfCPU: packets of a packet socket go to the txq of the CPU that sends them
+	// (net/packet/af_packet.c: packet_pick_tx_queue), for the driver chooses none.
+	TxqOfCPU bool
+	// Whole: its consumer cannot be made to take a few packets only.
+	Whole bool
 	// Open makes a device with one txq for schedules and sequences of faults.
 	// What the kernel lacks for it is a *kernelfeature.MissingError.
 	Open func(Setup) (Device, error)
 	// Modes are the kinds of devices that Make makes, the usual one first.
 	Modes []Mode
+	// OtherReaders are ways to consume that are no mode of their own.
+	OtherReaders []Readers
+	// Changes are what can be done to a device of Make whose txqs are all stopped, with
+	// its consumers held up.
+	Changes []Change
 	// Make makes a device with any number of txqs, whose consumers run by
 	// themselves, for producers that run by themselves.
 	Make func(Shape) (Made, error)
-	// Targets are the functions that are held up.
+	// Targets are the functions that are held up, those of the usual consumer first.
 	Targets []Target
+	// Tried are the settings in which they are.
+	Tried []Tried
 	// Opponents and Faults are those that only this driver's devices have: what
 	// is done to any device is in inject/schedule and inject/fault.
 	Opponents func() []*Opponent
 	Faults    func(Consumer) []*Fault
 	// Paths says what counts a packet that one of the driver's functions frees.
 	Paths map[string]Path
+	// FullRing are the functions that free a packet which found the ring full without
+	// giving a reason, when it belongs to the device at the other end already.
+	FullRing []string
 	// DefaultQdisc is the root qdisc of a device of Open that has come up without one.
 	DefaultQdisc netdev.Kind
-	// Readers are the functions that free a packet when a consumer has got it.
+	// Readers are the functions that free a packet when a consumer has got it; none if
+	// it does not belong to the device any more by then.
 	Readers []string
 }
 
@@ -60,6 +83,29 @@ type Mode struct {
 	Name string
 	// Consumer is how its packets are read.
 	Consumer traffic.ConsumerConfig
+	// Free: nothing can hold the consumer up, so that its rings, if there are any, are
+	// not known to fill.
+	Free bool
+}
+
+// Readers are a way to consume the packets of a mode's devices.
+type Readers struct {
+	Name, Mode string
+	Consumer   traffic.ConsumerConfig
+	Packets    uint64 // to wait for
+	TxQueueLen int    // 0 is 16
+}
+
+// Change is something that is done to a device, and undone when its rings are empty. A
+// device that is as it was must work as it did.
+type Change struct {
+	Name     string
+	Mode     string // "" is the usual one
+	TxQueues int
+	// Before is done before the rings are filled, in place of holding the consumers up:
+	// from the second packet on they take nothing. Nil if they are held up.
+	Before   func(Made) error
+	Do, Undo func(Made) error
 }
 
 // Shape says what device to make.
@@ -76,8 +122,14 @@ type Shape struct {
 type Made interface {
 	// Link is the device as any network device.
 	Link() *netdev.Device
+	// Far is the index of the device at the other end, to which packets belong once
+	// the driver has passed them on; 0 if there is none.
+	Far() int
 	// Queues are the descriptors that its packets are read from, one for each txq.
 	Queues() []int
+	// Taker takes packets from the rings to the descriptors; nil if who reads those
+	// does.
+	Taker() traffic.Taker
 	// Revivals is what may set it going when it is stalled, the least first. What is
 	// queued may be lost by it.
 	Revivals() []Revival
@@ -98,6 +150,25 @@ type Target struct {
 	// Available returns nil, or a *kernelfeature.MissingError; nil is always.
 	Available func() error
 }
+
+// Tried are settings for schedules: all rings with all qdiscs.
+type Tried struct {
+	Consumer Consumer
+	Rings    []int
+	Qdiscs   []netdev.Kind
+	// Control: with opponents that change the device; else with all others.
+	Control bool
+	When    Effort
+}
+
+// Effort is how much is tried.
+type Effort int
+
+const (
+	Short      Effort = iota // always
+	Usual                    // unless -short
+	Everything               // with SCHEDULES=all
+)
 
 // Path says which counter, if any, moves when a packet is freed somewhere.
 type Path int
@@ -120,6 +191,9 @@ const (
 type Device interface {
 	// Link is the device as any network device.
 	Link() *netdev.Device
+	// Far is the index of the device at the other end, to which packets belong once
+	// the driver has passed them on; 0 if there is none.
+	Far() int
 	// Slots is the size of the ring.
 	Slots() int
 	// Resize changes the ring's size and back, which wakes the txq of most
@@ -166,6 +240,8 @@ type Worker interface {
 	// OfferUnkicked does not wake it.
 	Offer(packets int)
 	OfferUnkicked(packets int)
+	// Hand is how many packets it takes before it waits for the first buffers.
+	Hand() int
 	// Size is how many buffers there are, Free how many it does not have.
 	Size() int
 	Free() int

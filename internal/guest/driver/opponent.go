@@ -22,6 +22,8 @@ type Opponent struct {
 	// for a lock or an RCU grace period. One that does so unexpectedly costs
 	// the time for which a CPU is held up at most, once.
 	Waits bool
+	// Partial: it takes a few of the packets in the ring.
+	Partial bool
 	// MinRing is the smallest ring that it makes sense with.
 	MinRing int
 	// Only is the consumer that it needs; nil is any.

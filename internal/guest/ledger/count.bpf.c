@@ -17,6 +17,7 @@ enum owner {
 	OURS,   /* skb->dev is the device under test */
 	LOST,   /* events for which the map had no room */
 	CAUGHT, /* events that the second program counted */
+	FAR,    /* skb->dev is the device at the other end */
 };
 
 struct key {
@@ -55,6 +56,7 @@ struct {
 } busy SEC(".maps");
 
 volatile const __u64 device;      /* address of the struct net_device */
+volatile const __u64 far;         /* that of the device at the other end; 0 is none */
 volatile const __u32 dev_in_skb;  /* offset of dev in struct sk_buff */
 volatile const bool has_location; /* the tracepoint's second argument is one */
 volatile const bool has_reason;   /* and its third */
@@ -65,7 +67,9 @@ static __always_inline enum owner owner(struct bpf_raw_tracepoint_args *ctx)
 
 	/* 0 if it cannot be read: an skb in an rbtree has no dev. */
 	bpf_probe_read_kernel(&dev, sizeof(dev), (const void *)ctx->args[0] + dev_in_skb);
-	return dev == device ? OURS : OTHERS;
+	if (dev == device)
+		return OURS;
+	return far && dev == far ? FAR : OTHERS;
 }
 
 static __always_inline void add(__u64 *n)
@@ -141,12 +145,16 @@ int count_second(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* The only one on a tracepoint counts the device's own skbs. */
+/* The only one on a tracepoint counts the skbs of the device, and of that at the other
+ * end.
+ */
 SEC("raw_tp")
 int count_ours(struct bpf_raw_tracepoint_args *ctx)
 {
-	if (owner(ctx) == OURS)
-		count(ctx, OURS);
+	enum owner whose = owner(ctx);
+
+	if (whose != OTHERS)
+		count(ctx, whose);
 	return 0;
 }
 

@@ -27,6 +27,7 @@ const (
 	countOwnerOURS   countOwner = 1
 	countOwnerLOST   countOwner = 2
 	countOwnerCAUGHT countOwner = 3
+	countOwnerFAR    countOwner = 4
 )
 
 // Names of all BPF objects in the ELF.
@@ -42,6 +43,7 @@ const (
 	countProgCountSecond = "count_second"
 	countVarDevInSkb     = "dev_in_skb"
 	countVarDevice       = "device"
+	countVarFar          = "far"
 	countVarHasLocation  = "has_location"
 	countVarHasReason    = "has_reason"
 )
@@ -109,6 +111,7 @@ type countMapSpecs struct {
 type countVariableSpecs struct {
 	DevInSkb    *ebpf.VariableSpec `ebpf:"dev_in_skb"`
 	Device      *ebpf.VariableSpec `ebpf:"device"`
+	Far         *ebpf.VariableSpec `ebpf:"far"`
 	HasLocation *ebpf.VariableSpec `ebpf:"has_location"`
 	HasReason   *ebpf.VariableSpec `ebpf:"has_reason"`
 }
@@ -152,6 +155,7 @@ func (m *countMaps) Close() error {
 type countVariables struct {
 	DevInSkb    *ebpf.Variable `ebpf:"dev_in_skb"`
 	Device      *ebpf.Variable `ebpf:"device"`
+	Far         *ebpf.Variable `ebpf:"far"`
 	HasLocation *ebpf.Variable `ebpf:"has_location"`
 	HasReason   *ebpf.Variable `ebpf:"has_reason"`
 }

@@ -16,6 +16,7 @@ import (
 // without debug info.
 type netDevice struct {
 	addr  uint64 // of the struct
+	far   uint64 // of that of the device at the other end; 0 if there is none
 	inSkb uint32 // offset of dev in struct sk_buff
 }
 

@@ -69,8 +69,12 @@ type counter struct {
 // calling thread and belong to that driver. The device may be down, but it must not carry traffic yet.
 // Close the ledger when done, else the programs stay attached.
 //
+// far is the index of the device at the other end, to which packets belong once the
+// driver has passed them on; 0 if there is none. What is freed as its, in functions that
+// pass packets on or back, counts as well.
+//
 // What the kernel lacks is a *kernelfeature.MissingError that names the option.
-func Open(dev Device, drv *driver.Driver) (_ *Ledger, err error) {
+func Open(dev Device, drv *driver.Driver, far int) (_ *Ledger, err error) {
 	l := &Ledger{dev: dev, driver: drv}
 	defer func() {
 		if err != nil {
@@ -91,6 +95,13 @@ func Open(dev Device, drv *driver.Driver) (_ *Ledger, err error) {
 	found, err := findDevice(dev.Ifindex())
 	if err != nil {
 		return nil, err
+	}
+	if far != 0 {
+		other, err := findDevice(far)
+		if err != nil {
+			return nil, err
+		}
+		found.far = other.addr
 	}
 	freed := tracepoint{name: "kfree_skb", hasLocation: true, hasReason: l.format.hasReason}
 	if err := l.freed.start(freed, found, false); err != nil {
@@ -235,6 +246,8 @@ type Freed struct {
 	// Site is the address that the function's call returns to.
 	Site  uint64
 	Count uint64
+	// far: it belonged to the device at the other end.
+	far bool
 }
 
 // Freed returns what was freed as dropped (skb:kfree_skb) since Open or Reset,
@@ -260,8 +273,12 @@ func (l *Ledger) named(counts map[countKey]uint64, reason func(uint32) string) [
 		if key.Location != 0 {
 			function = l.symbols.Caller(key.Location)
 		}
-		if key.Owner == countOwnerOURS || deferredByQdisc(function) {
-			freed = append(freed, Freed{Reason: reason(key.Reason), Function: function, Site: key.Location, Count: n})
+		f := Freed{Reason: reason(key.Reason), Function: function, Site: key.Location, Count: n, far: key.Owner == countOwnerFAR}
+		if f.far && f.Reason == notSpecified && slices.Contains(l.driver.FullRing, f.function()) {
+			f.Reason = contract.FullRing
+		}
+		if key.Owner == countOwnerOURS || f.far && f.path(l.driver) != driver.Unknown || deferredByQdisc(function) {
+			freed = append(freed, f)
 		}
 	}
 	slices.SortFunc(freed, func(a, b Freed) int {

@@ -25,7 +25,7 @@ func open(t *testing.T, cfg tuntap.Config) (*tuntap.Device, *Ledger) {
 	dev, err := tuntap.Open(cfg)
 	guesttest.NoError(t, err)
 	t.Cleanup(func() { dev.Close() })
-	l, err := Open(dev, tun.Driver)
+	l, err := Open(dev, tun.Driver, 0)
 	guesttest.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	return dev, l

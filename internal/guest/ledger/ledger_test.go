@@ -241,3 +241,16 @@ func TestQuietFrees(t *testing.T) {
 		})
 	}
 }
+
+// TestQuietAtTheOtherEnd: what arrives at the other end is no longer the device's, so
+// however much that is, what the device's driver frees quietly is all that it frees so.
+func TestQuietAtTheOtherEnd(t *testing.T) {
+	consumed := []Freed{{Function: "veth_xmit", Count: 3}}
+	have, err := quiet(consumed, nil, 100, 3, 0)
+	if want := map[string]uint64{"consume_skb@veth_xmit": 3}; err != nil || !maps.Equal(have, want) {
+		t.Errorf("have %v, %v, want %v", have, err, want)
+	}
+	if have, err := quiet(consumed, nil, 100, 2, 0); err == nil {
+		t.Errorf("2 packets are missing, 3 were consumed: have %v, want an error", have)
+	}
+}

@@ -45,6 +45,7 @@ func (c *counter) load(tp tracepoint, dev *netDevice, only bool) error {
 	}
 	if err := errors.Join(
 		set.Device.Set(dev.addr),
+		set.Far.Set(dev.far),
 		set.DevInSkb.Set(dev.inSkb),
 		set.HasLocation.Set(tp.hasLocation),
 		set.HasReason.Set(tp.hasReason),

@@ -133,6 +133,14 @@ func (d *Device) SetTxQueueLen(packets int) error {
 	return nil
 }
 
+// SetMTU changes the MTU.
+func (d *Device) SetMTU(bytes int) error {
+	if err := netlink.LinkSetMTU(d.link(), bytes); err != nil {
+		return fmt.Errorf("set the MTU of %s to %d: %w", d.name, bytes, err)
+	}
+	return nil
+}
+
 // Rename changes the interface's name.
 func (d *Device) Rename(name string) error {
 	if err := netlink.LinkSetName(d.link(), name); err != nil {

@@ -24,6 +24,10 @@ type ConsumerConfig struct {
 	// what has been received there. A pause offers no buffers: those that the
 	// consumer in the kernel has it may still fill.
 	Queue func(fd int) (Queue, error)
+	// Taker takes packets from the rings to the descriptors by itself, and the readers
+	// wait in epoll_wait(2) for what it has brought; nil if they take them. While they
+	// are paused it is held up.
+	Taker Taker
 	// CPUs to pin readers to, in turn; none pins none.
 	CPUs []int
 	// Interval is the least time that each reader takes for a packet: a slow
@@ -59,6 +63,8 @@ type Consumer struct {
 	awaitedMu sync.Mutex // taken to change awaited
 	awaited   atomic.Pointer[[]*Arrival]
 
+	held error // why the Taker did not do what it was told
+
 	control sync.Mutex // serialises Pause, Resume, Stop, Drain and Arrivals
 }
 
@@ -82,13 +88,18 @@ func Consume(link *Link, queues []int, cfg ConsumerConfig) (*Consumer, error) {
 }
 
 func (c *Consumer) start(link *Link) (err error) {
-	if !c.cfg.Epoll && c.cfg.Queue == nil {
+	if c.cfg.Taker != nil {
+		if err := c.cfg.Taker.Hold(c.cfg.Paused); err != nil {
+			return err
+		}
+	}
+	if !c.cfg.Epoll && c.cfg.Queue == nil && c.cfg.Taker == nil {
 		if err := interruptible(); err != nil {
 			return err
 		}
 	}
 	for queue, fd := range c.fds {
-		if err := unix.SetNonblock(fd, c.cfg.Epoll); err != nil {
+		if err := unix.SetNonblock(fd, c.cfg.Epoll || c.cfg.Taker != nil); err != nil {
 			return fmt.Errorf("set O_NONBLOCK of queue %d: %w", queue, err)
 		}
 		for range c.cfg.Readers {
@@ -126,6 +137,9 @@ func (c *Consumer) open(fd int) (source, error) {
 			return nil, errors.Join(err, queue.Close())
 		}
 		return filled{queue, calls}, nil
+	case c.cfg.Taker != nil:
+		packets, err := newPoll(fd)
+		return brought{polled{descriptor{fd}, packets}, c.cfg.Taker}, err
 	case c.cfg.Epoll:
 		packets, err := newPoll(fd)
 		return polled{descriptor{fd}, packets}, err
@@ -153,7 +167,7 @@ func (c *Consumer) Stop() error {
 	c.control.Lock()
 	defer c.control.Unlock()
 	c.ask(stopping)
-	var errs []error
+	errs := []error{c.held}
 	for _, r := range c.readers {
 		r.source.collect(&r.spool)
 		if r.err != nil {
@@ -170,6 +184,9 @@ func (c *Consumer) Stop() error {
 // ask tells the readers what to do and, unless that is to read, waits until
 // they no longer do. A Consumer that was stopped stays so.
 func (c *Consumer) ask(want int32) {
+	if c.cfg.Taker != nil {
+		c.held = errors.Join(c.held, c.cfg.Taker.Hold(want == pausing))
+	}
 	c.gate.L.Lock()
 	if c.want.Load() != stopping {
 		c.want.Store(want)

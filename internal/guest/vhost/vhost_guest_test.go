@@ -259,7 +259,7 @@ func TestFlaws(t *testing.T) {
 	}{{"short", vhost.Short, 2, 0}, {"unmapped", vhost.Unmapped, 0, 1}, {"absent", vhost.Absent, 2, 0}} {
 		t.Run(c.name, func(t *testing.T) {
 			d, q, s := card(t, vhost.Config{}, 100)
-			l, err := ledger.Open(d, tun.Driver)
+			l, err := ledger.Open(d, tun.Driver, 0)
 			guesttest.NoError(t, err)
 			defer l.Close()
 			if q.OfferUnkicked(1, c.flaw) {

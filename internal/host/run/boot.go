@@ -118,7 +118,7 @@ func (r *Run) boot(flags *Flags, skip, after string) (*Guest, error) {
 // guestEnv is what the guest's test program is told, beyond its arguments.
 func (r *Run) guestEnv(after string) []string {
 	env := []string{
-		"CONTRACT=" + string(r.cfg.Contract),
+		"DRIVER=" + r.cfg.Driver, "CONTRACT=" + string(r.cfg.Contract),
 		fmt.Sprintf("SEED=%d", r.cfg.Seed), fmt.Sprintf("FAULTS=%v", r.cfg.Faults),
 		"SCHEDULES=" + r.cfg.Schedules, "SHARD=" + r.cfg.Shard.String(), fmt.Sprintf("REPLAYS=%d", r.cfg.Replays),
 	}

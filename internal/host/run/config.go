@@ -18,6 +18,7 @@ type Config struct {
 	Kernel    string
 	Modules   string
 	Vmlinux   string
+	Driver    string
 	Contract  contract.Contract
 	Accel     vm.Accel
 	CPUs      int
@@ -48,6 +49,7 @@ type Config struct {
 //	MODULES    directory with the kernel's modules, as INSTALL_MOD_PATH of
 //	           "make modules_install", if tun is one
 //	VMLINUX    the vmlinux of that bzImage, to name functions
+//	DRIVER     the driver under test: tun (default), veth, or all
 //	CONTRACT   what to expect: auto (default), stock, lossless, rare-drop, opt-in
 //	ACCEL      auto (default), kvm, tcg
 //	QEMU       the QEMU to use, an absolute path or a name in PATH; VMTEST_QEMU,
@@ -84,6 +86,9 @@ func ConfigFromEnv() (Config, error) {
 	}
 	var err error
 	if c.Contract, err = contract.Parse(os.Getenv("CONTRACT")); err != nil {
+		return c, err
+	}
+	if c.Driver, err = contract.ParseDriver(os.Getenv("DRIVER")); err != nil {
 		return c, err
 	}
 	if c.CPUs, err = positive("CPUS"); err != nil {
@@ -125,7 +130,7 @@ func ConfigFromEnv() (Config, error) {
 }
 
 // settings are the variables that a command which replays a run repeats as they are.
-var settings = []string{"CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS", "BASELINE", "BASELINE_CONTROL"}
+var settings = []string{"DRIVER", "CONTRACT", "ACCEL", "QEMU", "VMTEST_QEMU", "CPUS", "MEM", "APPEND", "FAULTS", "SCHEDULES", "REPLAYS", "BASELINE", "BASELINE_CONTROL"}
 
 // Variables are all that ConfigFromEnv reads.
 func Variables() []string {

@@ -24,7 +24,7 @@ var (
 	// it: those of the driver, of vhost, rings, packets, queues, qdiscs, sockets
 	// and netlink, and those of our instruments.
 	subject = regexp.MustCompile(`^_*(` + strings.Join([]string{
-		`tun`, `tap_`, `vhost`, `virtio`, `ptr_ring`, `skb`, `kfree_skb`, `consume_skb`, `sk_`, `xdp`, `page_pool`,
+		`tun`, `tap_`, `veth`, `vhost`, `virtio`, `ptr_ring`, `skb`, `kfree_skb`, `consume_skb`, `sk_`, `xdp`, `page_pool`,
 		`net_`, `netif`, `netdev`, `netlink`, `nlmsg`, `rtnl`, `rtnetlink`, `rtm_`, `napi`, `softnet`, `process_backlog`, `linkwatch`, `flush_backlog`,
 		`dev_(queue|hard_start|direct|activate|deactivate|open|close|change|ifsioc|qdisc|watchdog|set_(mtu|mac|flags|group|tx)|kfree|consume|loopback|forward|graft|shutdown|reset_queue|init_scheduler|requeue|trans|ingress|xdp|uc_|mc_)`,
 		`qdisc`, `sch_`, `tc_`, `tcf_`, `fq_`, `codel`, `[pb]fifo`, `noop_(enqueue|dequeue|qdisc)`, `noqueue`, `mq_`, `tbf_`, `netem_`, `gnet_`,
@@ -39,7 +39,7 @@ var (
 	// trace begins the functions on a stack.
 	trace = regexp.MustCompile(`(?i)call trace:|stack backtrace:`)
 	// subjectModule matches modules with nothing else in them.
-	subjectModule = regexp.MustCompile(`^(tun|tap|vhost|vhost_net|vhost_iotlb|virtio_\w+|sch_\w+|pktgen|af_packet)$`)
+	subjectModule = regexp.MustCompile(`^(tun|tap|veth|vhost|vhost_net|vhost_iotlb|virtio_\w+|sch_\w+|pktgen|af_packet)$`)
 	// subjectLock matches locks of the same, as lockdep names them.
 	subjectLock = regexp.MustCompile(`\((&?\w*->)?\w*(producer_lock|consumer_lock|_xmit_|xmit_lock|q\.lock|busylock|seqlock|tx_global_lock|rtnl|vhost|vq|tun|sk_lock|slock|dev->)`)
 )

@@ -28,6 +28,7 @@ func TestUnrelated(t *testing.T) {
 		{"in the softirq that runs qdiscs", splat("kernel/softirq.c:361 __local_bh_enable_ip+0x1d/0x30", softirq...), false},
 		{"below netlink", splat("lib/kobject.c:1 kobject_get+0x1d/0x30", "<TASK>", "qdisc_create+0x310/0x620", "tc_modify_qdisc+0xa2/0x230", "rtnetlink_rcv_msg+0x1/0x2", "</TASK>"), false},
 		{"in vhost's worker", splat("kernel/kthread.c:1 kthread+0x1d/0x30", "<TASK>", "handle_rx+0x310/0x620 [vhost_net]", "vhost_run_work_list+0x1/0x2 [vhost]", "</TASK>"), false},
+		{"in a poll of veth's", splat("kernel/kthread.c:1 kthread+0x1d/0x30", "<TASK>", "veth_poll+0x310/0x620 [veth]", "kthread+0xa2/0x230", "</TASK>"), false},
 		{"in our own programs", splat("kernel/locking/mutex.c:1 mutex_lock+0x1d/0x30", "<TASK>", "bpf_prog_1234_pause+0x310/0x620", "</TASK>"), false},
 		{"of memory that somebody has overwritten", splat("lib/list_debug.c:32 __list_add_valid_or_report+0x76/0xd0", "<TASK>", "do_one_initcall+0x56/0x2e0", "</TASK>"), false},
 		{"without a stack", "WARNING: CPU: 0 PID: 1 at kernel/fork.c:1 copy_process+0x1d/0x30\n---[ end trace 0000000000000000 ]---\n", false},

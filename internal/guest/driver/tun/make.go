@@ -6,6 +6,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
+	"github.com/ringproof/ringproof/internal/guest/traffic"
 	"github.com/ringproof/ringproof/internal/guest/tuntap"
 	"github.com/ringproof/ringproof/internal/guest/vhost"
 	"golang.org/x/sys/unix"
@@ -46,6 +47,11 @@ func makeDevice(shape driver.Shape) (driver.Made, error) {
 }
 
 func (m made) Link() *netdev.Device { return m.Device.Device }
+
+func (m made) Far() int { return 0 }
+
+// Taker: who reads a queue, or vhost-net, takes packets from its ring.
+func (m made) Taker() traffic.Taker { return nil }
 
 func (m made) Revivals() []driver.Revival { return Revivals(m.Device) }
 

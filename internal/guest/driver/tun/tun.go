@@ -23,11 +23,13 @@ const (
 
 // Driver is tun.
 var Driver = &driver.Driver{
-	Name:     "tun",
-	Contract: claims,
-	Open:     open,
-	Modes:    modes,
-	Make:     makeDevice,
+	Name:         "tun",
+	Contract:     claims,
+	TxQueueLens:  []int{1, 2, 16, 500, 1000},
+	Open:         open,
+	Modes:        modes,
+	OtherReaders: readers,
+	Make:         makeDevice,
 	// drivers/net/tun.c: tun_netdev_ops, tap_netdev_ops, tun_fops; and vhost-net
 	// as far as it takes packets from tap's ring and waits for more
 	// (drivers/vhost/net.c, and vhost_poll_* of vhost.c). What it does with a
@@ -39,6 +41,7 @@ var Driver = &driver.Driver{
 		{Root: "handle_rx", Consumes: true, Consumer: Vhost, Available: vhost.Available,
 			Also: []string{"vhost_net_", "vhost_poll_", "peek_head_len", "get_rx_bufs", "tun_"}},
 	},
+	Tried:        tried,
 	Opponents:    opponents,
 	DefaultQdisc: netdev.MQ, // net/sched/sch_generic.c: attach_default_qdiscs
 	Faults:       faults,
@@ -121,6 +124,8 @@ func of(b driver.Bench) *device { return b.Device().(*device) }
 func (d *device) fd() int { return d.Queues()[d.queue] }
 
 func (d *device) Link() *netdev.Device { return d.Device.Device }
+
+func (d *device) Far() int { return 0 }
 
 func (d *device) Slots() int { return d.slots }
 

@@ -32,6 +32,8 @@ func (w *worker) Offer(packets int) { w.Queue.Offer(packets) }
 
 func (w *worker) OfferUnkicked(packets int) { w.Queue.OfferUnkicked(packets, vhost.Sound) }
 
+func (w *worker) Hand() int { return 1 }
+
 func (w *worker) Size() int { return buffers }
 
 func (w *worker) Await(wait time.Duration) bool {

@@ -1,0 +1,154 @@
+package veth
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// napi is the consumer: the kernel's threads that poll the far end's rings, one for
+// each. They run on one CPU, and a hog there holds them up.
+type napi struct {
+	device  string // the far end
+	cpu     int
+	hogs    map[int]*hog
+	threads []int
+	held    bool
+}
+
+// newNAPI finds the threads, and keeps them on a CPU.
+func newNAPI(device string, cpu int) (*napi, error) {
+	// Else a thread that is SCHED_FIFO is taken off its CPU for 50 ms each second
+	// (Documentation/scheduler/sched-rt-group.rst).
+	if err := os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0); err != nil {
+		return nil, fmt.Errorf("switch RT throttling off: %w", err)
+	}
+	n := &napi{device: device, cpu: cpu, hogs: make(map[int]*hog)}
+	if _, err := n.hog(); err != nil {
+		return nil, err
+	}
+	return n, n.find()
+}
+
+// hogCPU is where a consumer runs unless it is told otherwise.
+func hogCPU() int { return max(runtime.NumCPU()-2, 0) }
+
+// hog is that of the CPU.
+func (n *napi) hog() (*hog, error) {
+	if n.hogs[n.cpu] == nil {
+		h, err := startHog(n.cpu)
+		if err != nil {
+			return nil, fmt.Errorf("hold up NAPI on CPU %d: %w", n.cpu, err)
+		}
+		n.hogs[n.cpu] = h
+	}
+	return n.hogs[n.cpu], nil
+}
+
+// find finds the threads. They are new ones when NAPI was off (net/core/dev.c:
+// napi_kthread_create), and wherever the scheduler has put them.
+func (n *napi) find() error {
+	// The kernel's threads are children of kthreadd.
+	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return err
+	}
+	n.threads = n.threads[:0]
+	for _, comm := range comms {
+		// One that has ended meanwhile is none.
+		name, _ := os.ReadFile(comm)
+		if !strings.HasPrefix(string(name), "napi/"+n.device+"-") {
+			continue
+		}
+		tid, err := strconv.Atoi(filepath.Base(filepath.Dir(comm)))
+		if err != nil {
+			return err
+		}
+		n.threads = append(n.threads, tid)
+	}
+	return n.place()
+}
+
+// place puts the threads on the CPU.
+func (n *napi) place() error {
+	var set unix.CPUSet
+	set.Set(n.cpu)
+	for _, tid := range n.threads {
+		err := unix.SchedSetaffinity(tid, &set)
+		if err == nil {
+			err = prioritise(tid, pollPriority)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("keep a thread of %s on CPU %d: %w", n.device, n.cpu, err)
+		}
+	}
+	return nil
+}
+
+// Pin moves the threads to another CPU. If they are held up, they stay so.
+func (n *napi) Pin(cpu int) error {
+	if cpu == n.cpu {
+		return nil
+	}
+	before := n.hogs[n.cpu]
+	n.cpu = cpu
+	h, err := n.hog()
+	if err == nil && n.held {
+		err = h.take()
+	}
+	if err := errors.Join(err, n.place()); err != nil {
+		return err
+	}
+	before.leave()
+	return nil
+}
+
+// Hold says whether the threads are held up: then the rings fill.
+func (n *napi) Hold(on bool) error {
+	h, err := n.hog()
+	if err != nil {
+		return err
+	}
+	n.held = on
+	if on {
+		return h.take()
+	}
+	h.leave()
+	return nil
+}
+
+// Settle waits until the threads sleep: what they were woken for is done, and the
+// receive sockets have it. Threads that are held up do nothing.
+func (n *napi) Settle() error {
+	if n.held {
+		return nil
+	}
+	busy := 0
+	if !wait(func() bool {
+		busy = 0
+		for _, tid := range n.threads {
+			// It is on no runqueue (kernel/sched/core.c: get_wchan). What its state is
+			// does not tell: it is that of one that sleeps before it does.
+			where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", tid))
+			if err == nil && (len(where) == 0 || where[0] == '0') {
+				busy = tid
+			}
+		}
+		return busy == 0
+	}) {
+		return fmt.Errorf("thread %d, which polls %s, has been running for %v", busy, n.device, patience)
+	}
+	return nil
+}
+
+func (n *napi) close() {
+	for _, h := range n.hogs {
+		h.close()
+	}
+}

@@ -1,0 +1,51 @@
+package veth
+
+import (
+	"errors"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
+)
+
+// opponents change the far end, against a transmit that is held up and, under a name that
+// ends in -polling, against a poll. Most need NAPI to come to rest, and wait for an RCU
+// grace period then: for the one that is held up, whatever it is at.
+func opponents() (all []*driver.Opponent) {
+	add := func(only *driver.Consumer, name, does string, act func(driver.Bench, *device) error) {
+		for _, producer := range []bool{false, true} {
+			o := &driver.Opponent{Name: name, Who: contract.Control, Does: does, Producer: producer, Control: true, Waits: true, Only: only,
+				Act: func(b driver.Bench) error {
+					d := of(b)
+					// What has packets to poll and is held up never comes to rest.
+					return errors.Join(d.Hold(false), act(b, d), d.find())
+				}}
+			if producer {
+				o.Name += "-polling"
+			}
+			all = append(all, o)
+		}
+	}
+	gro, xdp := GRO, XDP
+	add(&gro, "gro-cycle", "GRO of the far end is switched off and on", func(_ driver.Bench, d *device) error {
+		return errors.Join(d.setGRO(false), d.setGRO(true))
+	})
+	add(&gro, "xdp-and-back", "an XDP program is attached to the far end, and removed", func(_ driver.Bench, d *device) error {
+		return errors.Join(d.attach(xdpPass), d.detach())
+	})
+	add(&xdp, "xdp-cycle", "the XDP program of the far end is removed, and one attached", func(_ driver.Bench, d *device) error {
+		return errors.Join(d.detach(), d.attach(xdpPass))
+	})
+	add(&xdp, "xdp-replace", "the XDP program of the far end is replaced by another", func(_ driver.Bench, d *device) error {
+		return d.attach(xdpPass)
+	})
+	add(nil, "far-cycle", "the far end goes down and up", func(_ driver.Bench, d *device) error {
+		return errors.Join(d.far.SetUp(false), d.far.SetUp(true))
+	})
+	add(nil, "far-moves", "the far end is moved to another network namespace and back", func(b driver.Bench, d *device) error {
+		return errors.Join(d.far.MoveThroughNamespace(), d.far.SetUp(true), d.relisten(b))
+	})
+	add(nil, "threads-cycle", "NAPI of the far end loses its threads, and gets them back", func(_ driver.Bench, d *device) error {
+		return errors.Join(setThreaded(d.far.Name(), false), setThreaded(d.far.Name(), true))
+	})
+	return all
+}
