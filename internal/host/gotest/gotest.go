@@ -25,7 +25,9 @@ type Config struct {
 	// Label names the run beside others, and Name its directory.
 	Label, Name string
 	Kernel      *kernel.Result
-	Contract    contract.Contract
+	// Driver under test; "" is the one that the environment names.
+	Driver   string
+	Contract contract.Contract
 	// Args are further arguments of go test: -short, -run=...
 	Args []string
 	// Env is what is set for it beyond that: REPLAYS=2.
@@ -59,6 +61,9 @@ func Run(ctx context.Context, cfg Config) (*report.Run, error) {
 	cmd.Env = append(os.Environ(),
 		"KERNEL="+cfg.Kernel.Image, "VMLINUX="+cfg.Kernel.Vmlinux, "MODULES="+cfg.Kernel.Modules,
 		"CONTRACT="+string(cfg.Contract), "SHARD="+cfg.Shard.String(), "ARTIFACTS="+dir, "RINGPROOF_LABEL="+cfg.Label)
+	if cfg.Driver != "" {
+		cmd.Env = append(cmd.Env, "DRIVER="+cfg.Driver)
+	}
 	cmd.Env = append(cmd.Env, cfg.Env...)
 	events, err := cmd.StdoutPipe()
 	if err != nil {

@@ -18,12 +18,14 @@ import (
 // review made of it. The file "verdict" in its directory says that, a line
 // each:
 //
+//	driver    veth
 //	contract  rare-drop
 //	no-stall  broken
 //
-// A promise that is not in it is kept.
+// A promise that is not in it is kept, and the driver is tun unless it says another one.
 type Design struct {
 	Name     string
+	Driver   string
 	Series   []string // nil is stock
 	Contract contract.Contract
 	Broken   []contract.Promise
@@ -82,7 +84,7 @@ func Read(dir string) ([]*Design, error) {
 
 func readDesign(file string) (*Design, error) {
 	dir := filepath.Dir(file)
-	d := &Design{Name: filepath.Base(dir), Contract: contract.Auto}
+	d := &Design{Name: filepath.Base(dir), Driver: contract.Drivers[0], Contract: contract.Auto}
 	if patches, err := filepath.Glob(filepath.Join(dir, "*.patch")); err != nil {
 		return nil, err
 	} else if len(patches) > 0 {
@@ -98,6 +100,10 @@ func readDesign(file string) (*Design, error) {
 		case len(words) == 0:
 		case len(words) != 2:
 			return nil, fmt.Errorf("%q is not a name and what it is", strings.TrimSpace(line))
+		case words[0] == "driver":
+			if d.Driver, err = contract.ParseDriver(words[1]); err != nil {
+				return nil, err
+			}
 		case words[0] == "contract":
 			if d.Contract, err = contract.Parse(words[1]); err != nil {
 				return nil, err

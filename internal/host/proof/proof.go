@@ -75,11 +75,17 @@ type Outcome struct {
 	Artifacts []string
 }
 
-// designPasses are what a design is judged by: the promises at work in all
+// designPasses are what a driver's design is judged by: the promises at work in all
 // settings, and what only schedules and faults can show.
-var designPasses = [][]string{
-	{"-short"},
-	{"-run=^TestControlSchedules$/.*/reattach/|^TestRequeueSchedules$|^TestFaults$"},
+var designPasses = map[string][][]string{
+	"tun": {
+		{"-short"},
+		{"-run=^TestControlSchedules$/.*/reattach/|^TestRequeueSchedules$|^TestFaults$"},
+	},
+	"veth": {
+		{"-short"},
+		{"-run=^TestControlSchedules$/.*/gro-cycle|^TestFaults$"},
+	},
 }
 
 // job is a kernel to judge.
@@ -190,7 +196,7 @@ func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.
 	}
 	for i, pass := range passes {
 		run, err := gotest.Run(ctx, gotest.Config{
-			Label: j.name, Name: "proof-" + j.name, Kernel: k, Contract: j.contract, Args: pass, Env: env, Progress: cfg.Progress,
+			Label: j.name, Name: "proof-" + j.name, Kernel: k, Driver: j.design.Driver, Contract: j.contract, Args: pass, Env: env, Progress: cfg.Progress,
 		})
 		switch {
 		case ctx.Err() != nil:
@@ -230,7 +236,7 @@ func (cfg *Config) compare(ctx context.Context, j job, k *kernel.Result, o *Outc
 		env = append(env, "BASELINE_CONTROL=no")
 	}
 	run, err := gotest.Run(ctx, gotest.Config{
-		Label: j.name, Name: "baseline-" + j.name, Kernel: k, Contract: j.contract, Args: []string{"-run=^TestBaseline$"},
+		Label: j.name, Name: "baseline-" + j.name, Kernel: k, Driver: j.design.Driver, Contract: j.contract, Args: []string{"-run=^TestBaseline$"},
 		Env: env, Progress: cfg.Progress,
 	})
 	switch {
@@ -247,9 +253,9 @@ func (cfg *Config) compare(ctx context.Context, j job, k *kernel.Result, o *Outc
 // bug, until one catches it.
 func (j *job) passes() [][]string {
 	if j.bug != nil {
-		return append([][]string{{"-run=" + anchored(j.bug.Check)}}, designPasses...)
+		return append([][]string{{"-run=" + anchored(j.bug.Check)}}, designPasses[j.design.Driver]...)
 	}
-	passes := slices.Clone(designPasses)
+	passes := slices.Clone(designPasses[j.design.Driver])
 	// A check says nothing of a bug if it fails without it, too.
 	var checks []string
 	for _, b := range j.design.Bugs {

@@ -57,9 +57,9 @@ func Soak(ctx context.Context, patches string, fragments []string, n int, progre
 // once judges the design, and says what is wrong with the verdict.
 func (d *Design) once(ctx context.Context, k *kernel.Result) (why string, err error) {
 	seen := &Outcome{Promises: make(map[contract.Promise]contract.Outcome), Tests: make(map[contract.Promise][]string)}
-	for _, pass := range designPasses {
+	for _, pass := range designPasses[d.Driver] {
 		run, err := gotest.Run(ctx, gotest.Config{
-			Label: d.Name, Name: "soak-" + d.Name, Kernel: k, Contract: d.Contract, Args: pass, Progress: io.Discard,
+			Label: d.Name, Name: "soak-" + d.Name, Kernel: k, Driver: d.Driver, Contract: d.Contract, Args: pass, Progress: io.Discard,
 		})
 		switch {
 		case ctx.Err() != nil:
