@@ -2,6 +2,7 @@
 #              KSRC=source SERIES=series.mbox tests your own, V=2 takes version 2
 #              of the series, SHORT=1 takes seconds instead of minutes;
 #              a source is a tree, a tar file, debian:7.3 or debian:sid
+#              DRIVER=veth tests veth instead of tun
 # make revisions
 #              test the revisions of a series, one after the other, and show what
 #              changed: SERIES="v9.mbox v12.mbox" KSRC=source
@@ -66,6 +67,7 @@ test: deps
 	corpus=$$(mktemp -d) && GODEBUG=fuzzseed=1 $(FUZZ) -parallel=1 -fuzztime=300x ./internal/host/kernel -args -test.fuzzcachedir=$$corpus && rm -r $$corpus
 	$(MAKE) kernels
 	KERNEL="$$($(RINGPROOF) kernel -series patches/designs/lossless -config pc -config crash)" $(GO) test -count=1 -timeout=40m -p=1 -skip='^TestNoStall$$/^detach$$|^Test(ControlSchedules|RequeueSchedules|Faults)$$' ./...
+	DRIVER=veth KERNEL="$$($(RINGPROOF) kernel)" $(GO) test -count=1 -short -run='^Test(NoTailDrop|NoqueueDrops)$$' ./vmtests
 
 # The planted bugs that selftest boots; make proof has them all.
 BUGS = alters leaks never-wakes no-recheck stops-noqueue vhost-never-wakes trims-twice flag-outlives-reopen
