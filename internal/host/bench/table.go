@@ -360,6 +360,9 @@ func (r *Result) verdicts(b *strings.Builder) {
 	}
 	for _, g := range grouped(r.Rows()) {
 		b.WriteString("\n" + wrap(g.String(), width))
+		if says := r.mostly(g.worst()); says != "" {
+			b.WriteString("  " + wrap(says, width-2))
+		}
 	}
 	if says := r.nulls(); says != "" {
 		b.WriteString("\n" + wrap(says, width))
@@ -402,14 +405,20 @@ func grouped(rows []Row) (groups []*group) {
 	return groups
 }
 
-// String says it of the row that is farthest from its limit, and names the others.
-func (g *group) String() string {
+// worst is the row that is farthest from its limit.
+func (g *group) worst() Row {
 	worst := g.rows[0]
 	for _, row := range g.rows {
 		if math.Abs(row.Ratio-row.Limit) > math.Abs(worst.Ratio-worst.Limit) {
 			worst = row
 		}
 	}
+	return worst
+}
+
+// String says it of the worst row, and names the others.
+func (g *group) String() string {
+	worst := g.worst()
 	text := fmt.Sprintf("%s: %s, %s in %s: %s", g.outcome, g.variant, g.unit, plain(worst.Workload), worst.Why)
 	var also []string
 	for _, row := range g.rows {

@@ -1,7 +1,10 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/host/profile"
@@ -31,54 +34,72 @@ func (r *Result) side(k *profile.Kernel, variant, workload string) (profile.Side
 	return side, nil
 }
 
-// Where tells of each workload and variant where the instructions of a packet go, and
-// where those of the base do: "" if nothing was profiled.
+// comparison is of where the instructions of a workload go with the variant and with
+// what it is compared with.
+func (r *Result) comparison(v Variant, workload string) (*profile.Comparison, error) {
+	var sides [2]profile.Side
+	for i, of := range []Variant{r.baseOf(v), v} {
+		k, err := profile.OpenKernel(of.Kernel.Kernel.Vmlinux)
+		if err != nil {
+			return nil, err
+		}
+		if sides[i], err = r.side(k, of.String(), workload); err != nil {
+			return nil, err
+		}
+	}
+	return profile.Compare(sides[0], sides[1])
+}
+
+// Where tells of each workload and variant where the instructions go, and where those of
+// the base do: "" if nothing was profiled.
 func (r *Result) Where() string {
 	if r.Config.Plugin == nil {
 		return ""
 	}
 	var b strings.Builder
 	for _, v := range r.Variants {
-		base := r.baseOf(v)
-		if base.String() == v.String() {
-			continue
-		}
-		kernels := [2]*profile.Kernel{}
-		var err error
-		for i, of := range []Variant{base, v} {
-			if kernels[i], err = profile.OpenKernel(of.Kernel.Kernel.Vmlinux); err != nil {
-				break
-			}
-		}
-		if err != nil {
-			fmt.Fprintf(&b, "%s: not told by function: %v\n\n", v, err)
+		if r.baseOf(v).String() == v.String() {
 			continue
 		}
 		workloads, _ := r.gather(v.String(), Instructions, func(nth int) bool { return nth == 0 })
 		for _, workload := range workloads {
 			fmt.Fprintf(&b, "%s: %s\n", v, plain(workload))
-			text, err := r.whereOf(kernels, base, v, workload)
-			if err != nil {
-				text = fmt.Sprintf("not told by function: %v\n", err)
+			if c, err := r.comparison(v, workload); err != nil {
+				fmt.Fprintf(&b, "not told by function: %v\n\n", err)
+			} else {
+				fmt.Fprintf(&b, "%v\n", c)
 			}
-			b.WriteString(text + "\n")
 		}
 	}
 	return b.String()
 }
 
-func (r *Result) whereOf(kernels [2]*profile.Kernel, base, v Variant, workload string) (string, error) {
-	before, err := r.side(kernels[0], base.String(), workload)
-	if err != nil {
-		return "", err
+// mostly names the functions that make the most of a row's difference; "" if that is
+// not known.
+func (r *Result) mostly(row Row) string {
+	i := slices.IndexFunc(r.Variants, func(v Variant) bool { return v.String() == row.Variant })
+	if r.Config.Plugin == nil || row.Ruler != Instructions || i < 0 {
+		return ""
 	}
-	now, err := r.side(kernels[1], v.String(), workload)
+	c, err := r.comparison(r.Variants[i], row.Workload)
 	if err != nil {
-		return "", err
+		return ""
 	}
-	c, err := profile.Compare(before, now)
-	if err != nil {
-		return "", err
+	diff := profile.Row.Diff
+	if strings.HasPrefix(row.Unit, "locked/") {
+		diff = profile.Row.LockedDiff
 	}
-	return c.String(), nil
+	// What a task does that is neither side's, and interrupts, are of chance.
+	functions := slices.DeleteFunc(slices.Clone(c.Different), func(f profile.Row) bool {
+		return !slices.Contains([]string{"producer", "consumer", "softirq"}, f.Where) || math.Abs(diff(f)) < 0.05
+	})
+	slices.SortStableFunc(functions, func(a, b profile.Row) int { return cmp.Compare(math.Abs(diff(b)), math.Abs(diff(a))) })
+	var said []string
+	for _, f := range functions[:min(3, len(functions))] {
+		said = append(said, fmt.Sprintf("%s %+.4g (%s)", f.Function, diff(f), f.Where))
+	}
+	if said == nil {
+		return ""
+	}
+	return "The most of it: " + strings.Join(said, ", ") + "; where.txt has all."
 }
