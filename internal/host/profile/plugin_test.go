@@ -1,14 +1,40 @@
 package profile
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
+
+// TestBuildSaysWhatIsLacking takes away what the plugin needs.
+func TestBuildSaysWhatIsLacking(t *testing.T) {
+	qemu := filepath.Join(t.TempDir(), "qemu")
+	if err := os.WriteFile(qemu, []byte("#!/bin/sh\necho \"$0: -plugin: invalid option\" >&2\nexit 1\n"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("QEMU", func(t *testing.T) {
+		if _, err := exec.LookPath("gcc"); err != nil {
+			t.Skip(err)
+		}
+		t.Setenv("QEMU", qemu)
+		if _, err := Build(t.Context()); err == nil || !strings.Contains(err.Error(), "-plugin: invalid option") {
+			t.Errorf("a QEMU without plugins: %v", err)
+		}
+	})
+	t.Run("gcc", func(t *testing.T) {
+		t.Setenv("RINGPROOF_CACHE", filepath.Join(t.TempDir(), "cache"))
+		t.Setenv("PATH", t.TempDir())
+		if _, err := Build(t.Context()); !errors.Is(err, exec.ErrNotFound) {
+			t.Errorf("without gcc: %v", err)
+		}
+	})
+}
 
 // TestCountsExactly has QEMU run a program whose instructions can be counted by hand.
 func TestCountsExactly(t *testing.T) {
