@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// bench starts ringproof bench on the default kernel alone.
-func bench(t *testing.T, dir string, env []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+// benchOf starts ringproof bench on the default kernel alone.
+func benchOf(t *testing.T, dir string, env []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	k := lossless(t)
 	program := filepath.Join(t.TempDir(), "ringproof")
@@ -49,7 +49,7 @@ func TestInstructionsAgree(t *testing.T) {
 	dir := t.TempDir()
 	first := filepath.Join(dir, "boots")
 	args := []string{"-ruler", "instructions", "-rounds", "1", "-run", "^TestPath$/^via=tap$/^qdisc=pfifo_fast$/^free$"}
-	cmd, out := bench(t, dir, nil, args...)
+	cmd, out := benchOf(t, dir, nil, args...)
 	var done string
 	for deadline := time.Now().Add(3 * time.Minute); done == "" && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if found, _ := filepath.Glob(filepath.Join(first, "instructions-*-1", "outcome.json")); found != nil {
@@ -69,7 +69,7 @@ func TestInstructionsAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd, out = bench(t, dir, nil, args...)
+	cmd, out = benchOf(t, dir, nil, args...)
 	_ = cmd.Wait()
 	if !strings.Contains(out.String(), "differs from itself in instructions\n  not at all") && !strings.Contains(out.String(), "in instructions not at all") {
 		t.Errorf("two boots do not agree:\n%s", out)
@@ -87,7 +87,7 @@ func TestQEMUWithoutIcount(t *testing.T) {
 	if err := os.WriteFile(qemu, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd, out := bench(t, filepath.Join(dir, "out"), []string{"QEMU=" + qemu}, "-rounds", "1", "-boots", "1", "-run", "^TestFeatures$")
+	cmd, out := benchOf(t, filepath.Join(dir, "out"), []string{"QEMU=" + qemu}, "-rounds", "1", "-boots", "1", "-run", "^TestFeatures$")
 	if code := status(t, cmd.Wait()); code != 125 || !strings.Contains(out.String(), "Not run: instructions were not counted") {
 		t.Errorf("exit status %d:\n%s", code, out)
 	}
