@@ -23,6 +23,8 @@ func (r *Result) Findings() (all []string) {
 		for _, s := range o.Samples {
 			if stall, ok := strings.CutPrefix(s.Failed, "stall: "); ok {
 				all = append(all, fmt.Sprintf("no-stall: broken: %s in %s: %s", o.Variant, s.Workload, stall))
+			} else if s.Failed != "" && strings.HasPrefix(s.Workload, "PktgenLedger/") {
+				all = append(all, fmt.Sprintf("books: %s in %s: %s", o.Variant, s.Workload, s.Failed))
 			}
 		}
 	}
