@@ -153,6 +153,7 @@ func (f *finder) planted(cfg bench.Config, names []string) error {
 		if len(names) > 0 && !slices.Contains(names, p.Name) {
 			continue
 		}
+		fmt.Fprintf(f.progress, "%s: %s\n", p.Name, p.Subject)
 		one := cfg
 		one.Dir = filepath.Join(cfg.Dir, "planted", p.Name)
 		one.Kernels = []bench.Kernel{{Label: p.Design}, {Label: p.Name}}

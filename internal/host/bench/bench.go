@@ -162,7 +162,9 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		}
 		r.Boots = append(r.Boots, *o)
 	}
-	r.Interrupted = ctx.Err() != nil
+	if r.Interrupted = ctx.Err() != nil; !r.Interrupted {
+		m.Set(len(jobs))
+	}
 	m.End(!r.Interrupted)
 	return r, nil
 }

@@ -452,15 +452,15 @@ func (r *Result) nulls() string {
 		switch {
 		case boots < 2:
 		case of == "":
-			said = append(said, fmt.Sprintf("in %s not at all", ruler))
+			said = append(said, fmt.Sprintf("by the ruler of %s no figure differs", ruler))
 		default:
-			said = append(said, fmt.Sprintf("in %s by up to %.2g %% (%s)", ruler, 100*largest, of))
+			said = append(said, fmt.Sprintf("by the ruler of %s figures differ by up to %.2g %% (%s)", ruler, 100*largest, of))
 		}
 	}
 	if said == nil {
 		return ""
 	}
-	return fmt.Sprintf("The null: from boot to boot %s differs from itself %s.", r.Variants[0], strings.Join(said, ", "))
+	return fmt.Sprintf("The null, %s against itself: %s.", r.Variants[0], strings.Join(said, "; "))
 }
 
 // wrap breaks a sentence into lines.
