@@ -44,7 +44,7 @@ func TestLatency(t *testing.T) {
 	if setting.instructions && os.Getenv("WORKLOADS") != "all" {
 		t.Skip("its figure is a time: WORKLOADS=all has it all the same")
 	}
-	lasting := 4 * time.Second
+	lasting := 2500 * time.Millisecond
 	if os.Getenv("WORKLOADS") == "all" {
 		lasting = 30 * time.Second // enough for p99.9 if two of three probes are lost
 	}

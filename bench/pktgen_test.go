@@ -67,7 +67,7 @@ const (
 	// generated are the packets of each thread with the ruler of instructions, and
 	// generating the time with that of time.
 	generated  = 20000
-	generating = 500 * time.Millisecond
+	generating = 300 * time.Millisecond
 	// stalled is for how long nothing may arrive while pktgen sends.
 	stalled = 3 * time.Second
 )

@@ -70,8 +70,6 @@ func tcpCells() (cells []tcpCell) {
 	}
 	but(func(c *tcpCell) { c.delay = 60 * time.Millisecond })
 	but(eight, func(c *tcpCell) { c.ip = 6 })
-	but(eight, func(c *tcpCell) { c.qdisc.Kind = netdev.PfifoFast })
-	but(eight, func(c *tcpCell) { c.via = "tun" })
 	but(func(c *tcpCell) { c.via = "vhost" })
 	but(eight, func(c *tcpCell) { c.via = "vhost" })
 	return cells
