@@ -21,10 +21,6 @@ func TestProfile(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	functions, err := profile.OpenKernel(k.Vmlinux)
-	if err != nil {
-		t.Fatal(err)
-	}
 	image, _, err := initramfs.Build(t.Context(), initramfs.Options{Package: "./bench", Dir: ".."})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +49,7 @@ func TestProfile(t *testing.T) {
 		if !ok || s.Window == nil || s.Values["locked/pkt"] == 0 {
 			t.Fatalf("%s has no profile: %+v", tt.workload, s)
 		}
-		p, err := functions.Read(profile.File(dir, s.Window.Number))
+		p, err := profile.Read(dir, s.Window.Number)
 		if err != nil {
 			t.Fatal(err)
 		}

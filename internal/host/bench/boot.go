@@ -102,7 +102,9 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	if err == nil && (result.Ending != vm.Exited || result.Exit.Error != "" || result.Exit.Code > 1 || result.Exit.Signal != "") {
 		err = fmt.Errorf("the guest ended early: %v\n%s", result, said.text.String())
 	}
-	err = errors.Join(err, said.err)
+	if err = errors.Join(err, said.err); err == nil {
+		err = profile.Clean(b.Dir)
+	}
 	if kept := os.WriteFile(filepath.Join(b.Dir, "output.log"), []byte(said.text.String()), 0o666); kept != nil {
 		err = errors.Join(err, fmt.Errorf("keep what the workloads printed: %w", kept))
 	}
@@ -179,7 +181,7 @@ func (o *output) window(s *cost.Sample) error {
 	}
 	switch {
 	case o.kernel != nil:
-		p, err := o.kernel.Read(profile.File(o.dir, w.Number))
+		p, err := o.kernel.Take(o.dir, w.Number)
 		if err != nil {
 			return err
 		}

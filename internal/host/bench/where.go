@@ -11,7 +11,7 @@ import (
 )
 
 // side is what was profiled of a workload in the last round of a variant's first boot.
-func (r *Result) side(k *profile.Kernel, variant, workload string) (profile.Side, error) {
+func (r *Result) side(variant, workload string) (profile.Side, error) {
 	side := profile.Side{Name: variant}
 	for _, o := range r.Boots {
 		if o.Variant != variant || o.Ruler != Instructions || o.Nth != 0 {
@@ -21,7 +21,7 @@ func (r *Result) side(k *profile.Kernel, variant, workload string) (profile.Side
 			if s.Workload != workload || s.Window == nil {
 				continue
 			}
-			p, err := k.Read(profile.File(o.Dir, s.Window.Number))
+			p, err := profile.Read(o.Dir, s.Window.Number)
 			if err != nil {
 				return side, err
 			}
@@ -39,11 +39,8 @@ func (r *Result) side(k *profile.Kernel, variant, workload string) (profile.Side
 func (r *Result) comparison(v Variant, workload string) (*profile.Comparison, error) {
 	var sides [2]profile.Side
 	for i, of := range []Variant{r.baseOf(v), v} {
-		k, err := profile.OpenKernel(of.Kernel.Kernel.Vmlinux)
-		if err != nil {
-			return nil, err
-		}
-		if sides[i], err = r.side(k, of.String(), workload); err != nil {
+		var err error
+		if sides[i], err = r.side(of.String(), workload); err != nil {
 			return nil, err
 		}
 	}

@@ -84,8 +84,8 @@ func compile(ctx context.Context, version int) (string, error) {
 }
 
 // Prepare readies dir, which is made if need be, for the profile of a VM that boots the
-// kernel, and returns the argument of QEMU's -plugin for it. What the guest marks
-// is in File(dir, 1) and so on, each once it is closed.
+// kernel, and returns the argument of QEMU's -plugin for it. Take takes each window
+// once the guest has closed it.
 func (p *Plugin) Prepare(dir string, k *Kernel) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -110,6 +110,3 @@ func (p *Plugin) Prepare(dir string, k *Kernel) (string, error) {
 
 // escape makes a path part of an argument of QEMU's.
 func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
-
-// File is the profile of the nth window, as the guest counts them from 1 on.
-func File(dir string, n int) string { return filepath.Join(dir, fmt.Sprintf("profile.%d", n)) }

@@ -108,7 +108,11 @@ func Compare(base, other Side) (*Comparison, error) {
 // String is a table of at most 72 columns.
 func (c *Comparison) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-36s %9.9s %9.9s %8s %6s\n", "instr/"+c.Unit, c.Names[0], c.Names[1], "diff", "locked")
+	names := c.Names
+	for i, name := range names { // the end of one tells more
+		names[i] = name[max(0, len(name)-9):]
+	}
+	fmt.Fprintf(&b, "%-36s %9s %9s %8s %6s\n", "instr/"+c.Unit, names[0], names[1], "diff", "locked")
 	for _, r := range append(c.Contexts[:len(c.Contexts):len(c.Contexts)], c.All) {
 		if r.Instructions != [2]float64{} {
 			fmt.Fprintln(&b, r)

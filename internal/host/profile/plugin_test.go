@@ -53,7 +53,7 @@ func TestCountsExactly(t *testing.T) {
 	}
 	said, err := vm.AskQEMU(t.Context(), "-M", "pc", "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-nodefaults", "-display", "none",
 		"-no-reboot", "-device", "isa-debug-exit,iobase=0xf4", "-kernel", guest, "-plugin", escape(p.path)+",dir="+escape(dir))
-	got, readErr := new(Kernel).Read(File(dir, 1))
+	got, readErr := new(Kernel).Take(dir, 1)
 	if readErr != nil {
 		t.Fatalf("%v; QEMU ended with %v: %s", readErr, err, said)
 	}

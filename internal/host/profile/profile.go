@@ -6,8 +6,11 @@ package profile
 import (
 	"bufio"
 	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -35,9 +38,52 @@ type Line struct {
 // User stands for all of user space: programs of the harness.
 const User = "[user space]"
 
-// Read reads what the plugin has written of a window; see File. An error says, too,
-// if what is there does not sum up.
-func (k *Kernel) Read(file string) (*Profile, error) {
+// Take reads what the plugin has written of the nth window in dir, and leaves the
+// Profile there instead: see Read. An error says, too, if what is there does not sum up.
+func (k *Kernel) Take(dir string, n int) (*Profile, error) {
+	file := written(dir, n)
+	p, err := k.read(file)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	// By address, it has a hundred times the size.
+	return p, errors.Join(os.WriteFile(file+kept, text, 0o666), os.Remove(file))
+}
+
+// Read reads the nth window's Profile that Take has left in dir.
+func Read(dir string, n int) (*Profile, error) {
+	file := written(dir, n) + kept
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read a profile: %w", err)
+	}
+	var p Profile
+	if err := json.Unmarshal(text, &p); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	return &p, nil
+}
+
+// kept ends the name of a file that holds a Profile.
+const kept = ".json"
+
+// written is the file of the plugin's for the nth window, as the guest counts them from 1 on.
+func written(dir string, n int) string { return filepath.Join(dir, fmt.Sprintf("profile.%d", n)) }
+
+// Clean removes what the plugin has written into dir of windows that nobody has taken.
+func Clean(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "profile.*[0-9]"))
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(file))
+	}
+	return err
+}
+
+func (k *Kernel) read(file string) (*Profile, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read a profile: %w", err)

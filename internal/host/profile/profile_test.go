@@ -2,8 +2,11 @@ package profile
 
 import (
 	"debug/elf"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -19,7 +22,7 @@ func testKernel() *Kernel {
 }
 
 // written is a profile as the plugin writes it, with these lines.
-func written(t *testing.T, text string) string {
+func writtenDown(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "profile.1")
 	if err := os.WriteFile(file, []byte(text), 0o666); err != nil {
@@ -43,7 +46,7 @@ end
 `
 
 func TestRead(t *testing.T) {
-	p, err := testKernel().Read(written(t, good))
+	p, err := testKernel().read(writtenDown(t, good))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,13 +84,40 @@ func TestReadRefusesWhatDoesNotSumUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(good, c.from, c.to, 1)
-			if _, err := testKernel().Read(written(t, text)); err == nil || !strings.Contains(err.Error(), c.says) {
+			if _, err := testKernel().read(writtenDown(t, text)); err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error %v, want one with %q", err, c.says)
 			}
 		})
 	}
-	if _, err := testKernel().Read(filepath.Join(t.TempDir(), "profile.1")); err == nil {
+	if _, err := testKernel().read(filepath.Join(t.TempDir(), "profile.1")); err == nil {
 		t.Error("a profile that is not there was read")
+	}
+}
+
+func TestTakeLeavesTheProfile(t *testing.T) {
+	dir := filepath.Dir(writtenDown(t, good))
+	taken, err := testKernel().Take(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Read(dir, 1); err != nil || !reflect.DeepEqual(again, taken) {
+		t.Errorf("read %+v, error %v; want %+v", again, err, taken)
+	}
+	if _, err := testKernel().Take(dir, 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was taken is there: %v", err)
+	}
+	untaken := filepath.Join(dir, "profile.23")
+	if err := os.WriteFile(untaken, []byte(good), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := Clean(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(untaken); err == nil {
+		t.Error("what nobody has taken is there")
+	}
+	if _, err := Read(dir, 1); err != nil {
+		t.Error(err)
 	}
 }
 
