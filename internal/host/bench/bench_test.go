@@ -1,15 +1,18 @@
 package bench
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/host/kernel"
+	"github.com/ringproof/ringproof/internal/host/report"
 )
 
 // measured is a Result of two boots of each of two kernels, with one workload.
@@ -70,6 +73,39 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%s: %s, want %s that says %q", row.Outcome, row.Why, tt.want, tt.says)
 			}
 		})
+	}
+}
+
+// TestValuesForTheReport: what was measured goes with the verdicts, with intervals as
+// far as there are any, and with what failed.
+func TestValuesForTheReport(t *testing.T) {
+	r := measured(Time, "TCP/x", "bit/s", times(1000, 0.01, 12), times(900, 0.01, 3))
+	r.Variants[1].OptIn = true
+	for i := range r.Boots {
+		failed := cost.Sample{Workload: "TCP/y", Failed: "iperf3 has not ended"}
+		if i == 0 {
+			failed = cost.Sample{Workload: "TCP/y", Missing: "no iperf3"}
+		}
+		r.Boots[i].Samples = append(r.Boots[i].Samples, failed)
+	}
+	m := r.run(Kernel{Label: "patched", Kernel: &kernel.Result{}}).Measured
+	if want := []report.Variant{{Name: "stock"}, {Name: "patched", Base: "stock", Own: true}}; !slices.Equal(m.Variants, want) {
+		t.Errorf("%+v, want %+v", m.Variants, want)
+	}
+	if _, err := json.Marshal(m); err != nil {
+		t.Error(err) // there is no infinity in JSON
+	}
+	if len(m.Values) != 4 {
+		t.Fatalf("%+v", m.Values)
+	}
+	if x := m.Values[0]; x.N != 12 || x.Lo == nil || *x.Lo < 990 || *x.Hi > 1010 || x.Center < *x.Lo || x.Center > *x.Hi || x.Limit != 0 {
+		t.Errorf("the base: %+v", x)
+	}
+	if x := m.Values[2]; x.N != 3 || x.Lo != nil || x.Hi != nil || x.Limit != 0.98 || x.Unit != "bit/s" || x.Ruler != "time" {
+		t.Errorf("three values: %+v", x)
+	}
+	if x := m.Values[3]; x.Unit != "" || x.Lacks != "failed: iperf3 has not ended" {
+		t.Errorf("what failed: %+v", x)
 	}
 }
 

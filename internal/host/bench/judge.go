@@ -47,6 +47,14 @@ func limitOf(ruler Ruler, workload, unit string) *Limit {
 	return nil
 }
 
+// of is the limit of a variant.
+func (l *Limit) of(v Variant) float64 {
+	if v.OptIn && !v.Backpressure {
+		return l.Without
+	}
+	return l.Ratio
+}
+
 // Interval is the middle of some values and where it may be, with a confidence of 95 %
 // with the ruler of time. With that of instructions it is all values: there is no
 // chance in them, but for what differs from boot to boot.
@@ -172,9 +180,7 @@ func (r *Result) compare(ruler Ruler, base, v Variant) (rows []Row) {
 		for _, unit := range units {
 			row := Row{Ruler: ruler, Variant: v.String(), Workload: workload, Unit: unit, P: 1}
 			if l := limitOf(ruler, workload, unit); l != nil {
-				if row.Limit = l.Ratio; v.OptIn && !v.Backpressure {
-					row.Limit = l.Without
-				}
+				row.Limit = l.of(v)
 			}
 			row.fill(b, s, null[workload+" "+unit])
 			rows = append(rows, row)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/cost"
 )
 
 // width is that of a line of a commit message
@@ -140,21 +141,6 @@ func head(b *strings.Builder, title string, part []Variant) {
 	}
 }
 
-// plain is a workload's name without the names of its parameters.
-func plain(workload string) string {
-	var words []string
-	for _, word := range strings.Split(workload, "/") {
-		if key, value, ok := strings.Cut(word, "="); ok {
-			switch key {
-			case "via", "qdisc":
-				word = value
-			}
-		}
-		words = append(words, word)
-	}
-	return strings.Join(words, "/")
-}
-
 // table shows one unit of the workloads that begin with prefix, if there are any.
 func (r *Result) table(b *strings.Builder, part []Variant, title string, ruler Ruler, prefix, unit string, scale float64) {
 	var order []string
@@ -197,7 +183,7 @@ func (r *Result) table(b *strings.Builder, part []Variant, title string, ruler R
 		if !any {
 			continue
 		}
-		name := plain(strings.TrimPrefix(workload, prefix))
+		name := cost.Short(strings.TrimPrefix(workload, prefix))
 		if len(name) > nameWidth-3 {
 			rows = append(rows, "  "+name)
 			name = ""
@@ -290,7 +276,7 @@ func (r *Result) pktgen(b *strings.Builder, part []Variant) {
 	b.WriteString("\nPackets per second, pktgen (medians)\n")
 	for _, workload := range order {
 		b.WriteString("\n")
-		head(b, plain(strings.TrimPrefix(workload, "Pktgen/")), part)
+		head(b, cost.Short(strings.TrimPrefix(workload, "Pktgen/")), part)
 		for _, row := range []struct{ name, unit string }{
 			{"  Offered", "offered-pps"}, {"  Transmitted", "tx-pps"}, {"  Lost", "lost-pps"}, {"  Received", "rx-pps"},
 		} {
@@ -419,11 +405,11 @@ func (g *group) worst() Row {
 // String says it of the worst row, and names the others.
 func (g *group) String() string {
 	worst := g.worst()
-	text := fmt.Sprintf("%s: %s, %s in %s: %s", g.outcome, g.variant, g.unit, plain(worst.Workload), worst.Why)
+	text := fmt.Sprintf("%s: %s, %s in %s: %s", g.outcome, g.variant, g.unit, cost.Short(worst.Workload), worst.Why)
 	var also []string
 	for _, row := range g.rows {
 		if row.Workload != worst.Workload {
-			also = append(also, plain(row.Workload))
+			also = append(also, cost.Short(row.Workload))
 		}
 	}
 	if len(also) > 0 {
@@ -440,7 +426,7 @@ func (r *Result) nulls() string {
 		for key, d := range r.null(ruler, r.Variants[0]) {
 			workload, unit, _ := strings.Cut(key, " ")
 			if limitOf(ruler, workload, unit) != nil && d > largest {
-				largest, of = d, unit+" in "+plain(workload)
+				largest, of = d, unit+" in "+cost.Short(workload)
 			}
 		}
 		boots := 0

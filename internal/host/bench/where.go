@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/host/profile"
 )
 
@@ -60,7 +61,7 @@ func (r *Result) Where() string {
 		}
 		workloads, _ := r.gather(v.String(), Instructions, func(nth int) bool { return nth == 0 })
 		for _, workload := range workloads {
-			fmt.Fprintf(&b, "%s: %s\n", v, plain(workload))
+			fmt.Fprintf(&b, "%s: %s\n", v, cost.Short(workload))
 			if c, err := r.comparison(v, workload); err != nil {
 				fmt.Fprintf(&b, "not told by function: %v\n\n", err)
 			} else {

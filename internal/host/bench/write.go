@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,7 +65,7 @@ func (r *Result) Write() error {
 func (r *Result) run(k Kernel) *report.Run {
 	run := &report.Run{
 		Dir: filepath.Join(r.Config.Dir, strings.ReplaceAll(k.Label, "/", "_")), Label: k.Label, Kernel: k.Kernel.Image,
-		Contract: contract.Auto, Command: r.Config.Command, Cost: r.Tables(), Started: r.Began, Seconds: r.Seconds,
+		Contract: contract.Auto, Command: r.Config.Command, Cost: r.Tables(), Measured: r.measured(k), Started: r.Began, Seconds: r.Seconds,
 	}
 	for _, o := range r.Boots {
 		if o.Variant != k.Label && o.Variant != k.Label+"+flag" {
@@ -105,6 +106,50 @@ func (r *Result) run(k Kernel) *report.Run {
 		}
 	}
 	return run
+}
+
+// measured is what was measured of a kernel, and of all others beside it.
+func (r *Result) measured(k Kernel) *report.Measured {
+	m := new(report.Measured)
+	for _, v := range r.Variants {
+		named := report.Variant{Name: v.String(), Backpressure: v.Backpressure, Own: v.Label == k.Label}
+		if base := r.baseOf(v).String(); base != named.Name {
+			named.Base = base
+		}
+		m.Variants = append(m.Variants, named)
+		for _, ruler := range r.Config.Rulers {
+			order, all := r.gather(named.Name, ruler, anyBoot)
+			for _, workload := range order {
+				s := all[workload]
+				value := report.Value{Variant: named.Name, Workload: workload, Ruler: string(ruler)}
+				switch {
+				case len(s.values) > 0:
+				case s.missing != "":
+					value.Lacks = s.missing
+				case len(s.failed) > 0:
+					value.Lacks = "failed: " + s.failed[0]
+				default:
+					value.Lacks = "it has no value"
+				}
+				if value.Lacks != "" {
+					m.Values = append(m.Values, value)
+				}
+				for _, unit := range slices.Sorted(maps.Keys(s.values)) {
+					x := intervalOf(ruler, s.values[unit])
+					value := value
+					value.Unit, value.Center, value.N = unit, x.Center, x.N
+					if !math.IsInf(x.Lo, 0) && !math.IsInf(x.Hi, 0) {
+						value.Lo, value.Hi = &x.Lo, &x.Hi
+					}
+					if l := limitOf(ruler, workload, unit); l != nil && named.Base != "" {
+						value.Limit = l.of(v)
+					}
+					m.Values = append(m.Values, value)
+				}
+			}
+		}
+	}
+	return m
 }
 
 // lines are a variant's samples as Go benchmark lines.

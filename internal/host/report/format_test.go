@@ -60,6 +60,7 @@ func sample() *Run {
 		Tests:     Tests{Passed: 1, Failed: 5, Skipped: 1},
 		Errors:    []Fault{{Kind: Kernel, Test: "TestNoTailDrop/shrink", Title: "WARNING at f", What: "WARNING at f\nCall Trace:\n f+0x1/0x2"}, {Kind: SetUp, What: "the disk is full"}},
 		Cost:      "a table",
+		Measured:  measured("stock", "mine"),
 		Noise:     []Fault{{Kind: Kernel, What: "WARNING at g"}},
 	}
 }

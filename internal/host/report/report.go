@@ -57,6 +57,9 @@ type Run struct {
 	// Cost are the tables of what the kernel costs, plain ASCII of 72 columns; "" if
 	// that was not measured.
 	Cost string `json:"cost,omitempty"`
+	// Measured is what the tables of Cost are made of; nil if that was not measured, or
+	// by an older version.
+	Measured *Measured `json:"measured,omitempty"`
 	// Unknown are the ways by which packets were freed and that no release of
 	// ringproof knows yet, each with those counters that may be the one which
 	// counts it: what every check allows.
