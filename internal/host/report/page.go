@@ -36,10 +36,11 @@ func (r *Run) page() ([]byte, error) {
 	var b bytes.Buffer
 	err := pageTemplate.Execute(&b, struct {
 		*Run
-		CSS    template.CSS
-		Causes []*Cause
-		Files  []file
-	}{r, template.CSS(pageCSS), r.Causes(), r.files()})
+		CSS     template.CSS
+		Causes  []*Cause
+		Figures []figure
+		Files   []file
+	}{r, template.CSS(pageCSS), r.Causes(), r.Measured.figures(), r.files()})
 	if err != nil {
 		return nil, fmt.Errorf("write the page: %w", err)
 	}

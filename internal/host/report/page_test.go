@@ -177,7 +177,11 @@ func TestPage(t *testing.T) {
 	long.Kernel = strings.Repeat("/a_directory_with_a_long_name", 9)
 	long.Verdicts[0].Books.Drops = map[string]uint64{"NOT_SPECIFIED@__ptr_ring_swap_queue": 3, "QDISC_BURST_DROP@__dev_queue_xmit": 123456, "FULL_RING@tun_net_xmit": 1}
 	long.Verdicts[0].Books.Refused, long.Verdicts[0].Books.Offered = 0, 123999
-	for name, r := range map[string]*Run{"full": full, "long": long, "empty": {}} {
+	long.Cost = strings.Repeat("  a table of 72 columns, as a commit message has it                      1\n", 40)
+	long.Measured = measured("the-base-of-a-series-of-patches", "the-first-patch-of-the-series", "the-second-patch-of-the-series", "the-third-patch-of-the-series", "v4")
+	older := sample()
+	older.Measured = nil
+	for name, r := range map[string]*Run{"full": full, "long": long, "older": older, "empty": {}} {
 		page, err := r.Format("html")
 		if err != nil {
 			t.Fatal(err)
@@ -230,6 +234,9 @@ func TestPageSays(t *testing.T) {
 		"&lt;script&gt;alert(",
 		"fault of the set-up: the disk is full",
 		"Unknown path: packets were freed by BURST@f: counted by nothing",
+		`<pre tabindex="0">a table</pre>`,
+		"<b>TCP throughput by number of streams</b>",
+		"<td>1.01 (0.99 – 1.04)</td>",
 	} {
 		if !strings.Contains(string(page), says) {
 			t.Errorf("the page does not say %q", says)
