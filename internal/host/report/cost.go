@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/ringproof/ringproof/internal/contract"
 )
@@ -55,6 +56,47 @@ func (m *Measured) find(variant, workload, ruler, unit string) *Value {
 		}
 	}
 	return nil
+}
+
+// variant returns the one of that name, or nil.
+func (m *Measured) variant(name string) *Variant {
+	if i := slices.IndexFunc(m.Variants, func(v Variant) bool { return v.Name == name }); i >= 0 {
+		return &m.Variants[i]
+	}
+	return nil
+}
+
+// own is the run's own kernel, opened in the same way if it can be; nil if it is not
+// there.
+func (m *Measured) own(backpressure bool) (own *Variant) {
+	for i := range m.Variants {
+		if v := &m.Variants[i]; v.Own && (!v.Backpressure || backpressure) {
+			own = v
+		}
+	}
+	return own
+}
+
+// span is where a value may be.
+type span struct{ lo, center, hi float64 }
+
+// span is that of a value; it is the zero span if that is not known.
+func (v *Value) span() span {
+	if v == nil || v.Lo == nil || v.Hi == nil {
+		return span{}
+	}
+	return span{*v.Lo, v.Center, *v.Hi}
+}
+
+// known is whether ratios can be made of it.
+func (s span) known() bool { return s.lo > 0 }
+
+// over is the ratio of two.
+func (s span) over(base span) span {
+	if !s.known() || !base.known() {
+		return span{}
+	}
+	return span{s.lo / base.hi, s.center / base.center, s.hi / base.lo}
 }
 
 // AddCost adds to a run of the checks what was measured of the same kernel's cost.
