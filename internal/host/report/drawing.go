@@ -190,7 +190,7 @@ func (r *rows) point(y, x float64, i ink, m mark) {
 
 // says adds words to the right of a value.
 func (r *rows) says(y, x float64, words string) {
-	r.Add(&plotter.Labels{XYs: plotter.XYs{{X: x, Y: y}}, Labels: []string{words}, TextStyle: []text.Style{style(inkSoft, draw.XLeft, draw.YCenter)}, Offset: vg.Point{X: 5, Y: 1}})
+	r.Add(&plotter.Labels{XYs: plotter.XYs{{X: x, Y: y}}, Labels: []string{words}, TextStyle: []text.Style{style(inkSoft, draw.XLeft, draw.YCenter)}, Offset: vg.Point{X: 5, Y: 2}})
 }
 
 // writeHeadings writes them from the left edge on, where the names of rows are below.
