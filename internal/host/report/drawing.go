@@ -157,10 +157,12 @@ func (r *rows) heading(says string) {
 	r.n++
 }
 
-// row adds one, and returns how high it is.
+// row adds one, and returns how high it is. Of a long name it has both ends: patches of
+// a series often differ in one of them, and a flag is at the other.
 func (r *rows) row(name string) (y float64) {
 	if letters := []rune(name); len(letters) > plotName {
-		name = "…" + string(letters[len(letters)-plotName+1:])
+		const tail = plotName / 2
+		name = string(letters[:plotName-1-tail]) + "…" + string(letters[len(letters)-tail:])
 	}
 	y = -r.n
 	r.names = append(r.names, plot.Tick{Value: y, Label: name})

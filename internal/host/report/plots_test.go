@@ -110,3 +110,16 @@ func TestManyCombinations(t *testing.T) {
 		t.Errorf("%d drawn: %s", drawn, how)
 	}
 }
+
+// TestLongNames are cut so that the patches of a series are told apart.
+func TestLongNames(t *testing.T) {
+	r := newRows("x")
+	for _, name := range []string{"the-first-patch-of-the-series", "the-second-patch-of-the-series", "the-first-patch-of-the-series+flag", "stock"} {
+		r.row(name)
+	}
+	for i, want := range []string{"the-fir…e-series", "the-sec…e-series", "the-fir…ies+flag", "stock"} {
+		if got := r.names[i].Label; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
