@@ -62,7 +62,8 @@ func (r *rig) giveBack() {
 		most = max(most, n)
 	}
 	outcome, why := contract.Kept, fmt.Sprintf("%d packets were given back, and each arrived as it was sent", seen.Books.QdiscRequeues)
-	wrong := seen.Wrong + seen.Books.Duplicated + seen.Books.Reordered + seen.Books.Corrupted
+	// Nobody else sends here: what is no source's was altered beyond recognition.
+	wrong := seen.Wrong + seen.Books.Duplicated + seen.Books.Reordered + seen.Books.Corrupted + seen.Books.Foreign
 	switch {
 	case wrong > 0:
 		outcome, why = contract.Broken, fmt.Sprintf("%d packets arrived twice, out of order or altered", wrong)
