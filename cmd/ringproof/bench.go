@@ -179,16 +179,7 @@ func (f *finder) planted(cfg bench.Config, names []string) error {
 			says = "NO"
 			wrong++
 		}
-		said := "nothing"
-		for i, row := range by {
-			text := fmt.Sprintf("%s: %s of %s, %s, %.4g", row.Ruler, row.Unit, row.Workload, row.Variant, row.Ratio)
-			if i == 0 {
-				said = text
-			} else {
-				said += "\n\t\t" + text
-			}
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", p.Name, says, said)
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", p.Name, says, strings.Join(bench.Exceeded(by), "\n\t\t"))
 	}
 	tw.Flush()
 	fmt.Print(table.String())

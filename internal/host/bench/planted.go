@@ -6,9 +6,11 @@ import (
 	"net/mail"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/cost"
 )
 
 // Planted is a patch under patches/slow, on top of a design, that costs something. Its
@@ -98,4 +100,32 @@ func (p Planted) Seen(r *Result) (by []Row, right bool) {
 		return by, len(by) == 0
 	}
 	return by, named
+}
+
+// Exceeded says what rows exceed their limits, a line for each variant, ruler and unit:
+// how many, and which by most.
+func Exceeded(rows []Row) (lines []string) {
+	var groups []*group
+	for _, row := range rows {
+		i := slices.IndexFunc(groups, func(g *group) bool {
+			return g.variant == row.Variant && g.unit == row.Unit && g.rows[0].Ruler == row.Ruler
+		})
+		if i < 0 {
+			groups = append(groups, &group{variant: row.Variant, unit: row.Unit})
+			i = len(groups) - 1
+		}
+		groups[i].rows = append(groups[i].rows, row)
+	}
+	for _, g := range groups {
+		w := g.worst()
+		says := fmt.Sprintf("%s, %s: %.3f times the %s in %s", w.Ruler, g.variant, w.Ratio, g.unit, cost.Short(w.Workload))
+		if n := len(g.rows) - 1; n > 0 {
+			says += fmt.Sprintf(", and %d more", n)
+		}
+		lines = append(lines, says)
+	}
+	if lines == nil {
+		return []string{"nothing"}
+	}
+	return lines
 }
