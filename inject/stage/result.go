@@ -100,6 +100,7 @@ func (s *Stage) Finish(since Mark, result *Result, patience time.Duration) error
 		result.Stalled = fmt.Sprintf("the qdisc holds %s and the ring is empty, but nothing moved for %v", contract.Count(left, "packet"), patience)
 		return nil
 	}
+	nowhere := result.Unbalanced != nil
 	fresh := s.account()
 	result.Note(contract.Producer, "sends a fresh packet")
 	if _, err := s.fresh.Send(); err != nil {
@@ -110,8 +111,17 @@ func (s *Stage) Finish(since Mark, result *Result, patience time.Duration) error
 	if err != nil {
 		return err
 	}
+	if nowhere {
+		// What was nowhere may have come first.
+		if _, err := s.Drain(driver.All); err != nil {
+			return err
+		}
+	}
 	s.close(result, before, lost, stuck)
 	switch {
+	case nowhere && result.Unbalanced == nil:
+		result.Note(contract.Consumer, "has read what stood in the ring")
+		result.Stalled = fmt.Sprintf("packets stood in the ring for %v, and nobody took them until a fresh one came", Patience)
 	case stuck > 0:
 		result.Note(contract.Consumer, "has waited long enough")
 		result.Stalled = fmt.Sprintf("a fresh packet stayed in the qdisc for %v although the ring is empty", patience)
