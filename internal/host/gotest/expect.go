@@ -20,10 +20,12 @@ type expected struct {
 var tests = []expected{
 	{"TestBaseline", 0, 0}, // left out, unless BASELINE is set
 	{"TestKernel", 0, 0},
+	{"TestMirror", 0, 0},
 	{"TestNoqueueDrops", 61 * time.Second, 20 * time.Second},
 	{"TestNoStall", 37 * time.Second, 11 * time.Second},
 	{"TestNoTailDrop", 232 * time.Second, 54 * time.Second},
 	{"TestBackpressureFlag", 4 * time.Second, 5 * time.Second},
+	{"TestRequeue", time.Second, 0},
 	{"TestRequeueSchedules", 54 * time.Second, 0},
 	{"TestFaults", 11 * time.Second, 0},
 	{"TestPairSchedules", 338 * time.Second, 0},
