@@ -109,6 +109,30 @@ func TestValuesForTheReport(t *testing.T) {
 	}
 }
 
+// TestLostProbes: those that never arrive are the slowest.
+func TestLostProbes(t *testing.T) {
+	for _, tt := range []struct {
+		was, is float64
+		want    contract.Outcome
+	}{{0.64, 0, contract.Kept}, {0, 0.3, contract.Broken}, {0.64, 0.65, contract.Kept}, {0, 0, contract.Broken}} {
+		r := measured(Time, "Latency/x", "p99-us", times(1000, 0.01, 12), times(1200, 0.01, 12))
+		for i := range r.Boots {
+			for j := range r.Boots[i].Samples {
+				lost := tt.was
+				if r.Boots[i].Variant == "patched" {
+					lost = tt.is
+				}
+				r.Boots[i].Samples[j].Values["lost"] = lost
+			}
+		}
+		for _, row := range r.Rows() {
+			if row.Unit == "p99-us" && row.Outcome != tt.want {
+				t.Errorf("%v lost of the base, %v: %s, %s", tt.was, tt.is, row.Outcome, row.Why)
+			}
+		}
+	}
+}
+
 // TestNullKeepsFromDeciding: a base that differs from itself by more than a ratio is
 // beyond its limit.
 func TestNullKeepsFromDeciding(t *testing.T) {

@@ -253,6 +253,9 @@ func (row *Row) fill(base, now *series, null float64) {
 	if !decides {
 		return
 	}
+	if row.Unit == "p99-us" && row.lost(base, now, decide) {
+		return
+	}
 	higher := cost.UnitOf(row.Unit).Higher
 	good, bad := row.Hi <= row.Limit, row.Lo > row.Limit
 	if higher {
@@ -272,6 +275,26 @@ func (row *Row) fill(base, now *series, null float64) {
 	default:
 		decide(contract.Undecided, said+"; "+row.more())
 	}
+}
+
+// lost decides where the slowest of 100 probes is one that never arrives: percentiles
+// are of those that do.
+func (row *Row) lost(base, now *series, decide func(contract.Outcome, string)) bool {
+	const slowest = 0.01
+	b, v := base.values["lost"], now.values["lost"]
+	if len(b) == 0 || len(v) == 0 {
+		return false
+	}
+	was, is := intervalOf(row.Ruler, b).Center, intervalOf(row.Ruler, v).Center
+	if was <= slowest && is <= slowest {
+		return false
+	}
+	outcome := contract.Kept
+	if is > max(was, slowest)*1.1 {
+		outcome = contract.Broken
+	}
+	decide(outcome, fmt.Sprintf("%.0f %% of the probes are lost, and %.0f %% of the base's: of those, p99 says nothing", 100*is, 100*was))
+	return true
 }
 
 func bound(x float64) string {
