@@ -39,6 +39,7 @@ func (r *Result) Tables() string {
 		r.table(&b, part, "Latency under load, p99 in us", Time, "Latency/", "p99-us", 1)
 		r.table(&b, part, "Latency under load, p50 in us", Time, "Latency/", "p50-us", 1)
 		r.table(&b, part, "Latency under load, worst in us", Time, "Latency/", "max-us", 1)
+		r.table(&b, part, "Latency under load, share lost", Time, "Latency/", "lost", 1)
 		r.table(&b, part, "Multicast, many senders, ms until all is delivered", Time, "Multicast/", "ms", 1)
 		r.table(&b, part, "Instructions per packet received", Instructions, "Path/", "instr/pkt", 1)
 		r.table(&b, part, "Of these, locked", Instructions, "Path/", "locked/pkt", 1)
