@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ type Pktgen struct {
 	mu      sync.Mutex // guards the rest
 	stopped bool
 	counts  []Counts
+	results []string // as pktgen writes them at the end
 	err     error
 }
 
@@ -101,7 +103,10 @@ func (p *Pktgen) run() {
 	p.stopped = true
 	p.err = errors.Join(p.err, err)
 	if readErr == nil {
-		p.counts = final
+		p.counts = countsOf(final)
+		for _, state := range final {
+			p.results = append(p.results, "Result: "+state.result)
+		}
 	}
 }
 
@@ -143,17 +148,23 @@ func (p *Pktgen) startAndWait() error {
 	return nil
 }
 
-// read reads each thread's counters.
-func (p *Pktgen) read() ([]Counts, error) {
-	counts := make([]Counts, len(p.devices))
+// read reads each thread's state.
+func (p *Pktgen) read() ([]pktgenState, error) {
+	states := make([]pktgenState, len(p.devices))
 	for i, device := range p.devices {
-		state, err := readPktgen(device)
-		if err != nil {
+		var err error
+		if states[i], err = readPktgen(device); err != nil {
 			return nil, err
 		}
-		counts[i] = state.counts()
 	}
-	return counts, nil
+	return states, nil
+}
+
+func countsOf(states []pktgenState) (counts []Counts) {
+	for _, state := range states {
+		counts = append(counts, state.counts())
+	}
+	return counts
 }
 
 // Done is closed when all threads have ended.
@@ -200,8 +211,16 @@ func (p *Pktgen) PerThread() []Counts {
 	defer p.mu.Unlock()
 	if !p.stopped {
 		if now, err := p.read(); err == nil {
-			p.counts = now
+			p.counts = countsOf(now)
 		}
 	}
 	return append([]Counts(nil), p.counts...)
+}
+
+// Results returns what each thread has said at its end, in the order of CPUs. It is an
+// error before that.
+func (p *Pktgen) Results() ([]PktgenResult, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ParsePktgenResults(strings.Join(p.results, "\n"))
 }
