@@ -126,7 +126,7 @@ func (g generation) run(s *cost.Sample, withLedger bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, consumer.Stop()) }()
 
-	cfg := traffic.PktgenConfig{Qdisc: g.qdisc, FirstSource: 1, Bytes: 46}
+	cfg := traffic.PktgenConfig{Qdisc: g.qdisc, FirstSource: 1, Bytes: 46, TxqOfCPU: g.txqs > 1}
 	for cpu := range g.threads {
 		cfg.CPUs = append(cfg.CPUs, cpu)
 	}
@@ -162,7 +162,10 @@ func (g generation) run(s *cost.Sample, withLedger bool) (err error) {
 	if err != nil {
 		return err
 	}
-	books, err := g.books(source, consumer, made.Link(), before, led)
+	var account contract.Books
+	source.Counts().Enter(&account)
+	consumer.Arrivals().Enter(&account)
+	books, err := g.books(account, made.Link(), before, led)
 	s.Books = books
 	switch {
 	case stall != "":
@@ -237,12 +240,10 @@ func countsOf(dev *netdev.Device) (counts, error) {
 	return counts{device.TxDropped, uint64(sum.Drops), uint64(sum.Requeues), uint64(sum.Qlen)}, nil
 }
 
-// books closes the account, by the ledger if there is one, else by the device's and
-// the qdisc's counters. The error says that it does not balance.
-func (g generation) books(source *traffic.Pktgen, consumer *traffic.Consumer, dev *netdev.Device, before counts, led *ledger.Ledger) (*contract.Books, error) {
-	var books contract.Books
-	source.Counts().Enter(&books)
-	consumer.Arrivals().Enter(&books)
+// books closes the account of what was offered and has arrived, by the ledger if there
+// is one, else by the device's and the qdisc's counters. The error says that it does not
+// balance.
+func (g generation) books(books contract.Books, dev *netdev.Device, before counts, led *ledger.Ledger) (*contract.Books, error) {
 	if led != nil {
 		return led.Books(books)
 	}

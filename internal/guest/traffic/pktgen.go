@@ -26,6 +26,8 @@ type PktgenConfig struct {
 	Flows int
 	// Txq that start_xmit uses; nil takes all in turn, whatever the flow.
 	Txq *int
+	// TxqOfCPU makes each thread use the txq that has its CPU's number, instead of Txq.
+	TxqOfCPU bool
 	// Count ends each thread after so many packets were taken; those that
 	// were refused do not count. 0 is until stopped.
 	Count uint64
@@ -34,6 +36,11 @@ type PktgenConfig struct {
 	// Interval is the time from one packet to the next; 0 is as fast as can
 	// be.
 	Interval time.Duration
+	// LikeSamples sets what the scripts of the kernel's samples/pktgen set: a source
+	// port at random, no timestamp, the txq of the CPU's number, an skb that the
+	// generator keeps a reference to. No packet is a source's then: to a Consumer
+	// all are foreign.
+	LikeSamples bool
 }
 
 const pktgenDir = "/proc/net/pktgen"

@@ -33,6 +33,9 @@ func (p *Pktgen) configure(link *Link) error {
 				return err
 			}
 		}
+		if p.cfg.LikeSamples {
+			continue
+		}
 		if err := unshare(device); err != nil {
 			return err
 		}
@@ -41,6 +44,9 @@ func (p *Pktgen) configure(link *Link) error {
 }
 
 func (p *Pktgen) parameters(link *Link, thread int) []string {
+	if p.cfg.LikeSamples {
+		return p.samples(link)
+	}
 	mode := "start_xmit"
 	if p.cfg.Qdisc {
 		mode = "queue_xmit"
@@ -50,8 +56,10 @@ func (p *Pktgen) parameters(link *Link, thread int) []string {
 	if p.cfg.Txq != nil {
 		firstTxq, lastTxq = *p.cfg.Txq, *p.cfg.Txq
 	}
-	return []string{
+	parameters := []string{
 		"xmit_mode " + mode,
+		// As the kernel's samples have it: nobody reads the time in the packet.
+		"flag NO_TIMESTAMP",
 		fmt.Sprintf("count %d", p.cfg.Count),
 		fmt.Sprintf("delay %d", p.cfg.Interval.Nanoseconds()),
 		fmt.Sprintf("pkt_size %d", ethernetLen+p.cfg.Bytes),
@@ -67,6 +75,30 @@ func (p *Pktgen) parameters(link *Link, thread int) []string {
 		fmt.Sprintf("udp_dst_max %d", flowPort+flowEnd(p.cfg.Flows)),
 		fmt.Sprintf("queue_map_min %d", firstTxq),
 		fmt.Sprintf("queue_map_max %d", lastTxq),
+	}
+	if p.cfg.TxqOfCPU {
+		parameters = append(parameters, "flag QUEUE_MAP_CPU")
+	}
+	return parameters
+}
+
+// samples are the parameters of samples/pktgen/pktgen_sample01_simple.sh and
+// pktgen_sample02_multiqueue.sh. For one thread QUEUE_MAP_CPU, which the latter sets alone,
+// is the txq that the former uses.
+func (p *Pktgen) samples(link *Link) []string {
+	return []string{
+		fmt.Sprintf("count %d", p.cfg.Count),
+		"clone_skb 0",
+		fmt.Sprintf("pkt_size %d", ethernetLen+p.cfg.Bytes),
+		"delay 0",
+		"flag QUEUE_MAP_CPU",
+		"flag NO_TIMESTAMP",
+		fmt.Sprintf("dst_mac %02x:%02x:%02x:%02x:%02x:%02x", link.mac[0], link.mac[1], link.mac[2], link.mac[3], link.mac[4], link.mac[5]),
+		"dst_min 198.18.0.42",
+		"dst_max 198.18.0.42",
+		"flag UDPSRC_RND",
+		"udp_src_min 9",
+		"udp_src_max 109",
 	}
 }
 
