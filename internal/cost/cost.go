@@ -33,6 +33,9 @@ type Window struct {
 	Instructions float64
 	// IdleUnknown: the kernel does not tell its idle time, so nothing was taken off.
 	IdleUnknown bool `json:",omitempty"`
+	// Where, if not "", is the only context whose instructions count, as a profile names
+	// it: "producer". Without a profile there is no value then.
+	Where string `json:",omitempty"`
 	// Unit of the value, "instr/KiB", and how many KiB it is for.
 	Unit string
 	Per  float64

@@ -188,10 +188,17 @@ func (o *output) window(s *cost.Sample) error {
 		if err := p.Agrees(w.Instructions, w.IdleUnknown); err != nil {
 			return err
 		}
+		if w.Where != "" {
+			p = p.Only(w.Where)
+		}
 		_, of, _ := strings.Cut(w.Unit, "/")
 		s.Values[w.Unit] = float64(p.Instructions-p.Idle()) / w.Per
-		s.Values["kernel-instr/"+of] = float64(p.Kernel()) / w.Per
+		if w.Where == "" {
+			s.Values["kernel-instr/"+of] = float64(p.Kernel()) / w.Per
+		}
 		s.Values["locked/"+of] = float64(p.Locked()) / w.Per
+	case w.Where != "":
+		s.Missing = fmt.Sprintf("without a profile nobody knows what the %s executes", w.Where)
 	case !w.IdleUnknown:
 		s.Values[w.Unit] = w.Instructions / w.Per
 	case len(s.Values) == 0:

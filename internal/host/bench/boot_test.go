@@ -19,6 +19,7 @@ func TestWindowByTheClock(t *testing.T) {
 		{"and nothing else", ``, ``, 2500, false},
 		{"the clock does not tell", `"Values":{"switches/pkt":1},`, `"IdleUnknown":true,`, 0, false},
 		{"nor anything else", ``, `"IdleUnknown":true,`, 0, true},
+		{"of one context", ``, `"Where":"producer",`, 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []cost.Sample

@@ -26,6 +26,9 @@ func (r *Result) side(variant, workload string) (profile.Side, error) {
 			if err != nil {
 				return side, err
 			}
+			if s.Window.Where != "" {
+				p = p.Only(s.Window.Where)
+			}
 			side.Profile, side.Unit, side.Per = p, s.Window.Unit, s.Window.Per
 		}
 	}

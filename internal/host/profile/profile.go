@@ -152,6 +152,18 @@ func (p *Profile) Locked() (n uint64) {
 	return n
 }
 
+// Only returns what was executed in one context, as Line.Where has it.
+func (p *Profile) Only(where string) *Profile {
+	var only Profile
+	for _, line := range p.Lines {
+		if line.Where == where {
+			only.Lines = append(only.Lines, line)
+			only.Instructions += line.Instructions
+		}
+	}
+	return &only
+}
+
 // tolerance is the part by which the plugin's and the clock's numbers may differ:
 // between the clock's readings and the marks is more than nothing, and an
 // instruction that faults is executed twice and counted once by the clock.

@@ -74,6 +74,21 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestOnly(t *testing.T) {
+	p, err := testKernel().read(writtenDown(t, good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, want := range map[string]uint64{"producer": 45, "consumer": 44, "fault": 0} {
+		if got := p.Only(where).Instructions; got != want {
+			t.Errorf("%s has executed %d, want %d", where, got, want)
+		}
+	}
+	if got, want := p.Only("producer").Locked(), uint64(20); got != want {
+		t.Errorf("the producer has executed %d locked ones, want %d", got, want)
+	}
+}
+
 func TestReadRefusesWhatDoesNotSumUp(t *testing.T) {
 	for name, c := range map[string]struct{ from, to, says string }{
 		"less":      {"producer task ffffffff81000000 20 0\n", "producer task ffffffff81000000 19 0\n", "100 instructions were executed, and its lines sum up to 99"},
