@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -40,6 +41,7 @@ func measure(ctx context.Context, args []string) error {
 	dir := flags.String("o", filepath.Join("artifacts", "bench"), "`directory` for what was measured; what is there of the same kernels is not measured again")
 	cpus := flags.Int("cpus", 2, "virtual CPUs, with the ruler of time")
 	planted := flags.Bool("planted", false, "measure the patches of patches/slow, or those that are named, and see whether each is seen by what its mail says")
+	sample := flags.Bool("sample", false, "compare pktgen, as it is set up here, with the scripts of the kernel's samples/pktgen, on the base")
 	progress := quiet(flags, os.Stderr)
 	if err := flags.Parse(args); err != nil {
 		return flag.ErrHelp
@@ -60,6 +62,9 @@ func measure(ctx context.Context, args []string) error {
 	if *each && *series == "" {
 		return errors.New("bench: EACH=1 of which series? Give SERIES=")
 	}
+	if *sample && (len(patched) > 0 || *series != "" || *workloads != "" || *planted) {
+		return errors.New("bench: -sample measures the base and its own workload: leave out -patched, -series, -run and -planted")
+	}
 	to := progress()
 	f := finder{ctx: ctx, ksrc: *ksrc, progress: to}
 	cfg := bench.Config{
@@ -67,7 +72,19 @@ func measure(ctx context.Context, args []string) error {
 		Accel: vm.Accel(os.Getenv("ACCEL")), CPUs: *cpus, Dir: *dir, Command: benchCommand(args), Progress: to,
 	}
 	var err error
-	if cfg.Image, _, err = initramfs.Build(ctx, initramfs.Options{Package: "./bench", Files: bench.Programs(), Progress: to}); err != nil {
+	files := bench.Programs()
+	if *sample {
+		cfg.Workloads = bench.SampleWorkload
+		k, err := f.named(cmp.Or(*base, "stock"))
+		if err != nil {
+			return err
+		}
+		cfg.Kernels = []bench.Kernel{k}
+		if files, err = bench.SamplePrograms(ctx, k.Kernel, filepath.Join(*dir, "samples")); err != nil {
+			return err
+		}
+	}
+	if cfg.Image, _, err = initramfs.Build(ctx, initramfs.Options{Package: "./bench", Files: files, Progress: to}); err != nil {
 		return err
 	}
 	if slices.Contains(rulers, bench.Instructions) {
@@ -80,8 +97,10 @@ func measure(ctx context.Context, args []string) error {
 	if *planted {
 		return f.planted(cfg, flags.Args())
 	}
-	if cfg.Kernels, err = f.all(*base, patched, *series, *each); err != nil {
-		return err
+	if !*sample {
+		if cfg.Kernels, err = f.all(*base, patched, *series, *each); err != nil {
+			return err
+		}
 	}
 	result, err := bench.Run(ctx, cfg)
 	if err != nil {
@@ -89,6 +108,9 @@ func measure(ctx context.Context, args []string) error {
 	}
 	if err := result.Write(); err != nil {
 		return err
+	}
+	if *sample {
+		return agreement(result)
 	}
 	fmt.Print(result.Text())
 	fmt.Printf("\nartifacts: %s\n", *dir)
@@ -131,6 +153,21 @@ func costStatus(r *bench.Result) error {
 	case seen[contract.Undecided], !seen[contract.Kept]:
 		return cannotTell
 	}
+	return nil
+}
+
+// agreement shows how pktgen compares with the kernel's samples.
+func agreement(r *bench.Result) error {
+	if r.Interrupted {
+		return interrupted
+	}
+	text, err := r.SampleText()
+	fmt.Print(text)
+	fmt.Printf("\nartifacts: %s\n", r.Config.Dir)
+	if err != nil {
+		return fmt.Errorf("it cannot be said that with the same settings they agree: %w", err)
+	}
+	fmt.Println("With the same settings they agree within the noise.")
 	return nil
 }
 

@@ -68,6 +68,8 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	argv := []string{initramfs.Program, "-test.v", "-test.timeout=0"}
 	if b.Workloads != "" {
 		argv = append(argv, "-test.run="+b.Workloads)
+	} else {
+		argv = append(argv, "-test.skip="+SampleWorkload)
 	}
 	flag := "BACKPRESSURE=0"
 	if b.Backpressure {
