@@ -154,7 +154,7 @@ func (r *Runner) on(want stage.Setting) error {
 		return err
 	}
 	r.stage = s
-	return nil
+	return s.Park(r.workerCPU)
 }
 
 // Pin makes the calling goroutine the controller, for as long as it lives: Run

@@ -19,6 +19,14 @@ func (s *Stage) PlugIn(cpu int) error {
 	return s.worker.Settle()
 }
 
+// Park has a worker wait on that CPU while it is stopped.
+func (s *Stage) Park(cpu int) error {
+	if s.worker == nil {
+		return nil
+	}
+	return s.worker.Park(cpu)
+}
+
 // Ready prepares the worker to consume on that CPU, and returns what makes it do
 // so. It finds what is in the ring, and has buffers for it.
 func (s *Stage) Ready(cpu int) (begin func() error, err error) {

@@ -37,7 +37,11 @@ func (x *exploration) pairs(t *testing.T, all schedule.Pair) {
 		there, err := x.points(t, target, at)
 		x.check(t, c, promises, err)
 		tried := there.points
-		if !everything() {
+		switch {
+		case everything():
+		case target.Paired:
+			tried = slices.DeleteFunc(slices.Clone(tried), func(p disasm.Point) bool { return p.Symbol != target.Root })
+		default:
 			functions, err := schedule.Functions(target)
 			x.check(t, c, promises, err)
 			tried = disasm.Critical(functions, tried)

@@ -12,7 +12,6 @@ import (
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
-	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
@@ -62,21 +61,28 @@ func TestPairSchedules(t *testing.T) { each(t, pairSchedules) }
 
 func pairSchedules(t *testing.T) {
 	leaveOut(t)
-	if subject.Whole {
-		t.Skip("left out: the threads that poll cannot share a CPU with the thread that runs the schedules")
-	}
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	for _, consumer := range []driver.Consumer{tun.Reading, tun.Vhost} {
+	pairs := []schedule.Pair{
+		// In a ring of one slot the packet that fills it is also the last one to be
+		// read, after which nothing wakes the queue any more, and without it the
+		// consumer, first, has nothing to read.
+		{Setup: driver.Setup{Ring: 1}},
+		{Setup: driver.Setup{Ring: 2}},
+		{Setup: driver.Setup{Ring: 2}, ConsumerFirst: true},
+	}
+	if subject.Ring != 0 {
+		pairs = []schedule.Pair{{Setup: driver.Setup{Ring: subject.Ring}}}
+	}
+	var consumers []driver.Consumer
+	for _, target := range subject.Targets {
+		if !slices.Contains(consumers, target.Consumer) {
+			consumers = append(consumers, target.Consumer)
+		}
+	}
+	for _, consumer := range consumers {
 		for _, backpressure := range optIn(t) {
-			for _, all := range []schedule.Pair{
-				// In a ring of one slot the packet that fills it is also the
-				// last one to be read, after which nothing wakes the queue any
-				// more, and without it the consumer, first, has nothing to read.
-				{Setup: driver.Setup{Ring: 1}},
-				{Setup: driver.Setup{Ring: 2}},
-				{Setup: driver.Setup{Ring: 2}, ConsumerFirst: true},
-			} {
+			for _, all := range pairs {
 				if all.Ring == 1 && stockLike(t, backpressure) {
 					continue
 				}

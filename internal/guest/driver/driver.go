@@ -145,6 +145,9 @@ type Target struct {
 	Consumes bool
 	// Consumer is who takes packets, on either side.
 	Consumer Consumer
+	// Paired: only Root's own instructions are held up in pairs; else all from where a
+	// lock is taken on.
+	Paired bool
 	// Also are prefixes of the names of what else is the driver's.
 	Also []string
 	// Available returns nil, or a *kernelfeature.MissingError; nil is always.
@@ -232,8 +235,10 @@ type Worker interface {
 	// be so when its ring is read otherwise.
 	Start() error
 	Stop() error
-	// Pin keeps it on a CPU.
+	// Pin keeps it on a CPU, and Park names the one where it is kept from running
+	// while it is stopped, if it has to be.
 	Pin(cpu int) error
+	Park(cpu int) error
 	// Settle returns when it has done all that it was woken for before.
 	Settle() error
 	// Offer gives it buffers for so many packets more, and wakes it.

@@ -32,6 +32,9 @@ func (w *worker) Offer(packets int) { w.Queue.Offer(packets) }
 
 func (w *worker) OfferUnkicked(packets int) { w.Queue.OfferUnkicked(packets, vhost.Sound) }
 
+// Park: one that is stopped sleeps.
+func (w *worker) Park(int) error { return nil }
+
 func (w *worker) Hand() int { return 1 }
 
 func (w *worker) Size() int { return buffers }

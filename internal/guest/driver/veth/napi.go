@@ -16,7 +16,8 @@ import (
 // each. They run on one CPU, and a hog there holds them up.
 type napi struct {
 	device  string // the far end
-	cpu     int
+	cpu     int    // where they run
+	park    int    // where they are held up
 	hogs    map[int]*hog
 	threads []int
 	held    bool
@@ -29,7 +30,7 @@ func newNAPI(device string, cpu int) (*napi, error) {
 	if err := os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0); err != nil {
 		return nil, fmt.Errorf("switch RT throttling off: %w", err)
 	}
-	n := &napi{device: device, cpu: cpu, hogs: make(map[int]*hog)}
+	n := &napi{device: device, cpu: cpu, park: cpu, hogs: make(map[int]*hog)}
 	if _, err := n.hog(); err != nil {
 		return nil, err
 	}
@@ -41,14 +42,14 @@ func hogCPU() int { return max(runtime.NumCPU()-2, 0) }
 
 // hog is that of the CPU.
 func (n *napi) hog() (*hog, error) {
-	if n.hogs[n.cpu] == nil {
-		h, err := startHog(n.cpu)
+	if n.hogs[n.park] == nil {
+		h, err := startHog(n.park)
 		if err != nil {
-			return nil, fmt.Errorf("hold up NAPI on CPU %d: %w", n.cpu, err)
+			return nil, fmt.Errorf("hold up NAPI on CPU %d: %w", n.park, err)
 		}
-		n.hogs[n.cpu] = h
+		n.hogs[n.park] = h
 	}
-	return n.hogs[n.cpu], nil
+	return n.hogs[n.park], nil
 }
 
 // find finds the threads. They are new ones when NAPI was off (net/core/dev.c:
@@ -75,34 +76,44 @@ func (n *napi) find() error {
 	return n.place()
 }
 
-// place puts the threads on the CPU.
+// place puts the threads where they are to be.
 func (n *napi) place() error {
+	cpu := n.cpu
+	if n.held {
+		cpu = n.park
+	}
 	var set unix.CPUSet
-	set.Set(n.cpu)
+	set.Set(cpu)
 	for _, tid := range n.threads {
 		err := unix.SchedSetaffinity(tid, &set)
 		if err == nil {
 			err = prioritise(tid, pollPriority)
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("keep a thread of %s on CPU %d: %w", n.device, n.cpu, err)
+			return fmt.Errorf("keep a thread of %s on CPU %d: %w", n.device, cpu, err)
 		}
 	}
 	return nil
 }
 
-// Pin moves the threads to another CPU. If they are held up, they stay so.
+// Pin keeps the threads on a CPU while they are not held up.
 func (n *napi) Pin(cpu int) error {
-	if cpu == n.cpu {
+	n.cpu = cpu
+	if n.held {
 		return nil
 	}
-	before := n.hogs[n.cpu]
-	n.cpu = cpu
+	return n.place()
+}
+
+// Park changes the CPU on which they are held up.
+func (n *napi) Park(cpu int) error {
+	before := n.hogs[n.park]
+	n.park = cpu
 	h, err := n.hog()
-	if err == nil && n.held {
-		err = h.take()
+	if err != nil || !n.held || h == before {
+		return err
 	}
-	if err := errors.Join(err, n.place()); err != nil {
+	if err := errors.Join(h.take(), n.place()); err != nil {
 		return err
 	}
 	before.leave()
@@ -117,10 +128,11 @@ func (n *napi) Hold(on bool) error {
 	}
 	n.held = on
 	if on {
-		return h.take()
+		return errors.Join(h.take(), n.place())
 	}
+	err = n.place()
 	h.leave()
-	return nil
+	return err
 }
 
 // Settle waits until the threads sleep: what they were woken for is done, and the

@@ -39,9 +39,9 @@ var Driver = &driver.Driver{
 	TxqOfCPU: true,
 	Targets: []driver.Target{
 		{Root: "veth_xmit", Consumer: GRO},
-		{Root: "veth_poll", Consumes: true, Consumer: GRO},
+		{Root: "veth_poll", Consumes: true, Consumer: GRO, Paired: true},
 		{Root: "veth_xmit", Consumer: XDP},
-		{Root: "veth_poll", Consumes: true, Consumer: XDP},
+		{Root: "veth_poll", Consumes: true, Consumer: XDP, Paired: true},
 	},
 	Tried: []driver.Tried{
 		{Consumer: GRO, Rings: []int{slots}, Qdiscs: []netdev.Kind{netdev.FQCodel}},
