@@ -29,7 +29,7 @@ func TestSample(t *testing.T) {
 	}
 	for _, s := range []kernelSample{
 		{"pktgen_sample01_simple.sh", generation{1, 1, "tap", false}},
-		{"pktgen_sample02_multiqueue.sh", generation{two, two, "tap", false}},
+		{multiqueue, generation{two, two, "tap", false}},
 	} {
 		t.Run(s.script, func(t *testing.T) {
 			// The first round is there to warm up.
@@ -65,6 +65,9 @@ type kernelSample struct {
 	script string
 	generation
 }
+
+// multiqueue has each thread use the txq of its CPU.
+const multiqueue = "pktgen_sample02_multiqueue.sh"
 
 // sampleDir is where the host puts the scripts.
 const sampleDir = "/samples/pktgen/"
@@ -108,7 +111,7 @@ func (s kernelSample) sendByHarness(link *traffic.Link, packets int) ([]traffic.
 }
 
 func (s kernelSample) sendLikewise(link *traffic.Link, packets int) ([]traffic.PktgenResult, error) {
-	return s.sendByPktgen(link, traffic.PktgenConfig{Count: uint64(packets), LikeSamples: true})
+	return s.sendByPktgen(link, traffic.PktgenConfig{Count: uint64(packets), LikeSamples: true, TxqOfCPU: s.script == multiqueue})
 }
 
 func (s kernelSample) sendByPktgen(link *traffic.Link, cfg traffic.PktgenConfig) ([]traffic.PktgenResult, error) {

@@ -37,8 +37,7 @@ type PktgenConfig struct {
 	// be.
 	Interval time.Duration
 	// LikeSamples sets what the scripts of the kernel's samples/pktgen set: a source
-	// port at random, no timestamp, the txq of the CPU's number, an skb that the
-	// generator keeps a reference to. No packet is a source's then: to a Consumer
+	// port at random, no timestamp, an skb that the generator keeps a reference to. No packet is a source's then: to a Consumer
 	// all are foreign.
 	LikeSamples bool
 }

@@ -83,15 +83,13 @@ func (p *Pktgen) parameters(link *Link, thread int) []string {
 }
 
 // samples are the parameters of samples/pktgen/pktgen_sample01_simple.sh and
-// pktgen_sample02_multiqueue.sh. For one thread QUEUE_MAP_CPU, which the latter sets alone,
-// is the txq that the former uses.
+// pktgen_sample02_multiqueue.sh; the latter is with TxqOfCPU.
 func (p *Pktgen) samples(link *Link) []string {
-	return []string{
+	parameters := []string{
 		fmt.Sprintf("count %d", p.cfg.Count),
 		"clone_skb 0",
 		fmt.Sprintf("pkt_size %d", ethernetLen+p.cfg.Bytes),
 		"delay 0",
-		"flag QUEUE_MAP_CPU",
 		"flag NO_TIMESTAMP",
 		fmt.Sprintf("dst_mac %02x:%02x:%02x:%02x:%02x:%02x", link.mac[0], link.mac[1], link.mac[2], link.mac[3], link.mac[4], link.mac[5]),
 		"dst_min 198.18.0.42",
@@ -100,6 +98,10 @@ func (p *Pktgen) samples(link *Link) []string {
 		"udp_src_min 9",
 		"udp_src_max 109",
 	}
+	if p.cfg.TxqOfCPU {
+		parameters = append(parameters, "flag QUEUE_MAP_CPU")
+	}
+	return parameters
 }
 
 func flowEnd(flows int) int {
