@@ -103,9 +103,9 @@ func (r *Result) SampleText() (text string, err error) {
 				}
 				all = append(all, triples...)
 				fmt.Fprintf(&b, "\n%s, %s, %d rounds\n", v, cost.Short(shape), triples[0].sample.N)
-				fmt.Fprintf(&b, "%-15s%11s%11s%11s%8s%8s%8s\n", "", "harness", "likewise", "sample", "h/s", "l/s", "p(l=s)")
+				fmt.Fprintf(&b, "%-13s%12s%12s%12s%8s%8s%7s\n", "", "harness", "likewise", "sample", "h/s", "l/s", "p(l=s)")
 				for _, t := range triples {
-					fmt.Fprintf(&b, "  %-13s%11s%11s%11s%8.4f%8.4f%8.2g\n", t.unit, number(t.harness, 1), number(t.likewise, 1), number(t.sample, 1),
+					fmt.Fprintf(&b, "  %-11s%12s%12s%12s%8.4f%8.4f%7.2g\n", t.unit, number(t.harness, 1), number(t.likewise, 1), number(t.sample, 1),
 						ratio(t.harness.Center, t.sample.Center), ratio(t.likewise.Center, t.sample.Center), t.p)
 				}
 				for _, by := range []string{byHarness, byLikewise} {
