@@ -1,15 +1,20 @@
 package iperf3
 
 import (
-	"os"
+	"embed"
 	"strings"
 	"testing"
 )
 
+// testdata is in the test's binary, which runs in a VM as well.
+//
+//go:embed testdata/*.json
+var testdata embed.FS
+
 // said is what iperf3 3.12 has printed.
 func said(t *testing.T, name string) []byte {
 	t.Helper()
-	text, err := os.ReadFile("testdata/" + name + ".json")
+	text, err := testdata.ReadFile("testdata/" + name + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,12 +54,12 @@ func (r *Run) save() {
 func (r *Run) openArtifacts() error {
 	dir := r.cfg.Dir
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the directory for artifacts: %w; set ARTIFACTS to another one", err)
+		return fmt.Errorf("make the directory for artifacts: %w; give another one, ARTIFACTS=DIR", err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil {
 		return fmt.Errorf("artifacts: %w", err)
 	} else if len(entries) > 0 {
-		return fmt.Errorf("artifacts: %s is not empty, and a directory is for one run; set ARTIFACTS to another one", dir)
+		return fmt.Errorf("artifacts: %s is not empty, and a directory is for one run; give another one, ARTIFACTS=DIR", dir)
 	}
 	var err error
 	r.log, err = createArtifact(filepath.Join(dir, "events.jsonl"))
@@ -76,7 +76,7 @@ type artifact struct {
 func createArtifact(path string) (*artifact, error) {
 	file, err := os.Create(path)
 	if err != nil {
-		return nil, fmt.Errorf("create an artifact: %w; set ARTIFACTS to another directory", err)
+		return nil, fmt.Errorf("create an artifact: %w; give another directory, ARTIFACTS=DIR", err)
 	}
 	return &artifact{file: file}, nil
 }
