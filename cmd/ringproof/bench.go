@@ -330,10 +330,13 @@ func design(name string) string {
 
 // named finds a bzImage, or builds a design, a series or a source.
 func (f *finder) named(name string) (bench.Kernel, error) {
-	k := bench.Kernel{Label: strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))}
+	k := bench.Kernel{Label: filepath.Base(name)}
 	var err error
 	dir := design(name)
 	fi, statErr := os.Stat(name)
+	if statErr == nil && !fi.IsDir() {
+		k.Label = strings.TrimSuffix(k.Label, filepath.Ext(name))
+	}
 	switch {
 	case name == "stock":
 		k.Kernel, err = f.build(kernel.Spec{})

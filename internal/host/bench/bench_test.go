@@ -221,6 +221,18 @@ func TestTheFlagHasLimitsOfItsOwn(t *testing.T) {
 	}
 }
 
+// TestWhatAFlagCosts: a kernel that has it is compared with itself, and with the flag on
+// another with that on.
+func TestWhatAFlagCosts(t *testing.T) {
+	old, now := Kernel{Label: "old"}, Kernel{Label: "new"}
+	r := &Result{Config: Config{Kernels: []Kernel{old, now}}, Variants: []Variant{{old, false, true}, {old, true, true}, {now, false, true}, {now, true, true}}}
+	for v, want := range map[int]string{0: "old", 1: "old", 2: "old", 3: "old+flag"} {
+		if b := r.baseOf(r.Variants[v]); b.String() != want {
+			t.Errorf("%v is compared with %v, want %s", r.Variants[v], b, want)
+		}
+	}
+}
+
 // TestTextFitsACommitMessage: at most 72 columns of ASCII, however many kernels.
 func TestTextFitsACommitMessage(t *testing.T) {
 	r := &Result{Config: Config{Rulers: []Ruler{Instructions, Time}}}

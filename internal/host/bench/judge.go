@@ -140,6 +140,9 @@ func (r *Result) baseOf(v Variant) Variant {
 		}
 	}
 	best := r.Variants[0]
+	if v.Label == best.Label {
+		return best // what the flag costs that the base has, too
+	}
 	for _, b := range r.Variants {
 		if b.Label == base && (!b.Backpressure || v.Backpressure) {
 			best = b
