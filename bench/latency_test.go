@@ -223,7 +223,7 @@ func (e *end) drain(r *reader) (left string) {
 		}
 		if time.Now().After(deadline) {
 			if b.qlen > 0 && !b.ring {
-				left = "the txq is stopped and its ring is empty; "
+				left = "the txq " + cost.Stalled + "; "
 			}
 			return fmt.Sprintf("%s%v after nothing was sent, %v", left, latencyDrain, b)
 		}

@@ -368,7 +368,7 @@ func (s sleeper) take(n int) (got int, end time.Time, err error) {
 	}
 	end = time.Now()
 	if !stall.Stop() {
-		err = fmt.Errorf("stall: a packet has not come to its reader within %v", asleep)
+		err = fmt.Errorf("%s %v, after a packet was sent to a reader that sleeps", cost.Silent, asleep)
 	}
 	return got, end, err
 }

@@ -267,7 +267,7 @@ func (t *tunnel) stands() string {
 	now := t.look()
 	var b strings.Builder
 	if now.near.qlen > 0 && !now.near.ring && now.near == before.near && now.forwarded == before.forwarded {
-		b.WriteString("the near txq is stopped and its ring is empty; ")
+		b.WriteString("the near txq " + cost.Stalled + "; ")
 	}
 	fmt.Fprintf(&b, "near %v; far %v; %d packets were forwarded, %d of them within the last second", now.near, now.far, now.forwarded, now.forwarded-before.forwarded)
 	if err := t.broken(); err != nil {

@@ -1,10 +1,21 @@
 // Package cost says what a workload has cost in the guest. Both sides speak it.
 package cost
 
-import "github.com/ringproof/ringproof/internal/contract"
+import (
+	"strings"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
 
 // Attr is the test attribute that carries a Sample to the host, as JSON.
 const Attr = "ringproof.cost"
+
+// Either is in a Sample's Failed if the kernel is to blame for it: packets wait behind a
+// txq although nothing stands before them.
+const (
+	Stalled = "is stopped and its ring is empty"
+	Silent  = "nothing has arrived for"
+)
 
 // Sample is what one round of a workload has given.
 type Sample struct {
@@ -39,4 +50,9 @@ type Window struct {
 	// Unit of the value, "instr/KiB", and how many KiB it is for.
 	Unit string
 	Per  float64
+}
+
+// Stall says whether the kernel stalled.
+func (s *Sample) Stall() bool {
+	return strings.Contains(s.Failed, Stalled) || strings.Contains(s.Failed, Silent)
 }

@@ -21,8 +21,8 @@ func (r *Result) Findings() (all []string) {
 			all = append(all, fmt.Sprintf("%s: %s with the ruler of %s: %s (%s/console.log)", kind, o.Variant, o.Ruler, what, o.Dir))
 		}
 		for _, s := range o.Samples {
-			if stall, ok := strings.CutPrefix(s.Failed, "stall: "); ok {
-				all = append(all, fmt.Sprintf("no-stall: broken: %s in %s: %s", o.Variant, s.Workload, stall))
+			if s.Stall() {
+				all = append(all, fmt.Sprintf("no-stall: broken: %s in %s: %s", o.Variant, s.Workload, s.Failed))
 			} else if s.Failed != "" && strings.HasPrefix(s.Workload, "PktgenLedger/") {
 				all = append(all, fmt.Sprintf("books: %s in %s: %s", o.Variant, s.Workload, s.Failed))
 			}

@@ -81,8 +81,8 @@ func (r *Result) run(k Kernel) *report.Run {
 			run.Errors = append(run.Errors, report.Fault{Kind: kind, Test: string(o.Ruler), What: o.Failed})
 		}
 		for _, s := range o.Samples {
-			if stall, ok := strings.CutPrefix(s.Failed, "stall: "); ok {
-				run.Verdicts = append(run.Verdicts, contract.Verdict{Test: s.Workload, Promise: contract.NoStall, Contract: contract.Auto, Outcome: contract.Broken, Why: stall, Books: s.Books})
+			if s.Stall() {
+				run.Verdicts = append(run.Verdicts, contract.Verdict{Test: s.Workload, Promise: contract.NoStall, Contract: contract.Auto, Outcome: contract.Broken, Why: s.Failed, Books: s.Books})
 			}
 		}
 	}
