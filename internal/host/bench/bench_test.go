@@ -123,6 +123,9 @@ func TestLostProbes(t *testing.T) {
 					lost = tt.is
 				}
 				r.Boots[i].Samples[j].Values["lost"] = lost
+				if lost > 0.6 { // so few arrive that there is no percentile
+					delete(r.Boots[i].Samples[j].Values, "p99-us")
+				}
 			}
 		}
 		for _, row := range r.Rows() {
@@ -242,7 +245,7 @@ func TestTextFitsACommitMessage(t *testing.T) {
 		r.Variants = append(r.Variants, Variant{Kernel: k, OptIn: i == 2})
 		books := &contract.Books{Offered: 10, Received: 10}
 		r.Boots = append(r.Boots,
-			Outcome{Variant: k.Label, Ruler: Time, Samples: []cost.Sample{
+			Outcome{Variant: k.Label, Ruler: Time, Accel: "tcg: KVM does not work here: " + strings.Repeat("because ", 30), Samples: []cost.Sample{
 				{Workload: "Pktgen/threads=2/txqs=2/via=vhost/start_xmit", Books: books, Values: map[string]float64{"offered-pps": 1.5e6, "tx-pps": 1e6, "lost-pps": 5e5, "rx-pps": 1e6}},
 				{Workload: "TCP/via=tap/streams=16/txqlen=1000/ip=4/delay=60ms/qdisc=pfifo_fast", Values: map[string]float64{"bit/s": 9.8e9}},
 				{Workload: "Latency/qdisc=fq_codel/txqlen=500", Failed: "the flood was none: " + strings.Repeat("very ", 40) + "slow"},

@@ -226,6 +226,9 @@ func (row *Row) fill(base, now *series, null float64) {
 		row.Why = why
 	}
 	b, v := base.values[row.Unit], now.values[row.Unit]
+	if decides && row.Unit == "p99-us" && row.lost(base, now, decide) {
+		return
+	}
 	switch {
 	case now.missing != "":
 		decide(contract.NotRun, now.missing)
@@ -254,9 +257,6 @@ func (row *Row) fill(base, now *series, null float64) {
 		row.P = benchmath.AssumeNothing.Compare(benchmath.NewSample(b, &benchmath.DefaultThresholds), benchmath.NewSample(v, &benchmath.DefaultThresholds)).P
 	}
 	if !decides {
-		return
-	}
-	if row.Unit == "p99-us" && row.lost(base, now, decide) {
 		return
 	}
 	higher := cost.UnitOf(row.Unit).Higher
@@ -329,5 +329,5 @@ func (row *Row) more() string {
 	if need > 1000 {
 		return "more than 1000 values of each would decide"
 	}
-	return fmt.Sprintf("some %.0f values of each would decide, instead of %d", math.Ceil(need), n)
+	return fmt.Sprintf("some %.0f values of each would decide, instead of %d", max(math.Ceil(need), float64(n+1)), n)
 }

@@ -75,7 +75,9 @@ func (r *Result) heading(b *strings.Builder) {
 		}
 	}
 	if accel != "" {
-		fmt.Fprintf(b, "%-14s %s\n", "run by", accel)
+		accelerator, why, _ := strings.Cut(accel, ": ")
+		why, _, _ = strings.Cut(why, ": ") // the rest is in the boots' directories
+		fmt.Fprintf(b, "%-14s %s: %s\n", "run by", accelerator, why)
 	}
 	if r.Interrupted {
 		b.WriteString("\nThis is not all: it was interrupted. The same command goes on.\n")
@@ -235,7 +237,8 @@ func number(x Interval, scale float64) string {
 	if x.Center == 0 || math.IsInf(wide, 0) || math.IsNaN(wide) {
 		return text
 	}
-	if percent := 100 * wide / math.Abs(x.Center); percent >= 0.5 {
+	// More than a few times the middle says no more than that nothing is known of it.
+	if percent := 100 * wide / math.Abs(x.Center); percent >= 0.5 && percent < 1000 {
 		text += fmt.Sprintf(" %.0f%%", percent)
 	}
 	return text
