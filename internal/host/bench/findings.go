@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +32,11 @@ func (r *Result) Findings() (all []string) {
 	return all
 }
 
+// Translated says whether time was measured in guests that QEMU translates.
+func (r *Result) Translated() bool {
+	return slices.ContainsFunc(r.Boots, func(o Outcome) bool { return o.Ruler == Time && strings.HasPrefix(o.Accel, "tcg") })
+}
+
 // cannotSay is what the figures say nothing of, as far as it was detected.
 func (r *Result) cannotSay() (all []string) {
 	for _, ruler := range r.Config.Rulers {
@@ -43,17 +49,10 @@ func (r *Result) cannotSay() (all []string) {
 			}
 		}
 	}
-	timed, tcg := false, false
-	for _, o := range r.Boots {
-		if o.Ruler == Time {
-			timed = true
-			tcg = tcg || strings.HasPrefix(o.Accel, "tcg")
-		}
-	}
-	if !timed {
+	if !slices.ContainsFunc(r.Boots, func(o Outcome) bool { return o.Ruler == Time }) {
 		return all
 	}
-	if tcg {
+	if r.Translated() {
 		all = append(all, "Time was measured in guests that QEMU translates (TCG): ratios mean something, absolute figures do not, and caches and branches cost what they cost the translator.")
 	}
 	if n := runtime.NumCPU(); n < 4 {
