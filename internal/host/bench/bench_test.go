@@ -266,6 +266,23 @@ func TestTextFitsACommitMessage(t *testing.T) {
 	}
 }
 
+// TestPacketsAddUp: all lines of a column are of one run.
+func TestPacketsAddUp(t *testing.T) {
+	r := measured(Time, "Pktgen/x", "rx-pps", []float64{30, 10, 20, 40}, []float64{1, 1})
+	for i := range r.Boots {
+		for j := range r.Boots[i].Samples {
+			v := r.Boots[i].Samples[j].Values
+			v["tx-pps"], v["lost-pps"], v["offered-pps"] = v["rx-pps"], 1000/v["rx-pps"], v["rx-pps"]+1000/v["rx-pps"]
+		}
+	}
+	text := strings.Join(strings.Fields(r.Tables()), " ")
+	for _, want := range []string{"Offered 70.0", "Transmitted 20.0", "Lost 50.0", "Received 20.0"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+}
+
 // TestBootIsNotDoneAgain: what is on the disk is taken, unless it is of another boot, or
 // failed, or is not whole.
 func TestBootIsNotDoneAgain(t *testing.T) {

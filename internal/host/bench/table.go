@@ -277,7 +277,7 @@ func (r *Result) pktgen(b *strings.Builder, part []Variant) {
 	if len(order) == 0 {
 		return
 	}
-	b.WriteString("\nPackets per second, pktgen (medians)\n")
+	b.WriteString("\nPackets per second, pktgen: the run with the median of Received\n")
 	for _, workload := range order {
 		b.WriteString("\n")
 		head(b, cost.Short(strings.TrimPrefix(workload, "Pktgen/")), part)
@@ -288,8 +288,12 @@ func (r *Result) pktgen(b *strings.Builder, part []Variant) {
 			for i := range part {
 				s := all[i][workload]
 				switch {
+				case s != nil && len(s.values[row.unit]) > 0 && row.unit == "rx-pps":
+					x := intervalOf(Time, s.values[row.unit])
+					x.Center = s.values[row.unit][middle(s.values[row.unit])]
+					cells = append(cells, number(x, 1))
 				case s != nil && len(s.values[row.unit]) > 0:
-					cells = append(cells, number(intervalOf(Time, s.values[row.unit]), 1))
+					cells = append(cells, short(s.values[row.unit][middle(s.values["rx-pps"])]))
 				case s != nil && len(s.failed) > 0:
 					cells = append(cells, "failed")
 				case s != nil && s.missing != "":
@@ -307,7 +311,13 @@ func (r *Result) pktgen(b *strings.Builder, part []Variant) {
 		}
 		line(b, "  Books balance", cells)
 	}
-	b.WriteString("\nOffered = Transmitted + Lost, and Transmitted = Received + what was\nleft in ring and qdisc, in packets, in each run that is counted as one\nwhose books balance.\n")
+	b.WriteString("\nOffered = Transmitted + Lost, and Transmitted = Received + what was\nleft in ring and qdisc, in each run whose books balance.\n")
+}
+
+// middle is the index of the value in the middle: of two, the lower one.
+func middle(values []float64) int {
+	sorted := slices.Sorted(slices.Values(values))
+	return slices.Index(values, sorted[(len(sorted)-1)/2])
 }
 
 // balanced says in how many rounds the books of a workload held.
