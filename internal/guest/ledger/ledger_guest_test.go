@@ -294,13 +294,14 @@ func TestClonesAreNoPackets(t *testing.T) {
 }
 
 // TestInterruptedCounts: interrupts free skbs of one device while their CPU counts
-// those of another, and all are counted.
+// those of another, and all are counted. Now and then one comes in the few instructions
+// in which a program is not at work yet, or not any more; then the ledger says that some
+// were not counted, and never a number that is wrong.
 func TestInterruptedCounts(t *testing.T) {
 	const ring, rounds = 500, 100
 	// What comes out of the delay finds a ring without room.
 	late, _ := open(t, tuntap.Config{Mode: tuntap.TAP, TxQueueLen: ringOf(1), Qdisc: netdev.Qdisc{Kind: netdev.Netem, Delay: 2 * time.Millisecond, Limit: 10000}})
 	purged, l := open(t, tuntap.Config{Mode: tuntap.TAP, MultiQueue: true, TxQueueLen: ringOf(ring), Qdisc: netdev.Qdisc{Kind: netdev.Noqueue}})
-	l.Reconfigured()
 	runtime.LockOSThread() // and not unlocked: the thread ends with the test
 	var set unix.CPUSet
 	set.Set(1)
@@ -318,31 +319,40 @@ func TestInterruptedCounts(t *testing.T) {
 		}
 		defer senders[i].Close()
 	}
-	for range rounds {
-		for i := range ring {
-			for _, s := range senders[:1+i%2] {
-				if _, err := s.Send(); err != nil {
-					t.Fatal(err)
+	const attempts = 5
+	for attempt := range attempts {
+		before := senders[0].Counts().Offered
+		guesttest.NoError(t, l.Reset())
+		l.Reconfigured()
+		for range rounds {
+			for i := range ring {
+				for _, s := range senders[:1+i%2] {
+					if _, err := s.Send(); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
+			if err := purged.Detach(0); err != nil {
+				t.Fatal(err)
+			}
+			if err := purged.Attach(0); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := purged.Detach(0); err != nil {
-			t.Fatal(err)
+		freed, err := l.Freed()
+		if err != nil && attempt < attempts-1 {
+			t.Log(err)
+			continue
 		}
-		if err := purged.Attach(0); err != nil {
-			t.Fatal(err)
+		guesttest.NoError(t, err)
+		var n uint64
+		for _, f := range freed {
+			n += f.Count
 		}
-	}
-	freed, err := l.Freed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var n uint64
-	for _, f := range freed {
-		n += f.Count
-	}
-	if want := senders[0].Counts().Offered; n != want {
-		t.Errorf("%d skbs were counted, want %d: %v", n, want, freed)
+		if want := senders[0].Counts().Offered - before; n != want {
+			t.Errorf("%d skbs were counted, want %d: %v", n, want, freed)
+		}
+		break
 	}
 	if missed, err := l.freed.misses(); err != nil || missed == 0 {
 		t.Errorf("no interrupt freed any: nothing was tried (%v)", err)
