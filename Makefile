@@ -152,10 +152,16 @@ deps:
 	@$(GO) build -buildvcs=false -v ./cmd/... ./internal/host/...
 	@$(RINGPROOF) deps $(DEPS)
 
+# bench.json marks a directory of ringproof bench.
+FORGET_BENCH = for dir in artifacts/bench artifacts/bench/planted/*; do [ ! -f "$$dir/bench.json" ] || { \
+		rm -rf "$$dir/boots" "$$dir/samples" "$$dir"/bench.txt "$$dir"/where.txt "$$dir"/*.bench "$$dir"/*/verdict.*; rm "$$dir/bench.json"; }; done; \
+	[ ! -d artifacts/bench ] || find artifacts/bench -depth -type d -empty -delete
+
 # Only what a run or a proof has made. Other files there belong to somebody.
 clean:
 	for events in artifacts/*/events.jsonl; do [ ! -f "$$events" ] || rm -rf "$${events%/*}"; done
 	rm -f artifacts/last artifacts/proof/*.json
 	$(FORGET_VALIDATE)
+	$(FORGET_BENCH)
 	[ ! -d artifacts/proof ] || rmdir --ignore-fail-on-non-empty artifacts/proof
 	[ ! -d artifacts ] || rmdir --ignore-fail-on-non-empty artifacts

@@ -92,18 +92,24 @@ func rounds(t *testing.T, workload string, measure func(*cost.Sample) error) {
 	t.Helper()
 	for range setting.rounds {
 		s := cost.Sample{Workload: workload, Values: make(map[string]float64)}
-		err := measure(&s)
-		if err != nil {
-			s.Values, s.Window = nil, nil
-		}
-		if missing, ok := errors.AsType[*kernelfeature.MissingError](err); ok {
-			s.Missing = missing.Error()
-		} else if err != nil {
-			s.Failed = err.Error()
-		}
+		good := ended(&s, measure(&s))
 		sample(t, s)
-		if err != nil {
+		if !good {
 			return
 		}
 	}
+}
+
+// ended notes how a round has ended, and says whether it has given values.
+func ended(s *cost.Sample, err error) bool {
+	if err == nil {
+		return true
+	}
+	s.Values, s.Window = nil, nil
+	if missing, ok := errors.AsType[*kernelfeature.MissingError](err); ok {
+		s.Missing = missing.Error()
+	} else {
+		s.Failed = err.Error()
+	}
+	return false
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/driver/tun"
-	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
@@ -23,11 +22,12 @@ func TestPktgen(t *testing.T) {
 		t.Run(g.String(), func(t *testing.T) {
 			// The first is there to warm up.
 			for round := range setting.rounds + 1 {
-				s := g.measure(false)
-				if round > 0 || s.Failed != "" || s.Missing != "" {
+				s := cost.Sample{Workload: "Pktgen/" + g.String()}
+				good := ended(&s, g.run(&s, false))
+				if round > 0 || !good {
 					sample(t, s)
 				}
-				if s.Failed != "" || s.Missing != "" {
+				if !good {
 					return
 				}
 			}
@@ -73,21 +73,6 @@ const (
 	// pause is what a consumer may take for a few packets on a busy host.
 	pause = 150 * time.Millisecond
 )
-
-// measure runs it once.
-func (g generation) measure(withLedger bool) cost.Sample {
-	s := cost.Sample{Workload: "Pktgen/" + g.String()}
-	err := g.run(&s, withLedger)
-	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
-		s.Missing = missing.Error()
-	} else if err != nil {
-		s.Failed = err.Error()
-	}
-	if s.Failed != "" || s.Missing != "" {
-		s.Values, s.Window = nil, nil
-	}
-	return s
-}
 
 func (g generation) run(s *cost.Sample, withLedger bool) (err error) {
 	mode := "tap"

@@ -16,7 +16,6 @@ import (
 	"github.com/ringproof/ringproof/internal/cost"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/driver/tun"
-	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 )
 
@@ -36,22 +35,14 @@ func TestSample(t *testing.T) {
 			for round := range setting.rounds + 1 {
 				for _, by := range []sender{byHarness, byLikewise, byScript} {
 					result := cost.Sample{Workload: fmt.Sprintf("Sample/%s/threads=%d/by=%s", s.script, s.threads, by.name)}
+					good := false
 					if result.Missing = s.missing(); result.Missing == "" {
-						err := s.run(by, &result)
-						if err != nil {
-							result.Values, result.Window = nil, nil
-						}
-						if missing, ok := errors.AsType[*kernelfeature.MissingError](err); ok {
-							result.Missing = missing.Error()
-						} else if err != nil {
-							result.Failed = err.Error()
-						}
+						good = ended(&result, s.run(by, &result))
 					}
-					failed := result.Failed != "" || result.Missing != ""
-					if round > 0 || failed {
+					if round > 0 || !good {
 						sample(t, result)
 					}
-					if failed {
+					if !good {
 						return
 					}
 				}

@@ -1,8 +1,9 @@
 package bench
 
 import (
-	"strings"
 	"testing"
+
+	"github.com/ringproof/ringproof/internal/cost"
 )
 
 // TestPktgenLedger has the ledger see each packet of TestPktgen's workloads that is freed,
@@ -12,8 +13,8 @@ import (
 func TestPktgenLedger(t *testing.T) {
 	for _, g := range generations() {
 		t.Run(g.String(), func(t *testing.T) {
-			s := g.measure(true)
-			s.Workload = "PktgenLedger" + strings.TrimPrefix(s.Workload, "Pktgen")
+			s := cost.Sample{Workload: "PktgenLedger/" + g.String()}
+			ended(&s, g.run(&s, true))
 			s.Values, s.Window = nil, nil
 			sample(t, s)
 		})

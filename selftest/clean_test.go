@@ -18,7 +18,8 @@ func TestCleanRemovesOnlyRuns(t *testing.T) {
 	dir := t.TempDir()
 	for _, file := range []string{
 		"run/events.jsonl", "run/vm-1/console.log", "with spaces/events.jsonl", "last", "proof/alters.json",
-		"mine/thesis.tex", "letter.txt",
+		"bench/bench.json", "bench/bench.txt", "bench/stock.bench", "bench/boots/time-stock-1/outcome.json", "bench/lossless/verdict.json", "bench/planted/nothing/bench.json",
+		"mine/thesis.tex", "letter.txt", "theirs/bench.txt",
 	} {
 		path := filepath.Join(dir, "artifacts", file)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -44,7 +45,15 @@ func TestCleanRemovesOnlyRuns(t *testing.T) {
 			t.Errorf("left are %q, want %q", left, want)
 		}
 	}
-	clean("letter.txt", "mine")
+	clean("letter.txt", "mine", "theirs")
+	if err := os.MkdirAll(filepath.Join(dir, "artifacts/bench/boots"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	theirs := filepath.Join(dir, "artifacts/bench/boots/leather.txt") // no bench.json is beside it
+	if err := os.WriteFile(theirs, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	clean("bench", "letter.txt", "mine", "theirs")
 	if err := os.RemoveAll(filepath.Join(dir, "artifacts")); err != nil {
 		t.Fatal(err)
 	}

@@ -14,10 +14,11 @@ import (
 	"text/tabwriter"
 
 	"github.com/ringproof/ringproof/initramfs"
-	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/bench"
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/profile"
+	"github.com/ringproof/ringproof/internal/host/proof"
+	"github.com/ringproof/ringproof/internal/host/report"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -66,12 +67,19 @@ func measure(ctx context.Context, args []string) error {
 		return errors.New("bench: -sample measures the base and its own workload: leave out -patched, -series, -run and -planted")
 	}
 	to := progress()
-	f := finder{ctx: ctx, ksrc: *ksrc, progress: to}
+	f, err := newFinder(ctx, *ksrc, to)
+	if err != nil {
+		return err
+	}
+	if !*planted { // those have directories of their own
+		if err := bench.Claim(*dir); err != nil {
+			return err
+		}
+	}
 	cfg := bench.Config{
 		Each: *each, Rulers: rulers, Workloads: *workloads, All: *all, Boots: *boots, Rounds: *rounds,
 		Accel: vm.Accel(os.Getenv("ACCEL")), CPUs: *cpus, Dir: *dir, Command: benchCommand(args), Progress: to,
 	}
-	var err error
 	files := bench.Programs()
 	if *sample {
 		cfg.Workloads = bench.SampleWorkload
@@ -102,11 +110,8 @@ func measure(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	result, err := bench.Run(ctx, cfg)
+	result, err := measured(ctx, cfg)
 	if err != nil {
-		return err
-	}
-	if err := result.Write(); err != nil {
 		return err
 	}
 	if *sample {
@@ -114,12 +119,30 @@ func measure(ctx context.Context, args []string) error {
 	}
 	fmt.Print(result.Text())
 	fmt.Printf("\nartifacts: %s\n", *dir)
-	return costStatus(result)
+	return costStatus(ctx, result)
+}
+
+// measured measures, and keeps what was measured. Of a kernel that cannot be booted it says
+// so, and ends with the status that tells whose fault that is.
+func measured(ctx context.Context, cfg bench.Config) (*bench.Result, error) {
+	result, err := bench.Run(ctx, cfg)
+	if died := (*bench.DiedError)(nil); errors.As(err, &died) {
+		fmt.Fprintf(os.Stderr, "cannot be measured: %v\n", died)
+		return nil, judged(ctx, &report.Run{Errors: []report.Fault{{Kind: died.Whose, What: died.What}}}, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return result, result.Write()
 }
 
 // benchCommand does the same again: variables of make are flags in it.
 func benchCommand(args []string) string {
-	words := []string{"go", "run", "./cmd/ringproof", "bench"}
+	var words []string
+	if accel := os.Getenv("ACCEL"); accel != "" {
+		words = append(words, "ACCEL="+vm.Quote(accel))
+	}
+	words = append(words, "go", "run", "./cmd/ringproof", "bench")
 	for _, v := range []struct{ name, flag string }{
 		{"BASE", "-base"}, {"SERIES", "-series"}, {"KSRC", "-ksrc"}, {"RULER", "-ruler"},
 	} {
@@ -130,8 +153,10 @@ func benchCommand(args []string) string {
 	for _, name := range strings.Fields(os.Getenv("PATCHED")) {
 		words = append(words, "-patched="+vm.Quote(name))
 	}
-	if os.Getenv("EACH") == "1" {
-		words = append(words, "-each")
+	for _, v := range []struct{ name, value, flag string }{{"EACH", "1", "-each"}, {"WORKLOADS", "all", "-all"}} {
+		if os.Getenv(v.name) == v.value {
+			words = append(words, v.flag)
+		}
 	}
 	for _, arg := range args {
 		words = append(words, vm.Quote(arg))
@@ -140,20 +165,19 @@ func benchCommand(args []string) string {
 }
 
 // costStatus is the status of what was measured.
-func costStatus(r *bench.Result) error {
-	seen := make(map[contract.Outcome]bool)
-	for _, row := range r.Rows() {
-		seen[row.Outcome] = true
-	}
-	switch {
-	case r.Interrupted:
+func costStatus(ctx context.Context, r *bench.Result) error {
+	if r.Interrupted {
 		return interrupted
-	case seen[contract.Broken] || r.Stalled():
-		return broken
-	case seen[contract.Undecided], !seen[contract.Kept]:
+	}
+	runs := r.Runs()
+	if len(runs) == 0 { // a base alone, and nothing to compare it with
 		return cannotTell
 	}
-	return nil
+	var statuses []error
+	for _, run := range runs {
+		statuses = append(statuses, judged(ctx, run, nil))
+	}
+	return worst(statuses...)
 }
 
 // agreement shows how pktgen compares with the kernel's samples.
@@ -182,52 +206,53 @@ func (f *finder) planted(cfg bench.Config, names []string) error {
 			return fmt.Errorf("bench: patches/slow has no %s", name)
 		}
 	}
-	wrong := 0
 	var table strings.Builder
 	tw := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "PATCH\tAS IT SHOULD BE\tSEEN BY")
+	var statuses []error
+	wrong := false
 	for _, p := range all {
 		if len(names) > 0 && !slices.Contains(names, p.Name) {
 			continue
 		}
 		fmt.Fprintf(f.progress, "%s: %s\n", p.Name, p.Subject)
+		design := f.design(p.Design)
+		if design == nil {
+			return fmt.Errorf("%s: there is no design %q", p.File, p.Design)
+		}
 		one := cfg
 		one.Dir = filepath.Join(cfg.Dir, "planted", p.Name)
 		one.Kernels = []bench.Kernel{{Label: p.Design}, {Label: p.Name}}
-		design := filepath.Join("patches", "designs", p.Design)
-		for i, series := range [][]string{{design}, {design, p.File}} {
+		for i, series := range [][]string{design.Series, append(slices.Clone(design.Series), p.File)} {
 			if one.Kernels[i].Kernel, err = f.build(kernel.Spec{Series: series}); err != nil {
 				return err
 			}
 		}
-		result, err := bench.Run(f.ctx, one)
+		result, err := measured(f.ctx, one)
 		if err != nil {
-			return err
-		}
-		if err := result.Write(); err != nil {
 			return err
 		}
 		if result.Interrupted {
 			return interrupted
 		}
-		by, right := p.Seen(result)
-		says := "yes"
-		switch {
-		case right:
-		case p.Ruler == bench.Time && (result.Translated() || !slices.Contains(one.Rulers, bench.Time)):
-			says = "not known: it needs time, and KVM"
-		default:
-			says = "NO"
-			wrong++
+		for _, run := range result.Runs() {
+			if len(run.Errors) > 0 {
+				statuses = append(statuses, judged(f.ctx, &report.Run{Errors: run.Errors}, nil))
+			}
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", p.Name, says, strings.Join(bench.Exceeded(by), "\n\t\t"))
+		by, verdict := p.Seen(result)
+		if by == nil {
+			by = []string{"nothing"}
+		}
+		wrong = wrong || verdict == bench.NotSeen
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", p.Name, verdict, strings.Join(append(by, result.Findings()...), "\n\t\t"))
 	}
 	tw.Flush()
 	fmt.Print(table.String())
-	if wrong > 0 {
+	if wrong {
 		return errors.New("not everything is as it should be")
 	}
-	return nil
+	return worst(statuses...)
 }
 
 // finder finds or builds the kernels that are named.
@@ -235,6 +260,20 @@ type finder struct {
 	ctx      context.Context
 	ksrc     string
 	progress io.Writer
+	designs  []*proof.Design
+}
+
+func newFinder(ctx context.Context, ksrc string, progress io.Writer) (*finder, error) {
+	designs, err := proof.Read("patches")
+	return &finder{ctx, ksrc, progress, designs}, err
+}
+
+// design is the reference design of that name; nil if there is none.
+func (f *finder) design(name string) *proof.Design {
+	if i := slices.IndexFunc(f.designs, func(d *proof.Design) bool { return d.Name == name }); i >= 0 {
+		return f.designs[i]
+	}
+	return nil
 }
 
 // all are those to be measured, the base first.
@@ -250,14 +289,14 @@ func (f *finder) all(base string, patched []string, series string, each bool) ([
 		return nil, err
 	}
 	kernels := []bench.Kernel{first}
-	switch {
-	case series != "":
+	if series != "" {
 		more, err := f.series(base, series, each)
-		return append(kernels, more...), err
-	case len(patched) == 0 && base == "" && f.ksrc == "":
+		if err != nil {
+			return nil, err
+		}
+		kernels = append(kernels, more...)
+	} else if len(patched) == 0 && base == "" && f.ksrc == "" {
 		patched = []string{"lossless", "opt-in-2"}
-	case len(patched) == 0:
-		// A base alone is measured against itself.
 	}
 	for _, name := range patched {
 		k, err := f.named(name)
@@ -266,22 +305,38 @@ func (f *finder) all(base string, patched []string, series string, each bool) ([
 		}
 		kernels = append(kernels, k)
 	}
+	// A kernel is known by its label: two files may have one name.
+	for i := range kernels {
+		plain := kernels[i].Label
+		for n := 2; slices.ContainsFunc(kernels[:i], func(k bench.Kernel) bool { return k.Label == kernels[i].Label }); n++ {
+			kernels[i].Label = fmt.Sprintf("%s-%d", plain, n)
+		}
+	}
 	return kernels, nil
 }
 
+// build builds a kernel. Of one that cannot be built it says so, and the error is the
+// status that tells whose fault that is.
 func (f *finder) build(spec kernel.Spec) (*kernel.Result, error) {
 	if spec.Source == "" {
 		spec.Source = f.ksrc
 	}
 	spec.Fragments = []string{costFragment}
-	return kernel.Build(f.ctx, spec, f.progress)
+	k, err := kernel.Build(f.ctx, spec, f.progress)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cannot be built: %v\n", err)
+		return nil, unbuilt(f.ctx, err)
+	}
+	return k, nil
 }
 
 // series are the kernels with a series on top of the base's.
 func (f *finder) series(base, series string, each bool) (kernels []bench.Kernel, err error) {
 	spec := kernel.Spec{Series: []string{series}}
-	if dir := design(base); dir != "" {
-		spec.Series = []string{dir, series}
+	var under []string
+	if d := f.design(base); d != nil {
+		under = d.Series
+		spec.Series = append(slices.Clone(under), series)
 	} else if base != "" {
 		if fi, err := os.Stat(base); err == nil && !fi.IsDir() {
 			return nil, fmt.Errorf("bench: a series cannot be applied to %s, which is built already: give BASE= a source or a design", base)
@@ -293,8 +348,8 @@ func (f *finder) series(base, series string, each bool) (kernels []bench.Kernel,
 		return nil, err
 	}
 	below := 0
-	if len(spec.Series) > 1 {
-		all, err := kernel.Subjects(f.ctx, kernel.Spec{Series: spec.Series[:1]})
+	if under != nil {
+		all, err := kernel.Subjects(f.ctx, kernel.Spec{Series: under})
 		if err != nil {
 			return nil, err
 		}
@@ -320,38 +375,27 @@ func (f *finder) series(base, series string, each bool) (kernels []bench.Kernel,
 	return kernels, nil
 }
 
-// design is the directory of a reference design; "" if there is none of that name.
-func design(name string) string {
-	dir := filepath.Join("patches", "designs", name)
-	if name == "" || strings.ContainsAny(name, "./") {
-		return ""
-	}
-	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
-		return ""
-	}
-	return dir
-}
-
 // named finds a bzImage, or builds a design, a series or a source.
 func (f *finder) named(name string) (bench.Kernel, error) {
 	k := bench.Kernel{Label: filepath.Base(name)}
 	var err error
-	dir := design(name)
 	fi, statErr := os.Stat(name)
 	if statErr == nil && !fi.IsDir() {
 		k.Label = strings.TrimSuffix(k.Label, filepath.Ext(name))
 	}
 	switch {
-	case name == "stock":
-		k.Kernel, err = f.build(kernel.Spec{})
-	case dir != "":
+	case f.design(name) != nil:
 		k.Label = name
-		k.Kernel, err = f.build(kernel.Spec{Series: []string{dir}})
+		k.Kernel, err = f.build(kernel.Spec{Series: f.design(name).Series})
 	case strings.HasPrefix(name, "debian:") || strings.Contains(name, "#"):
 		k.Label = strings.NewReplacer(":", "-", "#", "-", "/", "-").Replace(name)
 		k.Kernel, err = f.build(kernel.Spec{Source: name})
 	case statErr != nil:
-		return k, fmt.Errorf("bench: %s is no file, no directory and no design (%s)", name, strings.Join(designs(), ", "))
+		var names []string
+		for _, d := range f.designs {
+			names = append(names, d.Name)
+		}
+		return k, fmt.Errorf("bench: %s is no file, no directory and no design (%s)", name, strings.Join(names, ", "))
 	case !fi.IsDir():
 		if _, imageErr := kernel.Inspect(name); imageErr == nil {
 			k.Kernel, err = built(name)
@@ -369,14 +413,6 @@ func (f *finder) named(name string) (bench.Kernel, error) {
 		k.Kernel, err = f.build(kernel.Spec{Series: []string{name}})
 	}
 	return k, err
-}
-
-func designs() (names []string) {
-	dirs, _ := filepath.Glob(filepath.Join("patches", "designs", "*", "verdict"))
-	for _, dir := range dirs {
-		names = append(names, filepath.Base(filepath.Dir(dir)))
-	}
-	return names
 }
 
 func isKernelTree(dir string) bool {

@@ -39,7 +39,7 @@ func judged(ctx context.Context, run *report.Run, failed error) error {
 		return interrupted
 	case seen[contract.Broken]:
 		return broken
-	case run.Has(report.SetUp), len(run.Verdicts) == 0:
+	case run.Has(report.SetUp), len(run.Verdicts) == 0 && len(run.Errors) == 0:
 		return setUp
 	case run.Has(report.Harness):
 		return ours

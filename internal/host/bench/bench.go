@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/ringproof/ringproof/internal/host/kernel"
 	"github.com/ringproof/ringproof/internal/host/meter"
 	"github.com/ringproof/ringproof/internal/host/profile"
+	"github.com/ringproof/ringproof/internal/host/report"
 	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
@@ -92,10 +94,11 @@ type Outcome struct {
 	// the base has a second, its null.
 	Nth     int
 	Samples []cost.Sample
-	// Failed says why it did not end as it should.
-	Failed string `json:",omitempty"`
-	// Stalled: the guest hung, or died of the kernel.
-	Stalled bool `json:",omitempty"`
+	// Failed says why it did not end as it should, and Whose fault that is.
+	Failed string      `json:",omitempty"`
+	Whose  report.Kind `json:",omitempty"`
+	// Unprofiled says why its instructions are not known by function.
+	Unprofiled string `json:",omitempty"`
 	// Accel is what ran it, and why.
 	Accel string
 	// Release and Preemption are the kernel's.
@@ -112,13 +115,42 @@ type job struct {
 	nth     int
 }
 
-// deadlines of a boot, in which all workloads run once or a few times. It ends a guest
-// that goes on and says nothing.
+// deadline of a boot, in which the usual workloads take two or three minutes. It ends a
+// guest that goes on and says nothing.
 const deadline = 15 * time.Minute
+
+// Claim makes dir a directory of what is measured. One that holds something else is
+// refused: what is measured would replace files in it.
+func Claim(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep what is measured: %w", err)
+	}
+	mark := filepath.Join(dir, "bench.json")
+	if _, err := os.Stat(mark); err == nil {
+		return nil
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("keep what is measured: %s is not empty, and holds nothing that was measured: name another directory", dir)
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("keep what is measured: %w", err)
+	}
+	return os.WriteFile(mark, []byte("{}\n"), 0o666)
+}
+
+// DiedError says that a kernel could not be asked for what it offers.
+type DiedError struct {
+	Kernel, What string
+	Whose        report.Kind
+}
+
+func (e *DiedError) Error() string { return e.Kernel + ": " + e.What }
 
 // Run boots the kernels in turn: with the ruler of time forth and back, so that a
 // machine that becomes slower or quicker meanwhile does so for all of them. An error
-// says that nothing could be measured. What a boot failed of is in its Outcome.
+// says that nothing could be measured; a *DiedError, that it is for a kernel that cannot
+// be booted. What a later boot failed of is in its Outcome.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if len(cfg.Kernels) == 0 {
 		return nil, errors.New("which kernels?")
@@ -129,7 +161,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if cfg.Rounds == 0 {
 		cfg.Rounds = 3
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o777); err != nil {
+	if err := Claim(cfg.Dir); err != nil {
 		return nil, err
 	}
 	r := &Result{Config: cfg, Began: time.Now()}
@@ -180,7 +212,7 @@ func (r *Result) discover(ctx context.Context) error {
 			return err
 		}
 		if len(o.Samples) == 0 {
-			return fmt.Errorf("%s: %s", k.Label, o.Failed)
+			return &DiedError{k.Label, o.Failed, o.Whose}
 		}
 		optIn := o.Samples[0].Values["opt-in"] == 1
 		r.Variants = append(r.Variants, Variant{k, false, optIn})
@@ -233,10 +265,15 @@ func (r *Result) do(ctx context.Context, j job, workloads string, onSample func(
 		return nil, err
 	}
 	o := &Outcome{Variant: j.variant.String(), Ruler: j.ruler, Nth: j.nth, Began: time.Now(), Dir: dir}
+	limit := deadline
+	if cfg.All {
+		limit = 0 // it takes hours
+	}
 	result, accel, err := Boot{
 		Kernel: j.variant.Kernel.Kernel, Backpressure: j.variant.Backpressure, Ruler: j.ruler,
 		Workloads: workloads, All: cfg.All, Rounds: cfg.Rounds, Image: cfg.Image, Plugin: cfg.Plugin, Accel: cfg.Accel, CPUs: cfg.CPUs,
-		Dir: dir, Deadline: deadline, Progress: io.Discard,
+		Dir: dir, Deadline: limit, Progress: io.Discard,
+		OnUnprofiled: func(why string) { o.Unprofiled = why },
 		OnSample: func(s cost.Sample) {
 			o.Samples = append(o.Samples, s)
 			if onSample != nil {
@@ -248,9 +285,8 @@ func (r *Result) do(ctx context.Context, j job, workloads string, onSample func(
 		return nil, fmt.Errorf("%v: %w", j.variant, err)
 	}
 	if err != nil {
-		o.Failed = err.Error()
+		o.Failed, o.Whose = err.Error(), report.Whose(result)
 	}
-	o.Stalled = result.Ending == vm.Hung || result.Ending == vm.PastDeadline || result.Ending == vm.Panicked
 	if result.Hello != nil {
 		o.Release, o.Preemption = result.Hello.Release, result.Hello.Preemption
 	}

@@ -139,17 +139,19 @@ func TestLostProbes(t *testing.T) {
 // TestNullKeepsFromDeciding: a base that differs from itself by more than a ratio is
 // beyond its limit.
 func TestNullKeepsFromDeciding(t *testing.T) {
-	r := measured(Time, "Pktgen/x", "rx-pps", nil, times(900, 0.001, 12))
-	for i, x := range []float64{1000, 900} { // the base's two boots
-		for range 12 {
-			r.Boots[i].Samples = append(r.Boots[i].Samples, cost.Sample{Workload: "Pktgen/x", Values: map[string]float64{"rx-pps": x}})
-		}
+	// As the intervals have it, it is beyond its limit.
+	r := measured(Time, "Pktgen/x", "rx-pps", times(1000, 0.001, 24), times(900, 0.001, 24))
+	if row := r.Rows()[0]; row.Outcome != contract.Broken {
+		t.Fatalf("%s: %s", row.Outcome, row.Why)
 	}
-	row := r.Rows()[0]
-	if row.Outcome != contract.Undecided {
+	// Of the base's second boot most values are lower, and of both together few.
+	for i := range r.Boots[1].Samples[:7] {
+		r.Boots[1].Samples[i].Values["rx-pps"] = 930
+	}
+	if row := r.Rows()[0]; row.Outcome != contract.Undecided || !strings.Contains(row.Why, "the base differs from itself") {
 		t.Errorf("%s: %s", row.Outcome, row.Why)
 	}
-	if says := r.nulls(); !strings.Contains(says, "11 %") {
+	if says := r.nulls(); !strings.Contains(says, "up to 7.5 %") {
 		t.Errorf("the null: %s", says)
 	}
 }
@@ -192,17 +194,134 @@ func TestWhatIsMissing(t *testing.T) {
 	}
 }
 
+// verdicts are those of a kernel of a Result, by promise and outcome.
+func verdicts(r *Result, label string) map[contract.Promise]map[contract.Outcome]int {
+	counts := make(map[contract.Promise]map[contract.Outcome]int)
+	for _, run := range r.Runs() {
+		for _, v := range run.Verdicts {
+			if run.Label != label {
+				continue
+			}
+			if counts[v.Promise] == nil {
+				counts[v.Promise] = make(map[contract.Outcome]int)
+			}
+			counts[v.Promise][v.Outcome]++
+		}
+	}
+	return counts
+}
+
+func steady() *Result {
+	r := measured(Time, "Pktgen/x", "rx-pps", times(1000, 0.01, 12), times(1000, 0.01, 12))
+	for i := range r.Config.Kernels {
+		r.Config.Kernels[i].Kernel = &kernel.Result{}
+	}
+	return r
+}
+
 // TestStallIsAFinding and not a slow packet.
 func TestStallIsAFinding(t *testing.T) {
-	r := measured(Time, "Pktgen/x", "rx-pps", times(1000, 0.01, 12), times(1000, 0.01, 12))
-	r.Boots[3].Samples[0] = cost.Sample{Workload: "Pktgen/x", Failed: cost.Silent + " 3s, while pktgen sends: it has sent 500 packets, and 500 have arrived"}
-	if !r.Stalled() || !strings.Contains(r.Text(), "no-stall: broken: patched in Pktgen/x") {
-		t.Error(r.Text())
+	r := steady()
+	if v := verdicts(r, "patched"); v[contract.Cost][contract.Kept] != 1 {
+		t.Errorf("without one: %v", v)
 	}
-	r = measured(Time, "Pktgen/x", "rx-pps", times(1000, 0.01, 12), times(1000, 0.01, 12))
-	r.Boots[2].Failed, r.Boots[2].Stalled = "the guest ended early: hang: no sign of life", true
-	if !r.Stalled() {
-		t.Error(r.Text())
+	r.Boots[3].Samples[0] = cost.Sample{Workload: "Pktgen/x", Failed: cost.Silent + " 3s, while pktgen sends: it has sent 500 packets, and 500 have arrived"}
+	if v := verdicts(r, "patched"); v[contract.NoStall][contract.Broken] != 1 || v[contract.Cost][contract.Kept] != 0 {
+		t.Errorf("%v", v)
+	}
+	if text := r.Text(); !strings.Contains(text, "no-stall: broken, patched in Pktgen/x") {
+		t.Error(text)
+	}
+}
+
+// TestBootThatFailed is a fault, and what it did not come to is decided by nobody.
+func TestBootThatFailed(t *testing.T) {
+	for _, whose := range []report.Kind{report.Kernel, report.SetUp, report.Harness} {
+		r := steady()
+		for i := range r.Boots[2:] {
+			r.Boots[2+i].Samples, r.Boots[2+i].Failed, r.Boots[2+i].Whose = nil, "the guest ended early: kernel panic", whose
+		}
+		if v := verdicts(r, "patched"); v[contract.Cost][contract.Undecided] != 1 || v[contract.Cost][contract.Kept] != 0 {
+			t.Errorf("%v", v)
+		}
+		if run := r.Runs()[0]; !run.Has(whose) || len(run.Errors) != 2 {
+			t.Errorf("the faults are %v, want those of %s", run.Errors, whose)
+		}
+	}
+}
+
+// TestRoundThatFailed of the patched kernel alone is more than a value that lacks.
+func TestRoundThatFailed(t *testing.T) {
+	r := steady()
+	s := &r.Boots[3].Samples[0]
+	s.Values, s.Failed = nil, "iperf3 has not ended within 30s"
+	if row := r.Rows()[0]; row.Outcome != contract.Undecided || !strings.Contains(row.Why, "iperf3 has not ended") {
+		t.Errorf("%s: %s", row.Outcome, row.Why)
+	}
+}
+
+// TestBooksThatDoNotBalance decide nothing, although other rounds do.
+func TestBooksThatDoNotBalance(t *testing.T) {
+	r := steady()
+	for i := range r.Boots {
+		s := &r.Boots[i].Samples[0]
+		s.Values, s.Failed, s.Books = nil, "the books do not balance: 1 != 2", &contract.Books{Offered: 2, Received: 1}
+	}
+	if v := verdicts(r, "patched"); v[contract.Cost][contract.Undecided] != 2 {
+		t.Errorf("%v", v)
+	}
+	if v := verdicts(r, "stock"); v[contract.Cost][contract.Undecided] != 2 {
+		t.Errorf("of the base: %v", v)
+	}
+}
+
+// TestDirectoryOfSomethingElse: nothing is written where something else is.
+func TestDirectoryOfSomethingElse(t *testing.T) {
+	dir := t.TempDir()
+	theirs := filepath.Join(dir, "bench.txt")
+	if err := os.WriteFile(theirs, []byte("mine"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := Claim(dir); err == nil || !strings.Contains(err.Error(), "is not empty") {
+		t.Errorf("%v", err)
+	}
+	ours := filepath.Join(dir, "new", "one")
+	for range 2 {
+		if err := Claim(ours); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestSlowPatchIsSeen, or it is said why not.
+func TestSlowPatchIsSeen(t *testing.T) {
+	nothing := Planted{Name: "patched", Nothing: true}
+	slow := Planted{Name: "patched", Ruler: Time, Workload: "Pktgen/x", Unit: "rx-pps"}
+	slower := func() *Result {
+		return measured(Time, "Pktgen/x", "rx-pps", times(1000, 0.01, 12), times(500, 0.01, 12))
+	}
+	for _, tt := range []struct {
+		name string
+		p    Planted
+		r    *Result
+		do   func(*Result)
+		want Verdict
+	}{
+		{"seen", slow, slower(), nil, AsItShouldBe},
+		{"not seen", slow, steady(), nil, NotSeen},
+		{"not seen without KVM", slow, steady(), func(r *Result) { r.Boots[0].Accel = "tcg: asked for" }, NotKnown},
+		{"its ruler left out", slow, steady(), func(r *Result) { r.Config.Rulers = []Ruler{Instructions} }, NotTried},
+		{"nothing", nothing, steady(), nil, AsItShouldBe},
+		{"nothing, but flagged", nothing, slower(), nil, NotSeen},
+		{"nothing has run", nothing, steady(), func(r *Result) { r.Boots = nil }, NotKnown},
+		{"a boot failed", nothing, steady(), func(r *Result) { r.Boots[3].Failed = "the guest ended early" }, NotKnown},
+	} {
+		if tt.do != nil {
+			tt.do(tt.r)
+		}
+		if by, v := tt.p.Seen(tt.r); v != tt.want {
+			t.Errorf("%s: %q by %q, want %q", tt.name, v, by, tt.want)
+		}
 	}
 }
 

@@ -55,7 +55,10 @@ type Boot struct {
 	Deadline time.Duration
 	// OnSample is called with each sample as it comes.
 	OnSample func(cost.Sample)
-	Progress io.Writer
+	// OnUnprofiled is called with the reason if there is a Plugin and nothing can be
+	// profiled; may be nil.
+	OnUnprofiled func(why string)
+	Progress     io.Writer
 }
 
 // Run boots the VM, and returns how it ended, and what ran it. The error says that it
@@ -83,7 +86,9 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	var plugin string
 	if b.Plugin != nil && b.Ruler == Instructions {
 		if said.kernel, plugin, err = b.profiled(); err != nil {
-			fmt.Fprintf(b.Progress, "%s: its instructions are not told by function: %v\n", b.Kernel.Image, err)
+			if b.OnUnprofiled != nil {
+				b.OnUnprofiled(err.Error())
+			}
 		}
 	}
 	guest, err := vm.Start(ctx, vm.Config{

@@ -7,26 +7,65 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/cost"
+	"github.com/ringproof/ringproof/internal/host/report"
 )
 
-// Findings are what went wrong other than a cost: a txq that stalled, a guest that
-// hung, books that do not balance. Each is a sentence.
-func (r *Result) Findings() (all []string) {
-	for _, o := range r.Boots {
+// faults are what went wrong with the boots of a kernel, other than a stall.
+func (r *Result) faults(k Kernel) (all []report.Fault) {
+	for _, o := range r.of(k) {
 		if o.Failed != "" {
-			what, _, _ := strings.Cut(o.Failed, "\n")
-			kind := "set-up"
-			if o.Stalled {
-				kind = "no-stall: broken"
-			}
-			all = append(all, fmt.Sprintf("%s: %s with the ruler of %s: %s (%s/console.log)", kind, o.Variant, o.Ruler, what, o.Dir))
+			all = append(all, report.Fault{Kind: o.Whose, Test: o.Variant + ", " + string(o.Ruler), What: o.Failed + "\nconsole: " + filepath.Join(o.Dir, "console.log")})
 		}
-		for _, s := range o.Samples {
-			if s.Stall() {
-				all = append(all, fmt.Sprintf("no-stall: broken: %s in %s: %s", o.Variant, s.Workload, s.Failed))
-			} else if s.Failed != "" && strings.HasPrefix(s.Workload, "PktgenLedger/") {
-				all = append(all, fmt.Sprintf("books: %s in %s: %s", o.Variant, s.Workload, s.Failed))
+	}
+	return all
+}
+
+// of are the boots of a kernel, with the flag and without.
+func (r *Result) of(k Kernel) (boots []Outcome) {
+	for _, v := range r.Variants {
+		for _, o := range r.Boots {
+			if v.Label == k.Label && o.Variant == v.String() {
+				boots = append(boots, o)
 			}
+		}
+	}
+	return boots
+}
+
+// accounts are what is to be said of packets, whatever they cost: a kernel that stalls
+// breaks no-stall, and of books that do not balance nothing follows.
+func (r *Result) accounts(k Kernel) (verdicts []contract.Verdict) {
+	for _, o := range r.of(k) {
+		for _, s := range o.Samples {
+			v := contract.Verdict{Test: s.Workload, Promise: contract.NoStall, Contract: contract.Auto, Outcome: contract.Broken, Why: s.Failed, Books: s.Books}
+			switch {
+			case s.Stall():
+			case s.Failed != "" && s.Books != nil:
+				v.Promise, v.Outcome, v.Why = contract.Cost, contract.Undecided, "the packets cannot be accounted for: "+s.Failed
+			default:
+				continue
+			}
+			if o.Variant != k.Label {
+				v.Test += "+flag"
+			}
+			verdicts = append(verdicts, v)
+		}
+	}
+	return verdicts
+}
+
+// Findings are what went wrong, each in a sentence.
+func (r *Result) Findings() (all []string) {
+	for _, k := range r.Config.Kernels {
+		for _, v := range r.accounts(k) {
+			all = append(all, fmt.Sprintf("%s: %s, %s in %s: %s", v.Promise, v.Outcome, k.Label, cost.Short(v.Test), v.Why))
+		}
+		for _, f := range r.faults(k) {
+			what, _, _ := strings.Cut(f.String(), "\n")
+			all = append(all, what)
 		}
 	}
 	return all
@@ -37,6 +76,19 @@ func (r *Result) Translated() bool {
 	return slices.ContainsFunc(r.Boots, func(o Outcome) bool { return o.Ruler == Time && strings.HasPrefix(o.Accel, "tcg") })
 }
 
+// unprofiled says why instructions are not known by function, of all kernels or of one.
+func (r *Result) unprofiled() (all []string) {
+	if r.Config.Unprofiled != "" {
+		all = append(all, r.Config.Unprofiled)
+	}
+	for _, o := range r.Boots {
+		if why := o.Variant + ": " + o.Unprofiled; o.Unprofiled != "" && !slices.Contains(all, why) {
+			all = append(all, why)
+		}
+	}
+	return all
+}
+
 // cannotSay is what the figures say nothing of, as far as it was detected.
 func (r *Result) cannotSay() (all []string) {
 	for _, ruler := range r.Config.Rulers {
@@ -44,8 +96,8 @@ func (r *Result) cannotSay() (all []string) {
 			all = append(all, "Not run: instructions were not counted, for which QEMU needs -icount: "+r.Uncounted)
 		} else if ruler == Instructions {
 			all = append(all, "Instructions were counted on one CPU, by QEMU's -icount: they say nothing of cache misses, of CPUs that wait for each other, of how long an interrupt takes.")
-			if r.Config.Unprofiled != "" {
-				all = append(all, "Where instructions are executed is not told, nor how many are locked: "+r.Config.Unprofiled+".")
+			for _, why := range r.unprofiled() {
+				all = append(all, "Where instructions are executed is not told, nor how many are locked: "+why+".")
 			}
 		}
 	}

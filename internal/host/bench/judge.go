@@ -61,7 +61,6 @@ func (l *Limit) of(v Variant) float64 {
 type Interval struct {
 	Center, Lo, Hi float64
 	N              int
-	values         []float64
 }
 
 // confidence of an Interval.
@@ -71,24 +70,22 @@ func intervalOf(ruler Ruler, values []float64) Interval {
 	values = slices.Clone(values)
 	slices.Sort(values)
 	if ruler == Instructions {
-		return Interval{values[len(values)/2], values[0], values[len(values)-1], len(values), values}
+		return Interval{values[len(values)/2], values[0], values[len(values)-1], len(values)}
 	}
 	s := benchmath.AssumeNothing.Summary(benchmath.NewSample(values, &benchmath.DefaultThresholds), confidence)
-	return Interval{s.Center, s.Lo, s.Hi, len(values), values}
+	return Interval{s.Center, s.Lo, s.Hi, len(values)}
 }
 
 // Row compares one unit of one workload of a variant with the base.
 type Row struct {
-	Ruler           Ruler
-	Variant         string
-	Workload, Unit  string
-	Base, Value     Interval
-	Ratio, Lo, Hi   float64
-	P               float64 // of the two being alike; 1 where that is not asked
-	Limit           float64 // 0: no verdict
-	Outcome         contract.Outcome
-	Why             string
-	failed, missing string
+	Ruler          Ruler
+	Variant        string
+	Workload, Unit string
+	Base, Value    Interval
+	Ratio, Lo, Hi  float64
+	Limit          float64 // 0: no verdict
+	Outcome        contract.Outcome
+	Why            string
 }
 
 // series are the values of one variant.
@@ -129,6 +126,21 @@ func (r *Result) gather(variant string, ruler Ruler, nth func(int) bool) (order 
 
 func anyBoot(int) bool { return true }
 
+// beside gathers the series of several variants, and all workloads whose names begin with
+// prefix, in the order in which they came.
+func (r *Result) beside(variants []Variant, ruler Ruler, prefix string) (order []string, all []map[string]*series) {
+	for _, v := range variants {
+		names, of := r.gather(v.String(), ruler, anyBoot)
+		all = append(all, of)
+		for _, name := range names {
+			if strings.HasPrefix(name, prefix) && !slices.Contains(order, name) {
+				order = append(order, name)
+			}
+		}
+	}
+	return order, all
+}
+
 // baseOf is the variant that v is compared with: opened alike, if the base offers that.
 func (r *Result) baseOf(v Variant) Variant {
 	base := r.Variants[0].Label
@@ -166,13 +178,16 @@ func (r *Result) Rows() (rows []Row) {
 }
 
 func (r *Result) compare(ruler Ruler, base, v Variant) (rows []Row) {
-	_, before := r.gather(base.String(), ruler, anyBoot)
-	order, now := r.gather(v.String(), ruler, anyBoot)
+	order, all := r.beside([]Variant{base, v}, ruler, "")
 	null := r.null(ruler, base)
 	for _, workload := range order {
-		s, b := now[workload], before[workload]
+		b, s := all[0][workload], all[1][workload]
+		// A boot that ended early did not come to all of them.
 		if b == nil {
-			b = &series{missing: "the base did not come to it"}
+			b = &series{failed: []string{"it did not come to it"}}
+		}
+		if s == nil {
+			s = &series{failed: []string{"it did not come to it"}}
 		}
 		units := slices.Sorted(maps.Keys(s.values))
 		for _, l := range Limits {
@@ -181,7 +196,7 @@ func (r *Result) compare(ruler Ruler, base, v Variant) (rows []Row) {
 			}
 		}
 		for _, unit := range units {
-			row := Row{Ruler: ruler, Variant: v.String(), Workload: workload, Unit: unit, P: 1}
+			row := Row{Ruler: ruler, Variant: v.String(), Workload: workload, Unit: unit}
 			if l := limitOf(ruler, workload, unit); l != nil {
 				row.Limit = l.of(v)
 			}
@@ -237,7 +252,7 @@ func (row *Row) fill(base, now *series, null float64) {
 		decide(contract.NotRun, "of the base: "+base.missing)
 		return
 	case len(v) == 0 && len(now.failed) > 0:
-		decide(contract.Undecided, fmt.Sprintf("it failed, %d of %d times: %s", len(now.failed), len(now.failed), now.failed[0]))
+		decide(contract.Undecided, fmt.Sprintf("it failed %s: %s", contract.Count(len(now.failed), "time"), now.failed[0]))
 		return
 	case len(b) == 0:
 		why := "the base has no value"
@@ -253,9 +268,6 @@ func (row *Row) fill(base, now *series, null float64) {
 	row.Base, row.Value = intervalOf(row.Ruler, b), intervalOf(row.Ruler, v)
 	row.Ratio = ratio(row.Value.Center, row.Base.Center)
 	row.Lo, row.Hi = ratio(row.Value.Lo, row.Base.Hi), ratio(row.Value.Hi, row.Base.Lo)
-	if row.Ruler == Time {
-		row.P = benchmath.AssumeNothing.Compare(benchmath.NewSample(b, &benchmath.DefaultThresholds), benchmath.NewSample(v, &benchmath.DefaultThresholds)).P
-	}
 	if !decides {
 		return
 	}
@@ -265,11 +277,16 @@ func (row *Row) fill(base, now *series, null float64) {
 		good, bad = row.Lo >= row.Limit, row.Hi < row.Limit
 	}
 	said := fmt.Sprintf("%.4g times the base, %s to %s; the limit is %.4g", row.Ratio, bound(row.Lo), bound(row.Hi), row.Limit)
+	if row.Ruler == Time {
+		said += fmt.Sprintf(" (%v)", benchmath.AssumeNothing.Compare(benchmath.NewSample(b, &benchmath.DefaultThresholds), benchmath.NewSample(v, &benchmath.DefaultThresholds)))
+	}
 	if n := len(base.failed) + len(now.failed); n > 0 {
 		said += fmt.Sprintf("; the base failed %d times, it %d times, and those do not count", len(base.failed), len(now.failed))
 	}
 	switch {
-	case (good || bad) && row.Limit > 1 && null > math.Abs(row.Ratio-row.Limit):
+	case len(now.failed) > 0 && len(base.failed) == 0:
+		decide(contract.Undecided, said+": "+now.failed[0])
+	case (good || bad) && null > math.Abs(row.Ratio/row.Limit-1):
 		decide(contract.Undecided, fmt.Sprintf("%s; but the base differs from itself by %.2g %%", said, 100*null))
 	case good:
 		decide(contract.Kept, said)

@@ -85,47 +85,53 @@ func readPlanted(file string) (Planted, error) {
 	return p, nil
 }
 
-// Seen says what flagged a planted patch, and whether that is as it should be.
-func (p Planted) Seen(r *Result) (by []Row, right bool) {
-	named := false
+// Verdict is what came of a planted patch.
+type Verdict string
+
+const (
+	AsItShouldBe Verdict = "yes"
+	NotSeen      Verdict = "NO"
+	// NotTried: its ruler was left out.
+	NotTried Verdict = "not tried"
+	// NotKnown: time tells it, and needs KVM for that; or boots failed.
+	NotKnown Verdict = "not known"
+)
+
+// Seen says what exceeded its limit of a planted patch, in a line for each unit, and
+// whether that is as it should be.
+func (p Planted) Seen(r *Result) (by []string, v Verdict) {
+	var exceeded []Row
+	named, kept := false, false
 	for _, row := range r.Rows() {
-		if row.Outcome != contract.Broken || !strings.HasPrefix(row.Variant, p.Name) {
+		if row.Variant != p.Name && row.Variant != p.Name+"+flag" {
 			continue
 		}
-		by = append(by, row)
-		named = named || row.Ruler == p.Ruler && row.Workload == p.Workload && row.Unit == p.Unit &&
-			strings.HasSuffix(row.Variant, "+flag") == p.Backpressure
-	}
-	if p.Nothing {
-		return by, len(by) == 0
-	}
-	return by, named
-}
-
-// Exceeded says what rows exceed their limits, a line for each variant, ruler and unit:
-// how many, and which by most.
-func Exceeded(rows []Row) (lines []string) {
-	var groups []*group
-	for _, row := range rows {
-		i := slices.IndexFunc(groups, func(g *group) bool {
-			return g.variant == row.Variant && g.unit == row.Unit && g.rows[0].Ruler == row.Ruler
-		})
-		if i < 0 {
-			groups = append(groups, &group{variant: row.Variant, unit: row.Unit})
-			i = len(groups) - 1
+		kept = kept || row.Outcome == contract.Kept
+		if row.Outcome != contract.Broken {
+			continue
 		}
-		groups[i].rows = append(groups[i].rows, row)
+		exceeded = append(exceeded, row)
+		named = named || row.Ruler == p.Ruler && row.Workload == p.Workload && row.Unit == p.Unit &&
+			(row.Variant != p.Name) == p.Backpressure
 	}
-	for _, g := range groups {
+	for _, g := range grouped(exceeded) {
 		w := g.worst()
 		says := fmt.Sprintf("%s, %s: %.3f times the %s in %s", w.Ruler, g.variant, w.Ratio, g.unit, cost.Short(w.Workload))
 		if n := len(g.rows) - 1; n > 0 {
 			says += fmt.Sprintf(", and %d more", n)
 		}
-		lines = append(lines, says)
+		by = append(by, says)
 	}
-	if lines == nil {
-		return []string{"nothing"}
+	failed := slices.ContainsFunc(r.Boots, func(o Outcome) bool { return o.Failed != "" })
+	switch {
+	case p.Nothing && len(by) > 0:
+		return by, NotSeen
+	case p.Nothing && kept && !failed, named:
+		return by, AsItShouldBe
+	case !p.Nothing && !slices.Contains(r.Config.Rulers, p.Ruler):
+		return by, NotTried
+	case p.Nothing || failed || p.Ruler == Time && r.Translated():
+		return by, NotKnown
 	}
-	return lines
+	return by, NotSeen
 }

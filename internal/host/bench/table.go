@@ -8,6 +8,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/cost"
+	"github.com/ringproof/ringproof/internal/host/report"
 )
 
 // width is that of a line of a commit message
@@ -146,44 +147,27 @@ func head(b *strings.Builder, title string, part []Variant) {
 
 // table shows one unit of the workloads that begin with prefix, if there are any.
 func (r *Result) table(b *strings.Builder, part []Variant, title string, ruler Ruler, prefix, unit string, scale float64) {
-	var order []string
-	all := make([]map[string]*series, len(part))
-	for i, v := range part {
-		var names []string
-		names, all[i] = r.gather(v.String(), ruler, anyBoot)
-		for _, name := range names {
-			if strings.HasPrefix(name, prefix) && !slices.Contains(order, name) {
-				order = append(order, name)
-			}
-		}
-	}
+	order, all := r.beside(part, ruler, prefix)
 	var rows []string
 	for _, workload := range order {
 		var cells []string
-		any := false
+		tells := false // something other than zeros
 		for i := range part {
 			s := all[i][workload]
-			switch {
-			case s == nil:
-				cells = append(cells, "-")
-			case len(s.values[unit]) > 0:
-				any = any || slices.Max(s.values[unit]) > 0 || slices.Min(s.values[unit]) < 0
-				x := intervalOf(ruler, s.values[unit])
-				text := number(x, scale)
-				if strings.HasPrefix(unit, "instr/") && i > 0 && all[0][workload] != nil {
-					text = difference(x, all[0][workload].values[unit], text)
-				}
-				cells = append(cells, text)
-			case len(s.failed) > 0:
-				any = true
-				cells = append(cells, "failed")
-			case s.missing != "":
-				cells = append(cells, "not run")
-			default:
-				cells = append(cells, "-")
+			if s == nil || len(s.values[unit]) == 0 {
+				tells = tells || s != nil && len(s.failed) > 0
+				cells = append(cells, s.without())
+				continue
 			}
+			tells = tells || slices.ContainsFunc(s.values[unit], func(x float64) bool { return x != 0 })
+			x := intervalOf(ruler, s.values[unit])
+			text := number(x, scale)
+			if strings.HasPrefix(unit, "instr/") && i > 0 && all[0][workload] != nil {
+				text = difference(x, all[0][workload].values[unit], text)
+			}
+			cells = append(cells, text)
 		}
-		if !any {
+		if !tells {
 			continue
 		}
 		name := cost.Short(strings.TrimPrefix(workload, prefix))
@@ -201,6 +185,17 @@ func (r *Result) table(b *strings.Builder, part []Variant, title string, ruler R
 	b.WriteString("\n")
 	head(b, title, part)
 	b.WriteString(strings.Join(rows, "\n") + "\n")
+}
+
+// without is what stands where there is no value.
+func (s *series) without() string {
+	switch {
+	case s != nil && len(s.failed) > 0:
+		return "failed"
+	case s != nil && s.missing != "":
+		return "not run"
+	}
+	return "-"
 }
 
 // difference is by how much the middle differs from the base's, of instructions and
@@ -263,17 +258,7 @@ func short(x float64) string {
 
 // pktgen is the table of the packets, with the identity that ties its lines.
 func (r *Result) pktgen(b *strings.Builder, part []Variant) {
-	all := make([]map[string]*series, len(part))
-	var order []string
-	for i, v := range part {
-		var names []string
-		names, all[i] = r.gather(v.String(), Time, anyBoot)
-		for _, name := range names {
-			if strings.HasPrefix(name, "Pktgen/") && !slices.Contains(order, name) {
-				order = append(order, name)
-			}
-		}
-	}
+	order, all := r.beside(part, Time, "Pktgen/")
 	if len(order) == 0 {
 		return
 	}
@@ -287,20 +272,18 @@ func (r *Result) pktgen(b *strings.Builder, part []Variant) {
 			var cells []string
 			for i := range part {
 				s := all[i][workload]
-				switch {
-				case s != nil && len(s.values[row.unit]) > 0 && row.unit == "rx-pps":
-					x := intervalOf(Time, s.values[row.unit])
-					x.Center = s.values[row.unit][middle(s.values[row.unit])]
-					cells = append(cells, number(x, 1))
-				case s != nil && len(s.values[row.unit]) > 0:
-					cells = append(cells, short(s.values[row.unit][middle(s.values["rx-pps"])]))
-				case s != nil && len(s.failed) > 0:
-					cells = append(cells, "failed")
-				case s != nil && s.missing != "":
-					cells = append(cells, "not run")
-				default:
-					cells = append(cells, "-")
+				if s == nil || len(s.values[row.unit]) == 0 {
+					cells = append(cells, s.without())
+					continue
 				}
+				value := s.values[row.unit][middle(s.values["rx-pps"])]
+				if row.unit != "rx-pps" {
+					cells = append(cells, short(value))
+					continue
+				}
+				x := intervalOf(Time, s.values[row.unit])
+				x.Center = value
+				cells = append(cells, number(x, 1))
 			}
 			line(b, row.name, cells)
 		}
@@ -340,14 +323,13 @@ func (r *Result) balanced(v Variant, workload string) (held, asked int) {
 
 // verdicts shows what is not kept, and counts the rest.
 func (r *Result) verdicts(b *strings.Builder) {
-	counts := make(map[contract.Outcome]int)
+	rows := r.Rows()
 	b.WriteString("\ncost\n")
 	for _, v := range r.Variants[1:] {
 		of := make(map[contract.Outcome]int)
-		for _, row := range r.Rows() {
-			if row.Variant == v.String() && row.Outcome != "" {
+		for _, row := range rows {
+			if row.Variant == v.String() {
 				of[row.Outcome]++
-				counts[row.Outcome]++
 			}
 		}
 		fmt.Fprintf(b, "  %s", v)
@@ -358,25 +340,24 @@ func (r *Result) verdicts(b *strings.Builder) {
 		}
 		b.WriteString("\n")
 	}
-	for _, g := range grouped(r.Rows()) {
-		b.WriteString("\n" + wrap(g.String(), width))
+	for _, g := range grouped(rows) {
+		b.WriteString("\n" + report.Fill("", "", g.String(), width))
 		if says := r.mostly(g.worst()); says != "" {
-			b.WriteString("  " + wrap(says, width-2))
+			b.WriteString(report.Fill("", "  ", says, width))
 		}
 	}
 	if says := r.nulls(); says != "" {
-		b.WriteString("\n" + wrap(says, width))
+		b.WriteString("\n" + report.Fill("", "", says, width))
 	}
 	for _, f := range r.Findings() {
-		b.WriteString("\n" + wrap(f, width))
+		b.WriteString("\n" + report.Fill("", "", f, width))
 	}
 }
 
 // limits says what these figures cannot say.
 func (r *Result) limits(b *strings.Builder) {
-	b.WriteString("\n")
 	for _, says := range r.cannotSay() {
-		b.WriteString(wrap(says, width))
+		b.WriteString("\n" + report.Fill("", "", says, width))
 	}
 }
 
@@ -461,23 +442,4 @@ func (r *Result) nulls() string {
 		return ""
 	}
 	return fmt.Sprintf("The null, %s against itself: %s.", r.Variants[0], strings.Join(said, "; "))
-}
-
-// wrap breaks a sentence into lines.
-func wrap(text string, width int) string {
-	var b strings.Builder
-	at := 0
-	for _, word := range strings.Fields(text) {
-		if at > 0 && at+1+len(word) > width {
-			b.WriteString("\n  ")
-			at = 2
-		} else if at > 0 {
-			b.WriteString(" ")
-			at++
-		}
-		b.WriteString(word)
-		at += len(word)
-	}
-	b.WriteString("\n")
-	return b.String()
 }

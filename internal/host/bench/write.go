@@ -16,18 +16,12 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// Stalled says whether a kernel stalled while it was measured.
-func (r *Result) Stalled() bool {
-	return slices.ContainsFunc(r.Findings(), func(f string) bool { return strings.HasPrefix(f, "no-stall: broken") })
-}
-
 // Write writes, into the directory of the configuration,
 //
 //	bench.txt    Text
 //	bench.json   the Result
 //	where.txt    Where
-//	LABEL/       the verdicts of each kernel but the base, as those of a run of the
-//	             checks: report.Run
+//	LABEL/       what was found out of a kernel, as of a run of the checks: see Runs
 //	NAME.bench   for each variant, all samples as Go benchmark lines: benchstat
 //	             reads them (https://golang.org/design/14313-benchmark-format)
 func (r *Result) Write() error {
@@ -49,8 +43,7 @@ func (r *Result) Write() error {
 			return fmt.Errorf("keep what was measured: %w", err)
 		}
 	}
-	for _, k := range r.Config.Kernels[1:] {
-		run := r.run(k)
+	for _, run := range r.Runs() {
 		if err := os.MkdirAll(run.Dir, 0o777); err != nil {
 			return fmt.Errorf("keep what was measured: %w", err)
 		}
@@ -61,30 +54,26 @@ func (r *Result) Write() error {
 	return nil
 }
 
-// run is what was found out of a kernel, as of a run of the checks.
+// Runs are what was found out of each kernel, as of a run of the checks; of the base, if
+// there is something.
+func (r *Result) Runs() (runs []*report.Run) {
+	for i, k := range r.Config.Kernels {
+		if run := r.run(k); i > 0 || len(run.Verdicts) > 0 || len(run.Errors) > 0 {
+			runs = append(runs, run)
+		}
+	}
+	return runs
+}
+
 func (r *Result) run(k Kernel) *report.Run {
 	run := &report.Run{
 		Dir: filepath.Join(r.Config.Dir, strings.ReplaceAll(k.Label, "/", "_")), Label: k.Label, Kernel: k.Kernel.Image,
 		Contract: contract.Auto, Command: r.Config.Command, Cost: r.Tables(), Measured: r.measured(k), Started: r.Began, Seconds: r.Seconds,
+		Verdicts: r.accounts(k), Errors: r.faults(k),
 	}
-	for _, o := range r.Boots {
-		if o.Variant != k.Label && o.Variant != k.Label+"+flag" {
-			continue
-		}
+	for _, o := range r.of(k) {
 		run.Release, run.Preemption = o.Release, o.Preemption
 		run.Accel, run.AccelReason, _ = strings.Cut(o.Accel, ": ")
-		if o.Failed != "" {
-			kind := report.SetUp
-			if o.Stalled {
-				kind = report.Kernel
-			}
-			run.Errors = append(run.Errors, report.Fault{Kind: kind, Test: string(o.Ruler), What: o.Failed})
-		}
-		for _, s := range o.Samples {
-			if s.Stall() {
-				run.Verdicts = append(run.Verdicts, contract.Verdict{Test: s.Workload, Promise: contract.NoStall, Contract: contract.Auto, Outcome: contract.Broken, Why: s.Failed, Books: s.Books})
-			}
-		}
 	}
 	for _, row := range r.Rows() {
 		if row.Outcome == "" || row.Variant != k.Label && row.Variant != k.Label+"+flag" {
@@ -97,11 +86,14 @@ func (r *Result) run(k Kernel) *report.Run {
 		run.Verdicts = append(run.Verdicts, contract.Verdict{
 			Test: test, Promise: contract.Cost, Contract: contract.Auto, Outcome: row.Outcome, Why: row.Unit + ": " + row.Why,
 		})
-		if row.Outcome == contract.Kept {
+	}
+	for _, v := range run.Verdicts {
+		switch v.Outcome {
+		case contract.Kept:
 			run.Tests.Passed++
-		} else if row.Outcome == contract.NotRun {
+		case contract.NotRun:
 			run.Tests.Skipped++
-		} else {
+		default:
 			run.Tests.Failed++
 		}
 	}

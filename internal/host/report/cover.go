@@ -19,7 +19,7 @@ func (r *Run) cover() ([]byte, error) {
 	if r.Accel != "" {
 		by = fmt.Sprintf(" by QEMU (%s)", r.Accel)
 	}
-	b.WriteString(fill("", "", fmt.Sprintf("Tested with ringproof on %s, run%s for %.0f seconds, contract %s:", r.Booted(), by, r.Seconds, r.Contract), mailWidth))
+	b.WriteString(Fill("", "", fmt.Sprintf("Tested with ringproof on %s, run%s for %.0f seconds, contract %s:", r.Booted(), by, r.Seconds, r.Contract), mailWidth))
 	b.WriteString("\n")
 	for _, p := range r.Promises() {
 		said := p.Shout()
@@ -44,23 +44,23 @@ func (r *Run) cover() ([]byte, error) {
 	for i, c := range causes {
 		f := c.First()
 		fmt.Fprintf(&b, "\n%d. %s is broken, %s, in %d of %s\n\n", i+1, c.Promise, c.Seen(), f.Failed, contract.Count(f.Tries, "run"))
-		b.WriteString(fill("", "   ", c.Because(), mailWidth))
+		b.WriteString(Fill("", "   ", c.Because(), mailWidth))
 		if f.Books != nil {
-			b.WriteString(fill("Packets: ", "   ", f.Books.String(), mailWidth))
+			b.WriteString(Fill("Packets: ", "   ", f.Books.String(), mailWidth))
 		}
 		b.WriteString("\n" + shell("   ", f.Replay, mailWidth))
 	}
 	for _, p := range r.Promises() {
 		if verdicts := r.Unexplained(p); len(verdicts) > 0 && (p.Outcome == contract.Broken || p.Outcome == contract.Undecided) {
-			b.WriteString("\n" + fill("", "", fmt.Sprintf("%s is %s in %s, first in %s: %s", p.Promise, p.Outcome, contract.Count(len(verdicts), "check"), verdicts[0].Test, verdicts[0].Why), mailWidth))
+			b.WriteString("\n" + Fill("", "", fmt.Sprintf("%s is %s in %s, first in %s: %s", p.Promise, p.Outcome, contract.Count(len(verdicts), "check"), verdicts[0].Test, verdicts[0].Why), mailWidth))
 		}
 	}
 	for _, f := range r.Errors {
 		title, _, _ := strings.Cut(f.String(), "\n")
-		b.WriteString("\n" + fill("", "", "A "+title, mailWidth))
+		b.WriteString("\n" + Fill("", "", "A "+title, mailWidth))
 	}
 	for _, why := range r.NotRunFor() {
-		b.WriteString("\n" + fill("", "", "Not run: "+why, mailWidth))
+		b.WriteString("\n" + Fill("", "", "Not run: "+why, mailWidth))
 	}
 	b.WriteString("\nTo reproduce:\n\n" + shell("  ", r.Command, mailWidth))
 	return []byte(strings.Map(ascii, b.String())), nil

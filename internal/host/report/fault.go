@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/vm"
 )
 
 // Kind says whose a Fault is.
@@ -22,6 +23,20 @@ const (
 	// Harness: ringproof itself.
 	Harness Kind = "harness"
 )
+
+// Whose says whose fault it is that a guest ended before its program had, or that its
+// program failed.
+func Whose(r *vm.Result) Kind {
+	switch {
+	case r.Stale || r.Lost != nil:
+		return SetUp
+	case r.Ending == vm.Exited:
+		return Harness
+	case slices.Contains([]vm.Ending{vm.Panicked, vm.OutOfMemory, vm.Hung, vm.Overdue, vm.NotBooted, vm.Reset}, r.Ending):
+		return Kernel
+	}
+	return SetUp
+}
 
 // Fault is something that went wrong, other than a broken promise.
 type Fault struct {

@@ -100,7 +100,7 @@ func (c *Cause) text(nth int) string {
 	var b strings.Builder
 	f := c.First()
 	fmt.Fprintf(&b, "finding %d: %s is broken, %s\n", nth, c.Promise, c.Seen())
-	b.WriteString(fill("because ", "    ", c.Because(), width))
+	b.WriteString(Fill("because ", "    ", c.Because(), width))
 	indent := func(what string) {
 		for line := range strings.Lines(what) {
 			b.WriteString("    " + line)
@@ -138,7 +138,7 @@ func (c *Cause) text(nth int) string {
 		fmt.Fprintf(&b, "    window: %v\n", w)
 	}
 	if settings := c.Settings(); len(settings) > 1 {
-		b.WriteString(fill("settings: ", "    ", strings.Join(settings, ", "), width))
+		b.WriteString(Fill("settings: ", "    ", strings.Join(settings, ", "), width))
 	}
 	fmt.Fprintf(&b, "    replay: %s\n", f.Replay)
 	return b.String()
@@ -177,10 +177,10 @@ func timeLine(moments []contract.Moment) string {
 
 func since(at time.Duration) string { return fmt.Sprintf("%.3f ms", float64(at.Microseconds())/1000) }
 
-// fill breaks prose into lines of at most that many characters, each with an
+// Fill breaks prose into lines of at most that many characters, each with an
 // indent, the first with a label as well. A word that is longer than a line is broken
 // behind a "/", as tests have them in their names.
-func fill(label, indent, prose string, width int) string {
+func Fill(label, indent, prose string, width int) string {
 	var b strings.Builder
 	line := indent + label
 	var words []string

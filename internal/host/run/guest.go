@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -202,15 +201,10 @@ func (g *Guest) died() string {
 
 // whose says whose fault it is that the guest has died.
 func (g *Guest) whose() report.Kind {
-	switch {
-	case g.err != nil || g.late || g.result.Stale:
+	if g.err != nil || g.late {
 		return report.SetUp
-	case g.result.Ending == vm.Exited:
-		return report.Harness
-	case slices.Contains([]vm.Ending{vm.Panicked, vm.OutOfMemory, vm.Hung, vm.Overdue, vm.NotBooted, vm.Reset}, g.result.Ending):
-		return report.Kernel
 	}
-	return report.SetUp
+	return report.Whose(g.result)
 }
 
 // silence is for how long the test program may say nothing while a test runs,
