@@ -1,11 +1,14 @@
 package guest
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/kmsg"
 )
 
@@ -97,4 +100,21 @@ func noTime(t *testing.T) bool {
 		clock.start = time.Now()
 	}
 	return ok && time.Until(deadline) < max(min(tooLate, deadline.Sub(clock.start)/4), 2*clock.longest)
+}
+
+// notRun ends a test, which would need something that the kernel lacks.
+func notRun(t *testing.T, c contract.Contract, promises []contract.Promise, lacks string) {
+	t.Helper()
+	for _, p := range promises {
+		report(t, contract.Verdict{Promise: p, Contract: c, Outcome: contract.NotRun, Why: "this kernel lacks " + lacks})
+	}
+	t.Skip("not run: this kernel lacks " + lacks)
+}
+
+// lacking does so if err says that the kernel lacks something.
+func lacking(t *testing.T, c contract.Contract, promises []contract.Promise, err error) {
+	t.Helper()
+	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
+		notRun(t, c, promises, fmt.Sprintf("%s: %s", missing.Option, missing.What))
+	}
 }

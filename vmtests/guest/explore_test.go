@@ -15,7 +15,6 @@ import (
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
-	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
@@ -79,24 +78,11 @@ func (x *exploration) check(t *testing.T, c contract.Contract, promises []contra
 	if err == nil {
 		return
 	}
-	var why string
-	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
-		why = fmt.Sprintf("%s: %s", missing.Option, missing.What)
-	} else if none := (*disasm.NoFunctionError)(nil); errors.As(err, &none) {
-		why = none.Error()
-	} else {
-		t.Fatal(err)
+	lacking(t, c, promises, err)
+	if none := (*disasm.NoFunctionError)(nil); errors.As(err, &none) {
+		notRun(t, c, promises, none.Error())
 	}
-	x.notRun(t, c, promises, why)
-}
-
-// notRun ends the test, which would need something that the kernel lacks.
-func (x *exploration) notRun(t *testing.T, c contract.Contract, promises []contract.Promise, lacks string) {
-	t.Helper()
-	for _, p := range promises {
-		report(t, contract.Verdict{Promise: p, Contract: c, Outcome: contract.NotRun, Why: "this kernel lacks " + lacks})
-	}
-	t.Skip("not run: this kernel lacks " + lacks)
+	t.Fatal(err)
 }
 
 // attempts is how often a schedule is run until one is decisive.
@@ -146,7 +132,7 @@ func (x *exploration) explore(t *testing.T, check check) {
 	}
 	search := time.Since(began)
 	if at.Woken && len(points) == 0 {
-		x.notRun(t, c, promises, "a driver that wakes a txq whose ring is full: a change of tx_queue_len leaves it stopped")
+		notRun(t, c, promises, "a driver that wakes a txq whose ring is full: a change of tx_queue_len leaves it stopped")
 	}
 
 	began = time.Now()

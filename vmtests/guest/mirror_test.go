@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver/veth"
-	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/traffic"
 )
 
@@ -25,11 +23,7 @@ func mirror(t *testing.T) {
 	c := contractOf(t)
 	step("make a pair whose far end sends back what it receives", "")
 	m, err := veth.OpenMirror()
-	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
-		why := fmt.Sprintf("this kernel lacks %s: %s", missing.Option, missing.What)
-		report(t, contract.Verdict{Promise: contract.NoStall, Contract: c, Outcome: contract.NotRun, Why: why})
-		t.Skip("not run: " + why)
-	}
+	lacking(t, c, []contract.Promise{contract.NoStall}, err)
 	if err != nil {
 		t.Fatal(err)
 	}

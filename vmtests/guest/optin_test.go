@@ -9,7 +9,6 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver/tun"
-	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"github.com/ringproof/ringproof/internal/guest/ledger"
 	"github.com/ringproof/ringproof/internal/guest/liveness"
 	"github.com/ringproof/ringproof/internal/guest/netdev"
@@ -156,12 +155,10 @@ func newFlagged(t *testing.T, cfg tuntap.Config, decides ...contract.Promise) *f
 		cfg.Qdisc = netdev.Qdisc{Kind: netdev.Pfifo, Limit: 1000}
 	}
 	err := f.start(cfg)
-	missing := (*kernelfeature.MissingError)(nil)
+	lacking(t, f.contract, f.decides, err)
 	switch {
 	case err == nil:
 		return f
-	case errors.As(err, &missing):
-		f.notRun(fmt.Sprintf("%s: %s", missing.Option, missing.What))
 	case f.set && !f.offered && f.dev == nil:
 		cfg.Flags = 0
 		if f.dev, _ = tuntap.Open(cfg); f.dev != nil {
@@ -214,13 +211,6 @@ func (f *flagged) closing(err error) {
 	}
 }
 
-// notRun ends the test, which would need something that the kernel lacks.
-func (f *flagged) notRun(lacks string) {
-	f.t.Helper()
-	f.verdicts(contract.NotRun, "this kernel lacks "+lacks)
-	f.t.Skip("not run: this kernel lacks " + lacks)
-}
-
 // undecided ends the test, which could not be run to its end.
 func (f *flagged) undecided(err error) {
 	f.t.Helper()
@@ -239,7 +229,7 @@ func (f *flagged) verdicts(outcome contract.Outcome, why string) {
 func (f *flagged) needsFlag() {
 	f.t.Helper()
 	if !f.offered {
-		f.notRun("IFF_BACKPRESSURE: TUNGETFEATURES does not have it")
+		notRun(f.t, f.contract, f.decides, "IFF_BACKPRESSURE: TUNGETFEATURES does not have it")
 	}
 }
 

@@ -163,15 +163,7 @@ func (r *rig) closing(err error) {
 // lacking skips the test if err says that the kernel lacks something.
 func (r *rig) lacking(err error) {
 	r.t.Helper()
-	missing := (*kernelfeature.MissingError)(nil)
-	if !errors.As(err, &missing) {
-		return
-	}
-	why := fmt.Sprintf("%s: %s", missing.Option, missing.What)
-	for _, p := range r.decides {
-		r.verdict(p, contract.NotRun, "this kernel lacks "+why, nil)
-	}
-	r.t.Skipf("not run: this kernel lacks %s", why)
+	lacking(r.t, r.contract, r.decides, err)
 }
 
 // contractOf is the contract that the host asks for, with auto replaced.

@@ -293,6 +293,31 @@ func TestDirectoryOfSomethingElse(t *testing.T) {
 	}
 }
 
+// TestKernelsComparedBefore leave nothing that could be taken for the outcome.
+func TestKernelsComparedBefore(t *testing.T) {
+	r := steady()
+	r.Config.Dir = filepath.Join(t.TempDir(), "bench")
+	if err := Claim(r.Config.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Write(); err != nil {
+		t.Fatal(err)
+	}
+	other := steady()
+	other.Config.Dir, other.Config.Kernels[1].Label, other.Variants[1].Label = r.Config.Dir, "other", "other"
+	for i := range other.Boots[2:] {
+		other.Boots[2+i].Variant = "other"
+	}
+	if err := other.Write(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"patched.bench": false, "patched/verdict.json": false, "other.bench": true, "other/verdict.json": true, "bench.txt": true} {
+		if _, err := os.Stat(filepath.Join(r.Config.Dir, name)); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", name, err == nil, want)
+		}
+	}
+}
+
 // TestSlowPatchIsSeen, or it is said why not.
 func TestSlowPatchIsSeen(t *testing.T) {
 	nothing := Planted{Name: "patched", Nothing: true}

@@ -38,6 +38,9 @@ func (r *Result) Write() error {
 			return err
 		}
 	}
+	if err := forget(r.Config.Dir); err != nil {
+		return fmt.Errorf("keep what was measured: %w", err)
+	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(r.Config.Dir, name), data, 0o666); err != nil {
 			return fmt.Errorf("keep what was measured: %w", err)
@@ -49,6 +52,23 @@ func (r *Result) Write() error {
 		}
 		if err := run.WriteAll(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// forget removes from a directory of ours what was written of other kernels that were
+// compared before. Their boots stay.
+func forget(dir string) error {
+	for _, pattern := range []string{"*.bench", "where.txt", filepath.Join("*", "verdict.*")} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			if err := os.Remove(file); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
