@@ -215,6 +215,10 @@ func (f *finder) planted(cfg bench.Config, names []string) error {
 		if len(names) > 0 && !slices.Contains(names, p.Name) {
 			continue
 		}
+		if !slices.Contains(cfg.Rulers, p.Ruler) {
+			fmt.Fprintf(tw, "%s\t%s\t%s is left out\n", p.Name, bench.NotTried, p.Ruler)
+			continue
+		}
 		fmt.Fprintf(f.progress, "%s: %s\n", p.Name, p.Subject)
 		design := f.design(p.Design)
 		if design == nil {
@@ -222,6 +226,7 @@ func (f *finder) planted(cfg bench.Config, names []string) error {
 		}
 		one := cfg
 		one.Dir = filepath.Join(cfg.Dir, "planted", p.Name)
+		one.Rulers, one.Workloads = []bench.Ruler{p.Ruler}, cmp.Or(cfg.Workloads, p.Workloads())
 		one.Kernels = []bench.Kernel{{Label: p.Design}, {Label: p.Name}}
 		for i, series := range [][]string{design.Series, append(slices.Clone(design.Series), p.File)} {
 			if one.Kernels[i].Kernel, err = f.build(kernel.Spec{Series: series}); err != nil {

@@ -335,7 +335,6 @@ func TestSlowPatchIsSeen(t *testing.T) {
 		{"seen", slow, slower(), nil, AsItShouldBe},
 		{"not seen", slow, steady(), nil, NotSeen},
 		{"not seen without KVM", slow, steady(), func(r *Result) { r.Boots[0].Accel = "tcg: asked for" }, NotKnown},
-		{"its ruler left out", slow, steady(), func(r *Result) { r.Config.Rulers = []Ruler{Instructions} }, NotTried},
 		{"nothing", nothing, steady(), nil, AsItShouldBe},
 		{"nothing, but flagged", nothing, slower(), nil, NotSeen},
 		{"nothing has run", nothing, steady(), func(r *Result) { r.Boots = nil }, NotKnown},

@@ -20,17 +20,23 @@ import (
 //	Costs: instructions Path/via=tap/qdisc=fq_codel/full instr/pkt
 //
 // "+flag" is with IFF_BACKPRESSURE; without, devices are opened without it. "Costs:
-// nothing" is a patch that must never be flagged.
+// nothing" is a patch that no workload of Path may flag.
 type Planted struct {
 	Name, File string
 	Subject    string
 	Design     string
 	// Backpressure: it is seen in devices that are opened so.
 	Backpressure bool
-	// Nothing: it costs nothing.
+	// Nothing: it costs nothing. Then there is no Unit.
 	Nothing        bool
 	Ruler          Ruler
 	Workload, Unit string
+}
+
+// Workloads are those to run, as go test's -run has it.
+func (p Planted) Workloads() string {
+	test, _, _ := strings.Cut(p.Workload, "/")
+	return "^Test" + test + "$"
 }
 
 // ReadPlanted returns those in dir.
@@ -71,7 +77,7 @@ func readPlanted(file string) (Planted, error) {
 			words := strings.Fields(value)
 			switch {
 			case value == "nothing":
-				p.Nothing = true
+				p.Nothing, p.Ruler, p.Workload = true, Instructions, "Path/"
 			case len(words) == 3 && limitOf(Ruler(words[0]), words[1], words[2]) != nil:
 				p.Ruler, p.Workload, p.Unit = Ruler(words[0]), words[1], words[2]
 			default:
@@ -91,7 +97,7 @@ type Verdict string
 const (
 	AsItShouldBe Verdict = "yes"
 	NotSeen      Verdict = "NO"
-	// NotTried: its ruler was left out.
+	// NotTried: its ruler is left out.
 	NotTried Verdict = "not tried"
 	// NotKnown: time tells it, and needs KVM for that; or boots failed.
 	NotKnown Verdict = "not known"
@@ -128,8 +134,6 @@ func (p Planted) Seen(r *Result) (by []string, v Verdict) {
 		return by, NotSeen
 	case p.Nothing && kept && !failed, named:
 		return by, AsItShouldBe
-	case !p.Nothing && !slices.Contains(r.Config.Rulers, p.Ruler):
-		return by, NotTried
 	case p.Nothing || failed || p.Ruler == Time && r.Translated():
 		return by, NotKnown
 	}
