@@ -3,6 +3,7 @@ package cost
 
 import (
 	"strings"
+	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
 )
@@ -28,6 +29,9 @@ type Sample struct {
 	Window *Window `json:",omitempty"`
 	// Books are the packets', of workloads that keep an account.
 	Books *contract.Books `json:",omitempty"`
+	// Clock is how late it was by the guest's clock when the round had ended, with the
+	// ruler of time.
+	Clock time.Duration `json:",omitempty"`
 	// Missing says why it could not run: what the guest or the kernel lacks.
 	Missing string `json:",omitempty"`
 	// Failed says why it gave no values although it ran: a stall, books that do not

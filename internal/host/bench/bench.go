@@ -286,6 +286,9 @@ func (r *Result) do(ctx context.Context, j job, workloads string, onSample func(
 	}
 	if err != nil {
 		o.Failed, o.Whose = err.Error(), report.Whose(result)
+		if wrong := (*WrongClockError)(nil); errors.As(err, &wrong) {
+			o.Samples, o.Whose = nil, report.SetUp
+		}
 	}
 	if result.Hello != nil {
 		o.Release, o.Preemption = result.Hello.Release, result.Hello.Preemption

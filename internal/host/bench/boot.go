@@ -62,7 +62,8 @@ type Boot struct {
 }
 
 // Run boots the VM, and returns how it ended, and what ran it. The error says that it
-// did not end as it should: samples that came before it are good all the same.
+// did not end as it should: samples that came before it are good all the same, unless
+// it is a *WrongClockError.
 func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	image, err := kernel.Inspect(b.Kernel.Image)
 	if err != nil {
@@ -109,7 +110,7 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	if err == nil && (result.Ending != vm.Exited || result.Exit.Error != "" || result.Exit.Code > 1 || result.Exit.Signal != "") {
 		err = fmt.Errorf("the guest ended early: %v\n%s", result, said.text.String())
 	}
-	if err = errors.Join(err, said.err); err == nil {
+	if err = errors.Join(err, said.err, said.clock.wrong()); err == nil {
 		err = profile.Clean(b.Dir)
 	}
 	if kept := os.WriteFile(filepath.Join(b.Dir, "output.log"), []byte(said.text.String()), 0o666); kept != nil {
@@ -141,6 +142,7 @@ type output struct {
 	onSample func(cost.Sample)
 	rest     string // of a line that has not ended
 	text     strings.Builder
+	clock    clock
 	err      error
 }
 
@@ -168,6 +170,9 @@ func (o *output) line(line string) {
 	if err := json.Unmarshal([]byte(words[2]), &s); err != nil {
 		o.err = errors.Join(o.err, fmt.Errorf("a sample that cannot be read: %w: %s", err, line))
 		return
+	}
+	if s.Clock > 0 {
+		o.clock.tick(s.Clock, time.Now())
 	}
 	if s.Window != nil {
 		if err := o.window(&s); err != nil {
