@@ -166,17 +166,21 @@ func (p path) measure(s *cost.Sample) (err error) {
 	// Once more, with an instrument that would be measured with the rest.
 	stops, err := breakpoint.CountStops()
 	if err != nil {
-		return nil // it is no figure that decides
+		return nil // the limits are of figures that do without
 	}
-	defer stops.Close()
-	received, err = round(batches)
+	defer func() { err = errors.Join(err, stops.Close()) }()
+	if received, err = round(batches); err != nil {
+		return err
+	}
+	n, err := stops.Count()
 	if err != nil {
 		return err
 	}
-	if n, err := stops.Count(); err == nil {
-		s.Values["stops/pkt"] = float64(n) / float64(received)
+	s.Values["stops/pkt"] = float64(n) / float64(received)
+	if reader, ok := in.(byRead); ok && p.fill == "full" && p.qdisc != netdev.Noqueue {
+		s.Values["dry/wake"], err = reader.dry(dev.Device, out, stops)
 	}
-	return nil
+	return err
 }
 
 func requeuesOf(dev *netdev.Device) (uint64, error) {
@@ -282,6 +286,50 @@ func (fd byRead) take(n int) (got int, end time.Time, err error) {
 		}
 	}
 	return got, time.Now(), nil
+}
+
+// dry is the share of wakes at which the ring was empty, 0 if there is no wake. A
+// consumer can read what the ring holds at a wake while the txq sends; with an empty
+// ring it has to wait until the txq has.
+func (fd byRead) dry(dev *netdev.Device, out int, stops *breakpoint.Stops) (float64, error) {
+	var wakes, dry uint64
+	for range warmUp {
+		before, err := countsOf(dev)
+		if err != nil {
+			return 0, err
+		}
+		sent, got := uint64(batch-send(out, batch)), uint64(0)
+		for {
+			now, err := countsOf(dev)
+			if err != nil {
+				return 0, err
+			}
+			ring := sent + before.qlen - got - now.qlen - (now.txDropped - before.txDropped)
+			woken, err := stops.Count()
+			if err != nil {
+				return 0, err
+			}
+			n, _, err := fd.take(1)
+			if err != nil {
+				return 0, err
+			}
+			if n == 0 {
+				break
+			}
+			got++
+			after, err := stops.Count()
+			if err != nil {
+				return 0, err
+			}
+			if after > woken {
+				wakes++
+				if ring == 1 { // the one that was read
+					dry++
+				}
+			}
+		}
+	}
+	return float64(dry) / float64(max(wakes, 1)), nil
 }
 
 func (byRead) close() error { return nil }

@@ -32,6 +32,7 @@ var Units = []Unit{
 	{"locked/pkt", false, "locked instructions for each packet that arrived"},
 	{"locked/KiB", false, "locked instructions for each KiB that arrived"},
 	{"stops/pkt", false, "how often the txq was stopped and woken"},
+	{"dry/wake", false, "share of the wakes that find the ring empty"},
 	{"nettx/pkt", false, "NET_TX softirqs"},
 	{"requeues/pkt", false, "packets that the driver gave back to the qdisc"},
 	{"switches/pkt", false, "context switches"},

@@ -55,6 +55,8 @@ func TestVerdicts(t *testing.T) {
 		{"too much", Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{1021, 1021}, contract.Broken, "the limit is 1.02"},
 		{"less", Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{400, 400}, contract.Kept, ""},
 		{"around the limit", Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{1010, 1030}, contract.Undecided, "too few, 6 would do"},
+		{"some where the base has none", Instructions, "Path/via=tap/qdisc=fq_codel/full", "dry/wake", []float64{0, 0}, []float64{0.5, 1}, contract.Broken, "1, and 0 of the base"},
+		{"none where the base has none", Instructions, "Path/via=tap/qdisc=fq_codel/full", "dry/wake", []float64{0, 0}, []float64{0, 0}, contract.Kept, ""},
 		{"slower, and sure", Time, "Pktgen/x", "rx-pps", times(1000, 0.02, 12), times(800, 0.02, 12), contract.Broken, "0.8 times the base"},
 		{"faster", Time, "Pktgen/x", "rx-pps", times(1000, 0.02, 12), times(1200, 0.02, 12), contract.Kept, ""},
 		{"in the noise", Time, "TCP/x", "bit/s", times(1000, 0.5, 12), times(900, 0.5, 12), contract.Undecided, "no number of values decides"},

@@ -32,6 +32,8 @@ var Limits = []Limit{
 		"what a maintainer lets pass without a word; without the flag, a test and a branch on either side"},
 	{Instructions, "Path/", "locked/pkt", 1.10, 1.01,
 		"each costs as much as a cache miss where CPUs share the line; without the flag, not one for seven packets: fewer may be the scheduler's"},
+	{Instructions, "Path/via=tap/qdisc=fq_codel/full", "dry/wake", 1, 1,
+		"until the qdisc has run, a consumer has only what the ring holds at the wake"},
 	{Time, "Pktgen/", "rx-pps", 0.95, 0.98, "a generator at full speed stops and wakes as often as can be"},
 	{Time, "TCP/", "bit/s", 0.90, 0.98, "the regression that had the series reverted was 0.73"},
 	{Time, "Latency/", "p99-us", 1, 1, "less of it under load is what backpressure is for"},
@@ -277,6 +279,9 @@ func (row *Row) fill(base, now *series, null float64) {
 		good, bad = row.Lo >= row.Limit, row.Hi < row.Limit
 	}
 	said := fmt.Sprintf("%.4g times the base, %s to %s; the limit is %.4g", row.Ratio, bound(row.Lo), bound(row.Hi), row.Limit)
+	if row.Base.Center == 0 && row.Value.Center > 0 {
+		said = fmt.Sprintf("%.4g, and 0 of the base", row.Value.Center)
+	}
 	if row.Ruler == Time {
 		said += fmt.Sprintf(" (%v)", benchmath.AssumeNothing.Compare(benchmath.NewSample(b, &benchmath.DefaultThresholds), benchmath.NewSample(v, &benchmath.DefaultThresholds)))
 	}

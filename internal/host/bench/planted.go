@@ -122,7 +122,11 @@ func (p Planted) Seen(r *Result) (by []string, v Verdict) {
 	}
 	for _, g := range grouped(exceeded) {
 		w := g.worst()
-		says := fmt.Sprintf("%s, %s: %.3f times the %s in %s", w.Ruler, g.variant, w.Ratio, g.unit, cost.Short(w.Workload))
+		times := fmt.Sprintf("%.3f times the", w.Ratio)
+		if w.Base.Center == 0 {
+			times = fmt.Sprintf("%.3g instead of no", w.Value.Center)
+		}
+		says := fmt.Sprintf("%s, %s: %s %s in %s", w.Ruler, g.variant, times, g.unit, cost.Short(w.Workload))
 		if n := len(g.rows) - 1; n > 0 {
 			says += fmt.Sprintf(", and %d more", n)
 		}

@@ -47,7 +47,7 @@ func (r *Result) Tables() string {
 		r.table(&b, part, "Instructions per packet, pktgen", Instructions, "Pktgen/", "instr/pkt", 1)
 		r.table(&b, part, "Instructions per KiB of TCP", Instructions, "TCP/", "instr/KiB", 1)
 		for _, unit := range []struct{ unit, says string }{
-			{"stops/pkt", "Stops (and wakes) of the txq per packet"},
+			{"stops/pkt", "Stops (and wakes) of the txq per packet"}, {"dry/wake", "Wakes that find the ring empty, share"},
 			{"nettx/pkt", "NET_TX softirqs per packet"}, {"requeues/pkt", "Requeues per packet"}, {"switches/pkt", "Context switches per packet"},
 		} {
 			r.table(&b, part, unit.says, Instructions, "", unit.unit, 1)
