@@ -115,9 +115,13 @@ func TestValuesForTheReport(t *testing.T) {
 func TestLostProbes(t *testing.T) {
 	for _, tt := range []struct {
 		was, is float64
+		n       int
 		want    contract.Outcome
-	}{{0.64, 0, contract.Kept}, {0, 0.3, contract.Broken}, {0.64, 0.65, contract.Kept}, {0, 0, contract.Broken}} {
-		r := measured(Time, "Latency/x", "p99-us", times(1000, 0.01, 12), times(1200, 0.01, 12))
+	}{
+		{0.64, 0, 12, contract.Kept}, {0, 0.3, 12, contract.Broken}, {0.64, 0.65, 12, contract.Kept}, {0, 0, 12, contract.Broken},
+		{0.39, 0.46, 2, contract.Undecided}, {0, 0, 2, contract.Undecided},
+	} {
+		r := measured(Time, "Latency/x", "p99-us", times(1000, 0.01, tt.n), times(1200, 0.01, tt.n))
 		for i := range r.Boots {
 			for j := range r.Boots[i].Samples {
 				lost := tt.was

@@ -15,7 +15,8 @@ func TestWrongClock(t *testing.T) {
 	}{
 		{"as ours", 60 * time.Second, 60100 * time.Millisecond, false},
 		{"half as fast", 30 * time.Second, 60 * time.Second, true},
-		{"too fast", 62 * time.Second, 60 * time.Second, true},
+		{"too fast", 63 * time.Second, 60 * time.Second, true},
+		{"twice as fast, for a short time", 7 * time.Second, 3500 * time.Millisecond, true},
 		{"seen too shortly", 500 * time.Millisecond, time.Second, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -310,15 +310,21 @@ func (row *Row) lost(base, now *series, decide func(contract.Outcome, string)) b
 	if len(b) == 0 || len(v) == 0 {
 		return false
 	}
-	was, is := intervalOf(row.Ruler, b).Center, intervalOf(row.Ruler, v).Center
-	if was <= slowest && is <= slowest {
+	was, is := intervalOf(row.Ruler, b), intervalOf(row.Ruler, v)
+	if was.Center <= slowest && is.Center <= slowest {
 		return false
 	}
-	outcome := contract.Kept
-	if is > max(was, slowest)*1.1 {
-		outcome = contract.Broken
+	const limit = 1.1
+	said := fmt.Sprintf("%.0f %% of the probes are lost, and %.0f %% of the base's: of those, p99 says nothing", 100*is.Center, 100*was.Center)
+	switch {
+	case is.Hi <= limit*max(was.Lo, slowest):
+		decide(contract.Kept, said)
+	case is.Lo > limit*max(was.Hi, slowest):
+		decide(contract.Broken, said)
+	default:
+		both := Row{Limit: limit, Base: was, Value: is, Ratio: ratio(is.Center, was.Center), Lo: ratio(is.Lo, was.Hi), Hi: ratio(is.Hi, was.Lo)}
+		decide(contract.Undecided, said+"; "+both.more())
 	}
-	decide(outcome, fmt.Sprintf("%.0f %% of the probes are lost, and %.0f %% of the base's: of those, p99 says nothing", 100*is, 100*was))
 	return true
 }
 
@@ -336,10 +342,12 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
+// enough values for a confidence of 95 % in any interval at all.
+const enough = 6
+
 // more says how many values would decide, if they were as these are.
 func (row *Row) more() string {
 	n := min(row.Base.N, row.Value.N)
-	const enough = 6 // for a confidence of 95 % in any interval at all
 	if n < enough {
 		return fmt.Sprintf("%d values of each are too few, %d would do", n, enough)
 	}
