@@ -118,12 +118,13 @@ func (p *Proof) baselines() string {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	took := make(map[string][]time.Duration) // of those that caught it
+	died := make(map[string]int)             // and of those that the guest died of
 	bugs := 0
 	var limit time.Duration
 	for _, d := range p.Designs {
 		for _, bug := range d.Bugs {
 			o := p.Outcomes[d.Name+"+"+bug.Name]
-			if o == nil || len(o.Baselines) == 0 {
+			if o == nil || len(o.Baselines)+len(o.Died) == 0 {
 				continue
 			}
 			if bugs == 0 {
@@ -134,6 +135,9 @@ func (p *Proof) baselines() string {
 			for _, method := range methods {
 				i := slices.IndexFunc(o.Baselines, func(b contract.Baseline) bool { return b.Method == method })
 				switch {
+				case slices.Contains(o.Died, method):
+					died[method]++
+					cells = append(cells, "guest died")
 				case i < 0:
 					cells = append(cells, "no answer")
 				case o.Baselines[i].Promise == "":
@@ -154,10 +158,11 @@ func (p *Proof) baselines() string {
 	}
 	for _, line := range []struct {
 		name string
-		of   func(took []time.Duration) string
+		of   func(method string) string
 	}{
-		{"caught", func(took []time.Duration) string { return fmt.Sprintf("%d of %d", len(took), bugs) }},
-		{"median", func(took []time.Duration) string {
+		{"caught", func(method string) string { return fmt.Sprintf("%d of %d", len(took[method])+died[method], bugs) }},
+		{"median", func(method string) string {
+			took := took[method]
 			if len(took) == 0 {
 				return "-"
 			}
@@ -167,12 +172,12 @@ func (p *Proof) baselines() string {
 	} {
 		cells := []string{line.name}
 		for _, method := range methods {
-			cells = append(cells, line.of(took[method]))
+			cells = append(cells, line.of(method))
 		}
 		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}
 	tw.Flush()
-	fmt.Fprintf(&b, "(Each way to look for a bug had %v, in the same VM, and ended with the first promise that it saw broken; the median is of the bugs that it caught. \"no answer\": the guest died.)\n", limit)
+	fmt.Fprintf(&b, "(Each way to look for a bug had %v, and ended with the first promise that it saw broken. A guest that died of the bug counts as caught. The median is of the other bugs that were caught. \"no answer\": that way could not be tried.)\n", limit)
 	return b.String()
 }
 

@@ -67,6 +67,9 @@ type Outcome struct {
 	// Baselines are what plain stress, a CPU held up at random and the systematic
 	// search found of a bug in the same time.
 	Baselines []contract.Baseline `json:",omitempty"`
+	// Died names the methods during which the guest died of the bug. They have
+	// caught it, and no Baseline.
+	Died []string `json:",omitempty"`
 	// Elsewhere: not by the check that its patch names.
 	Elsewhere bool
 	// Errors are of the harness, or the guest.
@@ -229,23 +232,43 @@ func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.
 }
 
 // compare has each way to look for a bug look for it. What they find is not the
-// bug's verdict, and a guest that dies of it has ended the search that did it.
+// bug's verdict. A guest that dies of the bug ends the method that was at work, and
+// those behind it get another guest.
 func (cfg *Config) compare(ctx context.Context, j job, k *kernel.Result, o *Outcome) error {
 	env := []string{fmt.Sprintf("BASELINE=%v", cfg.Baseline), "SEED=1"}
 	if len(j.design.Broken) > 0 {
 		env = append(env, "BASELINE_CONTROL=no")
 	}
-	run, err := gotest.Run(ctx, gotest.Config{
-		Label: j.name, Name: "baseline-" + j.name, Kernel: k, Driver: j.design.Driver, Contract: j.contract, Args: []string{"-run=^TestBaseline$"},
-		Env: env, Progress: cfg.Progress,
-	})
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case run == nil:
-		return err
+	for left := methods; len(left) > 0; {
+		run, err := gotest.Run(ctx, gotest.Config{
+			Label: j.name, Name: "baseline-" + j.name, Kernel: k, Driver: j.design.Driver, Contract: j.contract,
+			Args: []string{"-run=^TestBaseline$/^(" + strings.Join(left, "|") + ")$"}, Env: env, Progress: cfg.Progress,
+		})
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case run == nil:
+			return err
+		}
+		left = o.compared(run, left)
 	}
-	o.Baselines = run.Baselines
+	return nil
+}
+
+// compared adds what a run of the methods found out, and returns those that it did
+// not come to because the guest died.
+func (o *Outcome) compared(run *report.Run, methods []string) (left []string) {
+	o.Baselines = append(o.Baselines, run.Baselines...)
+	for i, method := range methods {
+		ended := slices.ContainsFunc(run.Baselines, func(b contract.Baseline) bool { return b.Method == method })
+		died := slices.ContainsFunc(run.Errors, func(f report.Fault) bool {
+			return f.Kind == report.Kernel && strings.HasPrefix(f.Test+"/", "TestBaseline/"+method+"/")
+		})
+		if died && !ended {
+			o.Died = append(o.Died, method)
+			return methods[i+1:]
+		}
+	}
 	return nil
 }
 

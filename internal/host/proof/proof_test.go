@@ -3,10 +3,13 @@ package proof
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/report"
 )
 
 // TestPatches: the designs and bugs that are kept say what they have to.
@@ -116,6 +119,39 @@ func TestWrong(t *testing.T) {
 				t.Errorf("wrong: %q, want %q", wrong, tt.want)
 			}
 		})
+	}
+}
+
+// TestCompared: a way to look for a bug that the guest died of has caught it, and
+// those behind it are tried with another guest.
+func TestCompared(t *testing.T) {
+	panicked := report.Fault{Kind: report.Kernel, Test: "TestBaseline/stress/race#05", What: "the guest ended early: kernel panic"}
+	complained := report.Fault{Kind: report.Kernel, Test: "TestBaseline/random", Title: "WARNING: in tun_net_xmit"}
+	random := contract.Baseline{Method: "random", Limit: time.Second, Promise: contract.NoStall, Tried: 5, After: 300 * time.Millisecond}
+	systematic := contract.Baseline{Method: "systematic", Limit: time.Second, Tried: 9, After: time.Second}
+	o := &Outcome{CaughtBy: "TestA"}
+	if left := o.compared(&report.Run{Errors: []report.Fault{panicked}}, methods); !slices.Equal(left, []string{"random", "systematic"}) {
+		t.Errorf("after a panic in stress %v are left", left)
+	}
+	if left := o.compared(&report.Run{Errors: []report.Fault{complained}, Baselines: []contract.Baseline{random, systematic}}, methods[1:]); left != nil {
+		t.Errorf("a report of the kernel leaves %v, as if the guest had died", left)
+	}
+	d := &Design{Name: "d"}
+	d.Bugs = []*Bug{{Name: "b", Design: d}, {Name: "c", Design: d}}
+	p := &Proof{Designs: []*Design{d}, Outcomes: map[string]*Outcome{
+		"d+b": o, "d+c": {CaughtBy: "TestA", Baselines: []contract.Baseline{{Method: "stress", Limit: time.Second, Tried: 3}}},
+	}}
+	rows := make(map[string]string)
+	for line := range strings.Lines(p.baselines()) {
+		name, cells, _ := strings.Cut(strings.TrimSpace(line), " ")
+		rows[name] = strings.Join(strings.Fields(cells), " ")
+	}
+	for name, want := range map[string]string{
+		"b": "guest died 0.3 s not in 9", "c": "not in 3 no answer no answer", "caught": "1 of 2 1 of 2 0 of 2", "median": "- 0.3 s -",
+	} {
+		if rows[name] != want {
+			t.Errorf("%s: %q, want %q", name, rows[name], want)
+		}
 	}
 }
 
