@@ -175,6 +175,10 @@ func costStatus(ctx context.Context, r *bench.Result) error {
 	}
 	var statuses []error
 	for _, run := range runs {
+		if len(run.Verdicts) == 0 && len(run.Errors) == 0 { // all workloads are without a limit
+			statuses = append(statuses, cannotTell)
+			continue
+		}
 		statuses = append(statuses, judged(ctx, run, nil))
 	}
 	return worst(statuses...)

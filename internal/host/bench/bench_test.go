@@ -198,6 +198,15 @@ func TestWhatIsMissing(t *testing.T) {
 	if text := r.Text(); !strings.Contains(text, "1 not run") {
 		t.Error(text)
 	}
+	r = measured(Instructions, "Pktgen/x", "instr/pkt", []float64{1, 1}, []float64{1, 1})
+	for i := range r.Boots {
+		if r.Boots[i].Variant == "patched" {
+			r.Boots[i].Samples[0] = cost.Sample{Workload: "Pktgen/x", Missing: "this kernel has no pktgen"}
+		}
+	}
+	if text, want := r.Text(), "Not run: Pktgen on patched, by the ruler of instructions: this kernel\nhas no pktgen."; strings.Count(text, want) != 1 {
+		t.Errorf("want once %q:\n%s", want, text)
+	}
 }
 
 // verdicts are those of a kernel of a Result, by promise and outcome.

@@ -89,8 +89,26 @@ func (r *Result) unprofiled() (all []string) {
 	return all
 }
 
+// notRun says what did not run of the workloads that no limit is for: of the others a
+// verdict says so.
+func (r *Result) notRun() (all []string) {
+	for _, o := range r.Boots {
+		for _, s := range o.Samples {
+			if s.Missing == "" || slices.ContainsFunc(Limits, func(l Limit) bool { return l.Ruler == o.Ruler && strings.HasPrefix(s.Workload, l.Workloads) }) {
+				continue
+			}
+			kind, _, _ := strings.Cut(s.Workload, "/")
+			if says := fmt.Sprintf("Not run: %s on %s, by the ruler of %s: %s.", kind, o.Variant, o.Ruler, s.Missing); !slices.Contains(all, says) {
+				all = append(all, says)
+			}
+		}
+	}
+	return all
+}
+
 // cannotSay is what the figures say nothing of, as far as it was detected.
 func (r *Result) cannotSay() (all []string) {
+	all = r.notRun()
 	for _, ruler := range r.Config.Rulers {
 		if ruler == Instructions && r.Uncounted != "" {
 			all = append(all, "Not run: instructions were not counted, for which QEMU needs -icount: "+r.Uncounted)
