@@ -178,14 +178,11 @@ func (s *Stage) Qdisc() netdev.Kind {
 
 // Fill sends so many packets through the qdisc.
 func (s *Stage) Fill(packets int) error {
-	for range packets {
-		if outcome, err := s.filler.Send(); err != nil {
-			return err
-		} else if outcome == traffic.Full {
-			return fmt.Errorf("fill the ring of %s: the send buffer is full", s.link.Name)
-		}
+	outcome, err := s.filler.SendAll(packets)
+	if outcome == traffic.Full {
+		return fmt.Errorf("fill the ring of %s: the send buffer is full", s.link.Name)
 	}
-	return nil
+	return err
 }
 
 // Bypass sends so many packets past the qdisc.

@@ -13,6 +13,23 @@ func entersyscall()
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()
 
+// sendBatch sends so many packets of so many bytes each, which stand one after the other,
+// through a socket that does not block, and says how many it has sent. It ends with the
+// first that cannot be sent. Go's scheduler is told once; see readBatch.
+//
+//go:nosplit
+func sendBatch(fd uintptr, bytes *byte, length uintptr, packets int) (sent int, errno unix.Errno) {
+	entersyscall()
+	for ; sent < packets; sent++ {
+		if _, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(bytes)), length, unix.MSG_DONTWAIT, 0, 0); errno != 0 {
+			break
+		}
+		bytes = (*byte)(unsafe.Add(unsafe.Pointer(bytes), length))
+	}
+	exitsyscall()
+	return sent, errno
+}
+
 // readBatch reads packets from fd to where bytes points, one after the other. It notes
 // in records where each of them is; the first is at offset at of the spool. After each
 // packet it adds one to *in. It ends when it has read most packets, when *want is no

@@ -78,6 +78,7 @@ type Sender struct {
 	// belongs to.
 	packet []byte
 	built  bool
+	batch  []byte // of SendAll
 	flow   uint16
 	to     unix.SockaddrInet4 // of a UDP packet
 	counts Counts
@@ -209,10 +210,55 @@ func (s *Sender) build() {
 // Full.
 func (s *Sender) Send() (Outcome, error) {
 	s.build()
-	switch err := s.send(); err {
-	case nil:
+	err := s.send()
+	if err == nil {
 		s.count(&Counts{Offered: 1})
 		return Sent, nil
+	}
+	return s.failed(err)
+}
+
+// batch is how many packets SendAll builds at once.
+const batch = 64
+
+// SendAll sends so many packets of the same length through a packet socket, as Send does.
+// It ends early with the first that is neither sent nor refused, and returns the last
+// outcome.
+func (s *Sender) SendAll(packets int) (Outcome, error) {
+	if s.cfg.MinBytes != s.cfg.MaxBytes || s.cfg.Path != PacketSocket && s.cfg.Path != PacketBypass {
+		return Unsent, fmt.Errorf("send many packets through %s at once: they must have the same length, and a packet socket", s.link.Name)
+	}
+	outcome := Sent
+	for packets > 0 {
+		first, n := s.seq, min(packets, batch)
+		s.batch = s.batch[:0]
+		for range n {
+			s.built = false
+			s.build()
+			s.batch = append(s.batch, s.packet...)
+			s.seq++
+		}
+		s.seq, s.built = first, false
+		sent, errno := sendBatch(uintptr(s.fd), &s.batch[0], uintptr(len(s.batch)/n), n)
+		s.counts.Add(Counts{Offered: uint64(sent)})
+		s.seq += uint64(sent)
+		packets -= sent
+		if errno == 0 {
+			continue
+		}
+		s.build()
+		var err error
+		if outcome, err = s.failed(errno); err != nil || outcome == Full {
+			return outcome, err
+		}
+		packets--
+	}
+	return outcome, nil
+}
+
+// failed counts the packet that was built last, and could not be sent for that error.
+func (s *Sender) failed(err error) (Outcome, error) {
+	switch err {
 	case unix.ENOBUFS:
 		s.count(&Counts{Offered: 1, Refused: 1})
 		return Refused, nil
