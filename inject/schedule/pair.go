@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/ringproof/ringproof/inject/breakpoint"
@@ -98,11 +99,16 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*stage.Result, error) {
 		return nil, err
 	}
 	s := r.stage
+	works := p.Consumer != ""
 	before := s.Begin()
+	if works {
+		if err := s.Halt(); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.Fill(s.Room() - 1); err != nil {
 		return nil, err
 	}
-	works := p.Consumer != ""
 	send := func() error {
 		for range 1 + more {
 			if _, err := s.Victim.Send(); err != nil {
@@ -117,7 +123,10 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*stage.Result, error) {
 		// The worker runs on the CPU of its side, alone.
 		on := controllerCPU
 		if p.ConsumerFirst {
-			on, firstThread = victimCPU, r.starter
+			on = victimCPU
+			if !s.Inline() {
+				firstThread = r.starter
+			}
 		}
 		var err error
 		if read, err = s.Ready(on); err != nil {
@@ -136,16 +145,13 @@ func (r *Runner) pair(p Pair, patience time.Duration) (*stage.Result, error) {
 	if err := r.second.Set(p.Second); err != nil {
 		return nil, err
 	}
-	v := side{thread: firstThread, trap: r.trap, worker: works && p.ConsumerFirst, limit: limit(p.Ring), do: func() error {
+	v := side{thread: firstThread, trap: r.trap, worker: firstThread == r.starter, limit: limit(p.Ring), do: func() error {
 		err := first()
 		r.second.Release()
 		return err
 	}}
-	if err := v.set(p.First); err != nil {
-		return nil, err
-	}
 	result.Note(who[0], "begins")
-	held, err := v.begin()
+	held, err := v.begin(p.First)
 	if held {
 		result.Note(who[0], "is held up")
 		result.Note(who[1], "begins, and is held up until the other is done")
@@ -184,29 +190,32 @@ type side struct {
 	worker bool
 	// wake is what wakes it if it sleeps before it is held up; nil if it never
 	// does.
-	wake func() error
-	err  error
+	wake  func() error
+	err   error
+	armed atomic.Bool
 }
 
-// set moves the side's trap, on its own CPU.
-func (s *side) set(p disasm.Point) error {
-	var err error
-	s.thread.Call(func() { err = s.trap.Set(p) })
-	return err
-}
-
-// begin lets the side do what it does, and says whether it is held up.
-func (s *side) begin() (bool, error) {
-	s.trap.Arm(s.limit, nil)
-	s.thread.Start(func() { s.err = s.do() })
+// begin lets the side do what it does, and says whether it is held up at the point. It
+// moves the trap itself, on its own CPU: two calls of a thread take twice as long as one.
+func (s *side) begin(at disasm.Point) (bool, error) {
+	s.thread.Start(func() {
+		if s.err = s.trap.Set(at); s.err != nil {
+			return
+		}
+		s.trap.Arm(s.limit, nil)
+		s.armed.Store(true)
+		s.err = s.do()
+	})
 	if s.wake != nil && s.sleeps() {
 		if err := s.wake(); err != nil {
 			return false, err
 		}
 	}
-	s.await(func() bool { return s.trap.Caught() || s.thread.Idle() })
-	return s.trap.Caught(), nil
+	s.await(func() bool { return s.caught() || s.thread.Idle() })
+	return s.caught(), nil
 }
+
+func (s *side) caught() bool { return s.armed.Load() && s.trap.Caught() }
 
 // await returns when the condition holds.
 func (s *side) await(cond func() bool) {
@@ -222,7 +231,7 @@ func (s *side) wait() { s.await(s.thread.Idle) }
 // sleeps returns true when the side sleeps, and false when it is held up or done.
 func (s *side) sleeps() bool {
 	for !s.trap.Holding() && !s.thread.Idle() {
-		if s.thread.Sleeps() {
+		if s.armed.Load() && s.thread.Sleeps() {
 			return true
 		}
 		cpu.Nap()

@@ -295,6 +295,11 @@ func (r *Runner) readyProducer(s Schedule) (func() error, error) {
 // what the victim does.
 func (r *Runner) readyConsumer(s Schedule) (func() error, error) {
 	on := r.stage
+	if s.works() {
+		if err := on.Halt(); err != nil {
+			return nil, err
+		}
+	}
 	room := on.Room()
 	switch {
 	case !r.driver.Whole:
@@ -354,12 +359,9 @@ func (r *Runner) hold(s Schedule, do func() error, result *stage.Result) error {
 		}
 		v.wake = func() error { return r.stage.Fill(1) }
 	}
-	if s.works() && s.Opponent.Producer {
+	if s.works() && s.Opponent.Producer && !r.stage.Inline() {
 		// The worker has the CPU of the victim for itself.
 		v.thread, v.worker = r.starter, true
-	}
-	if err := v.set(s.Point); err != nil {
-		return err
 	}
 	who, does := contract.Producer, "sends the packet that is to fill the ring"
 	if s.Opponent.Producer {
@@ -368,7 +370,7 @@ func (r *Runner) hold(s Schedule, do func() error, result *stage.Result) error {
 	result.Note(who, does)
 	var acted error
 	result.Moving = true
-	held, begun := v.begin()
+	held, begun := v.begin(s.Point)
 	if held {
 		result.Reached = true
 		result.Note(who, "is held up")

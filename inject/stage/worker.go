@@ -11,6 +11,23 @@ func (s *Stage) PlugIn(cpu int) error {
 		return err
 	}
 	s.plugged = true
+	return s.takeInHand()
+}
+
+// Inline says whether the worker takes packets in the thread that lets it.
+func (s *Stage) Inline() bool { return s.worker != nil && s.worker.Inline() }
+
+// Halt has a worker that is stopped, and Inline, take what it takes before it takes
+// nothing.
+func (s *Stage) Halt() error {
+	if !s.worker.Inline() {
+		return nil
+	}
+	return s.takeInHand()
+}
+
+// takeInHand sends what the worker can have in hand.
+func (s *Stage) takeInHand() error {
 	s.hand = s.worker.Hand()
 	if err := s.Fill(s.hand); err != nil {
 		return err

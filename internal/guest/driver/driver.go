@@ -245,8 +245,12 @@ type Worker interface {
 	// OfferUnkicked does not wake it.
 	Offer(packets int)
 	OfferUnkicked(packets int)
-	// Hand is how many packets it takes before it waits for the first buffers.
+	// Hand is how many packets it takes before it waits for the first buffers, or,
+	// if it is Inline, before it is stopped.
 	Hand() int
+	// Inline: packets are taken by the thread that calls Start or Offer, before these
+	// return.
+	Inline() bool
 	// Size is how many buffers there are, Free how many it does not have.
 	Size() int
 	Free() int

@@ -1,6 +1,10 @@
 package driver
 
-import "github.com/ringproof/ringproof/internal/contract"
+import (
+	"slices"
+
+	"github.com/ringproof/ringproof/internal/contract"
+)
 
 // Opponent is what the other side does while one is held up.
 type Opponent struct {
@@ -26,8 +30,8 @@ type Opponent struct {
 	Partial bool
 	// MinRing is the smallest ring that it makes sense with.
 	MinRing int
-	// Only is the consumer that it needs; nil is any.
-	Only *Consumer
+	// Only are the consumers that it needs one of; nil is any.
+	Only []Consumer
 	// Fills: it can take the room that a transmit which is held up was let
 	// through for.
 	Fills bool
@@ -52,5 +56,5 @@ func (o *Opponent) Clause() string {
 
 // Suits says whether the opponent makes sense in a setting.
 func (o *Opponent) Suits(ring int, c Consumer) bool {
-	return ring >= o.MinRing && (o.Only == nil || *o.Only == c)
+	return ring >= o.MinRing && (o.Only == nil || slices.Contains(o.Only, c))
 }

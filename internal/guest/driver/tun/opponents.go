@@ -6,13 +6,13 @@ import (
 )
 
 func opponents() []*driver.Opponent {
-	reading := Reading
+	reading := []driver.Consumer{Reading}
 	resize := func(slots func(d *device) int) func(driver.Bench) error {
 		return func(b driver.Bench) error { return of(b).resize(slots(of(b))) }
 	}
 	original := resize(func(d *device) int { return d.setup.Ring })
 	return []*driver.Opponent{
-		{Name: "drain-bad", Who: contract.Consumer, Does: "reads all that is there into memory that is not", Only: &reading, Act: func(b driver.Bench) error {
+		{Name: "drain-bad", Who: contract.Consumer, Does: "reads all that is there into memory that is not", Only: reading, Act: func(b driver.Bench) error {
 			return of(b).readBad(b, driver.All)
 		}},
 		{Name: "reattach", Who: contract.Control, Does: "TUNSETQUEUE: the queue is detached and attached", Control: true, Waits: true, Act: func(b driver.Bench) error {
@@ -21,7 +21,7 @@ func opponents() []*driver.Opponent {
 			}
 			return of(b).attach()
 		}},
-		{Name: "reopen", Who: contract.Control, Does: "the queue of a persistent device is closed, and opened again", Control: true, Waits: true, Only: &reading, Act: func(b driver.Bench) error {
+		{Name: "reopen", Who: contract.Control, Does: "the queue of a persistent device is closed, and opened again", Control: true, Waits: true, Only: reading, Act: func(b driver.Bench) error {
 			return of(b).reopen(b)
 		}},
 		{Name: "grow", Who: contract.Control, Does: "tx_queue_len is doubled", Control: true, Waits: true, Act: resize(func(d *device) int { return 2 * d.setup.Ring }), Undo: original},
@@ -35,7 +35,7 @@ func opponents() []*driver.Opponent {
 			}
 			return original(b)
 		}},
-		{Name: "supplant", Who: contract.Control, Does: "the queue is detached, and another one, whose ring is full, takes its place and its txq", Producer: true, Control: true, Waits: true, Only: &reading,
+		{Name: "supplant", Who: contract.Control, Does: "the queue is detached, and another one, whose ring is full, takes its place and its txq", Producer: true, Control: true, Waits: true, Only: reading,
 			Prepare: func(b driver.Bench) error { return of(b).standBy(b) },
 			Act:     func(b driver.Bench) error { return of(b).giveWay() },
 			Follow:  func(b driver.Bench) error { return of(b).takeOver(b) }},

@@ -37,6 +37,8 @@ func (w *worker) Park(int) error { return nil }
 
 func (w *worker) Hand() int { return 1 }
 
+func (w *worker) Inline() bool { return false }
+
 func (w *worker) Size() int { return buffers }
 
 func (w *worker) Await(wait time.Duration) bool {

@@ -47,7 +47,7 @@ func faults(driver.Consumer) []*driver.Fault {
 // idle does something for which NAPI has to come to rest, which it cannot while its
 // threads are held up.
 func (d *device) idle(do func() error) error {
-	held := d.held
+	held := d.holds()
 	return errors.Join(d.Hold(false), do(), d.find(), d.Hold(held))
 }
 
@@ -61,11 +61,11 @@ func (d *device) rest() error {
 
 // asMade says whether it does so.
 func (d *device) asMade() bool {
-	return d.gro == (d.setup.Consumer == GRO) && (d.attached != nil) == (d.setup.Consumer == XDP)
+	return d.gro == (d.setup.Consumer != XDP) && (d.attached != nil) == (d.setup.Consumer == XDP)
 }
 
 func undo(d *device) (steps []driver.Step) {
-	if d.held {
+	if d.holds() {
 		steps = append(steps, driver.Step{Fault: letGo})
 	}
 	if up, err := d.far.IsUp(); err == nil && !up {

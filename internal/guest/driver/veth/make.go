@@ -28,15 +28,57 @@ var modes = []driver.Mode{
 	{Name: plain, Free: true},
 }
 
+// way is how the far end polls.
+type way struct {
+	gro, xdp bool
+	// threads: NAPI has some, which a hog holds up. Else, if it is deferred, it puts off
+	// its polls to be held up, and if not, nothing can hold it up.
+	threads, deferred bool
+}
+
+// ways are those of devices of Make, and of Open.
+var (
+	ways = map[string]way{
+		string(GRO): {gro: true, threads: true},
+		string(XDP): {xdp: true, threads: true},
+		softirq:     {gro: true},
+		plain:       {},
+	}
+	waysOfOpen = map[driver.Consumer]way{
+		GRO:      {gro: true, deferred: true},
+		XDP:      {xdp: true, deferred: true},
+		Threaded: {gro: true, threads: true},
+	}
+)
+
+// poller is NAPI of the far end, as a consumer that can be held up.
+type poller interface {
+	// Hold says whether it is held up: then the rings fill.
+	Hold(on bool) error
+	holds() bool
+	// find is called when NAPI may be another one.
+	find() error
+	// Settle waits until it has done what it was woken for.
+	Settle() error
+	// Pin keeps it on a CPU where it is not held up, and Park on one where it is.
+	Pin(cpu int) error
+	Park(cpu int) error
+	// Hand is how many packets it takes when it is held up, and Inline whether who lets
+	// it go on polls.
+	Hand() int
+	Inline() bool
+	close() error
+}
+
 // end is a pair with its consumer, and what arrives there.
 type end struct {
 	*pair
-	*napi
+	poller
 	// sockets are for what arrives, one for each receive queue.
 	sockets []int
 }
 
-func openEnd(mode string, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) (_ *end, err error) {
+func openEnd(by way, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) (_ *end, err error) {
 	e := &end{}
 	if runtime.NumCPU() < 2 {
 		return nil, cpus(2, "CPU on which what polls can be held up")
@@ -49,21 +91,15 @@ func openEnd(mode string, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) 
 			err = errors.Join(err, e.Close())
 		}
 	}()
-	threads := queues
-	switch mode {
-	case string(GRO):
-		err = e.setGRO(true)
-	case string(XDP):
-		err = e.attach(xdpPass)
-	case softirq:
-		threads, err = 0, e.setGRO(true)
-	case plain:
-		threads = 0
-	default:
-		err = fmt.Errorf("make a veth pair: there is no mode %q", mode)
+	if by.gro {
+		if err = e.setGRO(true); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
+	if by.xdp {
+		if err = e.attach(xdpPass); err != nil {
+			return nil, err
+		}
 	}
 	for queue := range queues {
 		fd, err := listen(e.far.Ifindex(), queue)
@@ -75,7 +111,7 @@ func openEnd(mode string, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) 
 	if err = e.up(); err != nil {
 		return nil, err
 	}
-	if threads > 0 {
+	if by.threads {
 		if err = setThreaded(e.far.Name(), true); err != nil {
 			return nil, err
 		}
@@ -85,11 +121,17 @@ func openEnd(mode string, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) 
 			return nil, err
 		}
 	}
-	if e.napi, err = newNAPI(e.far.Name(), cpu); err != nil {
+	if by.deferred {
+		e.poller, err = newDeferred(e.near, e.far)
+		return e, err
+	}
+	threads, err := newThreads(e.far.Name(), cpu)
+	if err != nil {
 		return nil, err
 	}
-	if len(e.threads) < threads {
-		return nil, fmt.Errorf("make a veth pair: %d queues of %s are polled by %d threads", queues, e.far.Name(), len(e.threads))
+	e.poller = threads
+	if by.threads && len(threads.tids) < queues {
+		return nil, fmt.Errorf("make a veth pair: %d queues of %s are polled by %d threads", queues, e.far.Name(), len(threads.tids))
 	}
 	return e, nil
 }
@@ -107,9 +149,8 @@ func (e *end) Far() int { return e.far.Ifindex() }
 // error.
 func (e *end) Close() error {
 	var errs []error
-	if e.napi != nil {
-		errs = append(errs, e.Hold(false))
-		e.napi.close()
+	if e.poller != nil {
+		errs = append(errs, e.Hold(false), e.poller.close())
 	}
 	errs = append(errs, e.pair.close())
 	for _, fd := range e.sockets {
@@ -122,7 +163,11 @@ func (e *end) Close() error {
 type made struct{ *end }
 
 func makeDevice(shape driver.Shape) (driver.Made, error) {
-	e, err := openEnd(shape.Mode, max(shape.TxQueues, 1), runtime.NumCPU()-1, &shape.TxQueueLen, shape.Qdisc)
+	by, ok := ways[shape.Mode]
+	if !ok {
+		return nil, fmt.Errorf("make a veth pair: there is no mode %q", shape.Mode)
+	}
+	e, err := openEnd(by, max(shape.TxQueues, 1), runtime.NumCPU()-1, &shape.TxQueueLen, shape.Qdisc)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +176,7 @@ func makeDevice(shape driver.Shape) (driver.Made, error) {
 
 func (m made) Queues() []int { return m.sockets }
 
-func (m made) Taker() traffic.Taker { return m.napi }
+func (m made) Taker() traffic.Taker { return m.poller }
 
 // Revivals returns what can be done to a pair that is stalled, the least first. What is
 // queued is lost by it.

@@ -3,34 +3,39 @@ package veth
 import (
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// napi is the consumer: the kernel's threads that poll the far end's rings, one for
+// threads are the consumer where NAPI of the far end has them: the kernel's threads that poll the far end's rings, one for
 // each. They run on one CPU, and a hog there holds them up.
-type napi struct {
-	device  string // the far end
-	cpu     int    // where they run
-	park    int    // where they are held up
-	hogs    map[int]*hog
-	threads []int
-	held    bool
+type threads struct {
+	device string // the far end
+	cpu    int    // where they run
+	park   int    // where they are held up
+	hogs   map[int]*hog
+	tids   []int
+	cpus   map[int]int      // on which each is, by its ID
+	wchans map[int]*os.File // where each waits
+	held   bool
 }
 
-// newNAPI finds the threads, and keeps them on a CPU.
-func newNAPI(device string, cpu int) (*napi, error) {
+// newThreads finds the threads, and keeps them on a CPU.
+func newThreads(device string, cpu int) (*threads, error) {
 	// Else a thread that is SCHED_FIFO is taken off its CPU for 50 ms each second
 	// (Documentation/scheduler/sched-rt-group.rst).
 	if err := os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0); err != nil {
 		return nil, fmt.Errorf("switch RT throttling off: %w", err)
 	}
-	n := &napi{device: device, cpu: cpu, park: cpu, hogs: make(map[int]*hog)}
+	n := &threads{device: device, cpu: cpu, park: cpu, hogs: make(map[int]*hog), wchans: make(map[int]*os.File)}
 	if _, err := n.hog(); err != nil {
 		return nil, err
 	}
@@ -41,7 +46,7 @@ func newNAPI(device string, cpu int) (*napi, error) {
 func hogCPU() int { return max(runtime.NumCPU()-2, 0) }
 
 // hog is that of the CPU.
-func (n *napi) hog() (*hog, error) {
+func (n *threads) hog() (*hog, error) {
 	if n.hogs[n.park] == nil {
 		h, err := startHog(n.park)
 		if err != nil {
@@ -54,37 +59,71 @@ func (n *napi) hog() (*hog, error) {
 
 // find finds the threads. They are new ones when NAPI was off (net/core/dev.c:
 // napi_kthread_create), and wherever the scheduler has put them.
-func (n *napi) find() error {
-	// The kernel's threads are children of kthreadd.
-	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+func (n *threads) find() error {
+	found, err := kernelThreads("napi/" + n.device + "-")
 	if err != nil {
 		return err
 	}
-	n.threads = n.threads[:0]
-	for _, comm := range comms {
-		// One that has ended meanwhile is none.
-		name, _ := os.ReadFile(comm)
-		if !strings.HasPrefix(string(name), "napi/"+n.device+"-") {
-			continue
-		}
-		tid, err := strconv.Atoi(filepath.Base(filepath.Dir(comm)))
+	n.tids = slices.Collect(maps.Keys(found))
+	n.cpus = make(map[int]int)
+	n.closeWchans()
+	for _, tid := range n.tids {
+		wchan, err := os.Open(fmt.Sprintf("/proc/%d/wchan", tid))
 		if err != nil {
 			return err
 		}
-		n.threads = append(n.threads, tid)
+		n.wchans[tid] = wchan
 	}
 	return n.place()
 }
 
+// sleeps says whether a thread is on no runqueue, by its wchan (kernel/sched/core.c:
+// get_wchan). What its state is does not tell: it is that of one that sleeps before it
+// does.
+func sleeps(wchan *os.File) bool {
+	var where [64]byte
+	n, err := wchan.ReadAt(where[:], 0)
+	if err != nil && n == 0 {
+		return !errors.Is(err, io.EOF) // it has ended
+	}
+	return where[0] != '0'
+}
+
+// kernelThreads finds the kernel's threads whose names begin so.
+func kernelThreads(prefix string) (map[int]string, error) {
+	// They are children of kthreadd.
+	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[int]string)
+	for _, comm := range comms {
+		// One that has ended meanwhile is none.
+		name, _ := os.ReadFile(comm)
+		if !strings.HasPrefix(string(name), prefix) {
+			continue
+		}
+		tid, err := strconv.Atoi(filepath.Base(filepath.Dir(comm)))
+		if err != nil {
+			return nil, err
+		}
+		found[tid] = strings.TrimSpace(string(name))
+	}
+	return found, nil
+}
+
 // place puts the threads where they are to be.
-func (n *napi) place() error {
+func (n *threads) place() error {
 	cpu := n.cpu
 	if n.held {
 		cpu = n.park
 	}
 	var set unix.CPUSet
 	set.Set(cpu)
-	for _, tid := range n.threads {
+	for _, tid := range n.tids {
+		if on, known := n.cpus[tid]; known && on == cpu {
+			continue
+		}
 		err := unix.SchedSetaffinity(tid, &set)
 		if err == nil {
 			err = prioritise(tid, pollPriority)
@@ -92,12 +131,13 @@ func (n *napi) place() error {
 		if err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("keep a thread of %s on CPU %d: %w", n.device, cpu, err)
 		}
+		n.cpus[tid] = cpu
 	}
 	return nil
 }
 
 // Pin keeps the threads on a CPU while they are not held up.
-func (n *napi) Pin(cpu int) error {
+func (n *threads) Pin(cpu int) error {
 	n.cpu = cpu
 	if n.held {
 		return nil
@@ -106,7 +146,7 @@ func (n *napi) Pin(cpu int) error {
 }
 
 // Park changes the CPU on which they are held up.
-func (n *napi) Park(cpu int) error {
+func (n *threads) Park(cpu int) error {
 	before := n.hogs[n.park]
 	n.park = cpu
 	h, err := n.hog()
@@ -121,7 +161,7 @@ func (n *napi) Park(cpu int) error {
 }
 
 // Hold says whether the threads are held up: then the rings fill.
-func (n *napi) Hold(on bool) error {
+func (n *threads) Hold(on bool) error {
 	h, err := n.hog()
 	if err != nil {
 		return err
@@ -137,18 +177,15 @@ func (n *napi) Hold(on bool) error {
 
 // Settle waits until the threads sleep: what they were woken for is done, and the
 // receive sockets have it. Threads that are held up do nothing.
-func (n *napi) Settle() error {
+func (n *threads) Settle() error {
 	if n.held {
 		return nil
 	}
 	busy := 0
 	if !wait(func() bool {
 		busy = 0
-		for _, tid := range n.threads {
-			// It is on no runqueue (kernel/sched/core.c: get_wchan). What its state is
-			// does not tell: it is that of one that sleeps before it does.
-			where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", tid))
-			if err == nil && (len(where) == 0 || where[0] == '0') {
+		for _, tid := range n.tids {
+			if !sleeps(n.wchans[tid]) {
 				busy = tid
 			}
 		}
@@ -159,8 +196,24 @@ func (n *napi) Settle() error {
 	return nil
 }
 
-func (n *napi) close() {
+func (n *threads) holds() bool { return n.held }
+
+// Hand: those that are held up take nothing.
+func (n *threads) Hand() int { return 0 }
+
+func (n *threads) Inline() bool { return false }
+
+func (n *threads) closeWchans() {
+	for _, wchan := range n.wchans {
+		wchan.Close()
+	}
+	clear(n.wchans)
+}
+
+func (n *threads) close() error {
+	n.closeWchans()
 	for _, h := range n.hogs {
 		h.close()
 	}
+	return nil
 }

@@ -11,7 +11,7 @@ import (
 // ends in -polling, against a poll. Most need NAPI to come to rest, and wait for an RCU
 // grace period then: for the one that is held up, whatever it is at.
 func opponents() (all []*driver.Opponent) {
-	add := func(only *driver.Consumer, name, does string, act func(driver.Bench, *device) error) {
+	add := func(only []driver.Consumer, name, does string, act func(driver.Bench, *device) error) {
 		for _, producer := range []bool{false, true} {
 			o := &driver.Opponent{Name: name, Who: contract.Control, Does: does, Producer: producer, Control: true, Waits: true, Only: only,
 				Act: func(b driver.Bench) error {
@@ -25,17 +25,17 @@ func opponents() (all []*driver.Opponent) {
 			all = append(all, o)
 		}
 	}
-	gro, xdp := GRO, XDP
-	add(&gro, "gro-cycle", "GRO of the far end is switched off and on", func(_ driver.Bench, d *device) error {
+	gro, xdp := []driver.Consumer{GRO, Threaded}, []driver.Consumer{XDP}
+	add(gro, "gro-cycle", "GRO of the far end is switched off and on", func(_ driver.Bench, d *device) error {
 		return errors.Join(d.setGRO(false), d.setGRO(true))
 	})
-	add(&gro, "xdp-and-back", "an XDP program is attached to the far end, and removed", func(_ driver.Bench, d *device) error {
+	add(gro, "xdp-and-back", "an XDP program is attached to the far end, and removed", func(_ driver.Bench, d *device) error {
 		return errors.Join(d.attach(xdpPass), d.detach())
 	})
-	add(&xdp, "xdp-cycle", "the XDP program of the far end is removed, and one attached", func(_ driver.Bench, d *device) error {
+	add(xdp, "xdp-cycle", "the XDP program of the far end is removed, and one attached", func(_ driver.Bench, d *device) error {
 		return errors.Join(d.detach(), d.attach(xdpPass))
 	})
-	add(&xdp, "xdp-replace", "the XDP program of the far end is replaced by another", func(_ driver.Bench, d *device) error {
+	add(xdp, "xdp-replace", "the XDP program of the far end is replaced by another", func(_ driver.Bench, d *device) error {
 		return d.attach(xdpPass)
 	})
 	add(nil, "far-cycle", "the far end goes down and up", func(_ driver.Bench, d *device) error {

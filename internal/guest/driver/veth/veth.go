@@ -15,10 +15,11 @@ import (
 )
 
 // Consumers: NAPI of the far end polls because that has GRO, or an XDP program that
-// passes everything.
+// passes everything; in softirqs, or with GRO in a thread.
 const (
-	GRO driver.Consumer = "gro"
-	XDP driver.Consumer = "xdp"
+	GRO      driver.Consumer = "gro"
+	XDP      driver.Consumer = "xdp"
+	Threaded driver.Consumer = "threaded"
 )
 
 // Driver is veth.
@@ -42,6 +43,8 @@ var Driver = &driver.Driver{
 		{Root: "veth_poll", Consumes: true, Consumer: GRO, Paired: true},
 		{Root: "veth_xmit", Consumer: XDP},
 		{Root: "veth_poll", Consumes: true, Consumer: XDP, Paired: true},
+		{Root: "veth_xmit", Consumer: Threaded},
+		{Root: "veth_poll", Consumes: true, Consumer: Threaded, Paired: true},
 	},
 	Tried: []driver.Tried{
 		{Consumer: GRO, Rings: []int{slots}, Qdiscs: []netdev.Kind{netdev.FQCodel}},
@@ -100,7 +103,7 @@ func open(setup driver.Setup) (driver.Device, error) {
 	if runtime.NumCPU() < 4 {
 		return nil, cpus(4, "CPU for what polls, beside those of a schedule")
 	}
-	e, err := openEnd(string(setup.Consumer), 1, hogCPU(), nil, netdev.Qdisc{Kind: setup.Qdisc})
+	e, err := openEnd(waysOfOpen[setup.Consumer], 1, hogCPU(), nil, netdev.Qdisc{Kind: setup.Qdisc})
 	if err != nil {
 		return nil, err
 	}
@@ -136,10 +139,10 @@ func (d *device) Resize() error { return d.renew() }
 
 // renew switches NAPI of the far end off and on, which makes its ring anew.
 func (d *device) renew() error {
-	held := d.held
+	held := d.holds()
 	var err error
 	switch d.setup.Consumer {
-	case GRO:
+	case GRO, Threaded:
 		err = errors.Join(d.Hold(false), d.setGRO(false), d.setGRO(true))
 	case XDP:
 		err = errors.Join(d.Hold(false), d.detach(), d.attach(xdpPass))

@@ -13,6 +13,7 @@ import (
 type worker struct {
 	*end
 	started, offered bool
+	arrivals         arrivals
 }
 
 // Start lets NAPI take packets once it was offered buffers, before or later.
@@ -29,7 +30,7 @@ func (w *worker) Stop() error {
 
 func (w *worker) Offer(int) {
 	w.offered = true
-	if w.started && w.held {
+	if w.started && w.holds() {
 		w.Hold(false)
 	}
 }
@@ -40,11 +41,8 @@ func (w *worker) OfferUnkicked(int) { w.offered = true }
 func (w *worker) Size() int { return 1 }
 func (w *worker) Free() int { return 0 }
 
-// Hand is how many packets it takes before it waits for buffers.
-func (w *worker) Hand() int { return 0 }
-
 func (w *worker) Read(buf []byte) (int, error) {
-	n, err := unix.Read(w.sockets[0], buf)
+	n, err := w.arrivals.read(w.sockets[0], buf)
 	if errors.Is(err, unix.ENETDOWN) { // the far end was down
 		err = unix.EAGAIN
 	}
@@ -52,6 +50,9 @@ func (w *worker) Read(buf []byte) (int, error) {
 }
 
 func (w *worker) Await(wait time.Duration) bool {
+	if w.arrivals.ready() {
+		return true
+	}
 	timeout := unix.NsecToTimespec(wait.Nanoseconds())
 	n, _ := unix.Ppoll([]unix.PollFd{{Fd: int32(w.sockets[0]), Events: unix.POLLIN}}, &timeout, nil)
 	return n > 0
