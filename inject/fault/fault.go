@@ -37,7 +37,13 @@ var takeTheLinkUp = &driver.Fault{Name: "take the link up", Do: func(b driver.Be
 func Faults(drv *driver.Driver, consumer driver.Consumer) []*driver.Fault {
 	of := func(b driver.Bench) *Sequence { return b.(*Sequence) }
 	all := []*driver.Fault{
-		{Name: "fill the ring", Do: func(b driver.Bench, _ int) error { return of(b).send(b.Device().Slots() + 1) }},
+		{Name: "fill the ring", Do: func(b driver.Bench, _ int) error {
+			packets := b.Device().Slots() + 1
+			if w := b.Device().Worker(); w != nil && w.Inline() {
+				packets += w.Hand()
+			}
+			return of(b).send(packets)
+		}},
 		{Name: "send", Arguments: []int{1, 2, 3, 20}, Do: func(b driver.Bench, n int) error { return of(b).send(n) }},
 		{Name: "send past the qdisc", Arguments: []int{1, 3}, Do: func(b driver.Bench, n int) error {
 			of(b).Offer(n, true)
@@ -190,6 +196,7 @@ func (q *Sequence) moveThroughNamespace() error {
 	if err := link.MoveThroughNamespace(); err != nil {
 		return err
 	}
+	q.LostQdisc()
 	return q.Reopen()
 }
 

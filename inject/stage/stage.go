@@ -288,9 +288,8 @@ func (s *Stage) SetQdisc(q netdev.Qdisc) error {
 }
 
 // Reopen gives the senders new sockets, which a device needs that was in another
-// network namespace. Its qdisc is the one that such devices begin with.
+// network namespace.
 func (s *Stage) Reopen() error {
-	s.changed = s.driver.DefaultQdisc
 	for _, sender := range s.senders() {
 		if err := sender.Reopen(); err != nil {
 			return err
@@ -298,6 +297,9 @@ func (s *Stage) Reopen() error {
 	}
 	return nil
 }
+
+// LostQdisc says that the device has the qdisc that such devices begin with.
+func (s *Stage) LostQdisc() { s.changed = s.driver.DefaultQdisc }
 
 // Audit compares what the counters of the device and its qdisc say of everything
 // that the stage has seen with what was freed. It returns what it does not know

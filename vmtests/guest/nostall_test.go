@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"testing"
@@ -47,11 +48,14 @@ func noStall(t *testing.T) {
 		r.decide()
 	})
 	for _, mode := range subject.Modes {
-		if !mode.Free {
+		if !mode.Free && !mode.Beside {
 			continue
 		}
 		variants(t, mode.Name, func(t *testing.T, backpressure bool) {
-			r := newRig(t, rigConfig{mode: mode.Name, queues: 4, txQueue: 1000, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
+			r := newRig(t, rigConfig{mode: mode.Name, queues: cmp.Or(mode.TxQueues, 4), txQueue: 1000, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
+			if !mode.Free {
+				r.stopEach()
+			}
 			r.produce(2, traffic.PacketSocket)
 			r.race(5000)
 			r.decide()

@@ -184,7 +184,7 @@ func variants(t *testing.T, name string, check func(t *testing.T, backpressure b
 func cells() []matrix.Cell {
 	var modes []string
 	for _, mode := range subject.Modes {
-		if !mode.Free {
+		if !mode.Free && !mode.Beside {
 			modes = append(modes, mode.Name)
 		}
 	}

@@ -83,6 +83,9 @@ type Mode struct {
 	Name string
 	// Consumer is how its packets are read.
 	Consumer traffic.ConsumerConfig
+	// Beside: it is tried by TestNoStall only, with so many txqs; 0 is 4.
+	Beside   bool
+	TxQueues int
 	// Free: nothing can hold the consumer up, so that its rings, if there are any, are
 	// not known to fill.
 	Free bool
@@ -275,6 +278,9 @@ type Bench interface {
 	Consumed(packets int)
 	// Renewed says that the ring is another one, and empty or full.
 	Renewed()
+	// Reopen gives the senders new sockets, which a device needs that was in another
+	// network namespace.
+	Reopen() error
 	// Plug says whether the worker takes packets from now on, or Read does.
 	// Start and Stop are the device's to call.
 	Plug(worker bool)

@@ -150,6 +150,15 @@ func (d *Device) Rename(name string) error {
 	return nil
 }
 
+// MoveTo moves the device to another network namespace. All but its name and its index
+// has to be looked at from there. It is down.
+func (d *Device) MoveTo(n *Namespace) error {
+	if err := netlink.LinkSetNsFd(d.link(), int(n.handle)); err != nil {
+		return fmt.Errorf("move %s to another network namespace: %w", d.name, err)
+	}
+	return nil
+}
+
 // MoveThroughNamespace moves the device to another network namespace and back,
 // which takes it down, and its qdisc with it (net/core/dev.c:
 // __dev_change_net_namespace).
@@ -164,8 +173,8 @@ func (d *Device) MoveThroughNamespace() error {
 		return err
 	}
 	defer other.Close()
-	if err := netlink.LinkSetNsFd(d.link(), int(other.handle)); err != nil {
-		return fmt.Errorf("move %s to another network namespace: %w", d.name, err)
+	if err := d.MoveTo(other); err != nil {
+		return err
 	}
 	there, err := netlink.NewHandleAt(other.handle, unix.NETLINK_ROUTE)
 	if err != nil {

@@ -39,6 +39,9 @@ const (
 	headerLen = 24
 )
 
+// SourcePort is the UDP port that a source sends from.
+func SourcePort(source uint8) uint16 { return sourcePort + uint16(source) }
+
 const magic = 0x52505246 // "RPRF"
 
 // Packet identifies one packet.

@@ -20,7 +20,7 @@ var changes = []driver.Change{
 		Do:   func(m driver.Made) error { return m.Link().SetMTU(1400) },
 		Undo: func(m driver.Made) error { return m.Link().SetMTU(1500) }},
 	atRest("gro-cycle", GRO, func(e *end) error { return errors.Join(e.setGRO(false), e.setGRO(true)) }),
-	atRest("xdp-cycle", XDP, func(e *end) error { return errors.Join(e.detach(), e.attach(xdpPass)) }),
+	atRest("xdp-cycle", XDP, func(e *end) error { return errors.Join(e.detach(), e.attach(always(xdpPass))) }),
 	atRest("far-cycle", GRO, func(e *end) error { return errors.Join(e.far.SetUp(false), e.far.SetUp(true)) }),
 }
 

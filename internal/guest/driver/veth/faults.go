@@ -13,7 +13,7 @@ var (
 		return errors.Join(of(b).far.SetUp(true), of(b).find())
 	}}
 	makeNAPIAgain = &driver.Fault{Name: "have the far end use NAPI again", Do: func(b driver.Bench, _ int) error { return of(b).rest() }}
-	letGo         = &driver.Fault{Name: "let the threads that poll go on", Do: func(b driver.Bench, _ int) error {
+	letGo         = &driver.Fault{Name: "let NAPI go on", Do: func(b driver.Bench, _ int) error {
 		b.Plug(true)
 		of(b).worker.OfferUnkicked(0)
 		return of(b).worker.Start()
@@ -28,11 +28,11 @@ func faults(driver.Consumer) []*driver.Fault {
 		}}
 	}
 	return []*driver.Fault{
-		{Name: "hold up the threads that poll", Do: func(b driver.Bench, _ int) error { return of(b).worker.Stop() }},
+		{Name: "hold NAPI up", Do: func(b driver.Bench, _ int) error { return of(b).worker.Stop() }},
 		letGo,
 		do("switch GRO of the far end off", func(d *device) error { return d.idle(func() error { return d.setGRO(false) }) }),
 		do("switch GRO of the far end on", func(d *device) error { return d.setGRO(true) }),
-		do("attach an XDP program", func(d *device) error { return d.attach(xdpPass) }),
+		do("attach an XDP program", func(d *device) error { return d.attach(always(xdpPass)) }),
 		do("remove the XDP program", func(d *device) error { return d.idle(d.detach) }),
 		do("take the far end down", func(d *device) error { return d.idle(func() error { return d.far.SetUp(false) }) }),
 		takeTheFarEndUp,
@@ -45,8 +45,11 @@ func faults(driver.Consumer) []*driver.Fault {
 }
 
 // idle does something for which NAPI has to come to rest, which it cannot while its
-// threads are held up.
+// threads are held up. Where it has none, and puts off its polls, it is at rest.
 func (d *device) idle(do func() error) error {
+	if d.Inline() {
+		return do()
+	}
 	held := d.holds()
 	return errors.Join(d.Hold(false), do(), d.find(), d.Hold(held))
 }
@@ -54,7 +57,7 @@ func (d *device) idle(do func() error) error {
 // rest has the far end use NAPI as it was made to.
 func (d *device) rest() error {
 	if d.setup.Consumer == XDP {
-		return errors.Join(d.attach(xdpPass), d.setGRO(false), d.find())
+		return errors.Join(d.attach(always(xdpPass)), d.setGRO(false), d.find())
 	}
 	return errors.Join(d.setGRO(true), d.detach(), d.find())
 }

@@ -1,6 +1,7 @@
 package veth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -26,11 +27,24 @@ var modes = []driver.Mode{
 	{Name: string(XDP)},
 	{Name: softirq, Free: true},
 	{Name: plain, Free: true},
+	{Name: "xdp-drop", Beside: true},
+	{Name: "xdp-redirect", Beside: true, TxQueues: 1},
+	{Name: "xdp-gro", Beside: true},
+	{Name: "fewer-rxqs", Beside: true},
+	{Name: "more-rxqs", Beside: true},
+	{Name: "namespaces", Beside: true},
 }
 
 // way is how the far end polls.
 type way struct {
 	gro, xdp bool
+	// drops: its XDP program drops what source 1 sends. redirects: it sends everything
+	// through another pair, at whose far end it arrives.
+	drops, redirects bool
+	// rxqs is how many receive queues it has; 0 is as many as the near end has txqs.
+	rxqs int
+	// away: it is in a network namespace of its own.
+	away bool
 	// threads: NAPI has some, which a hog holds up. Else, if it is deferred, it puts off
 	// its polls to be held up, and if not, nothing can hold it up.
 	threads, deferred bool
@@ -43,6 +57,13 @@ var (
 		string(XDP): {xdp: true, threads: true},
 		softirq:     {gro: true},
 		plain:       {},
+
+		"xdp-drop":     {xdp: true, drops: true, threads: true},
+		"xdp-redirect": {xdp: true, redirects: true, threads: true},
+		"xdp-gro":      {xdp: true, gro: true, threads: true},
+		"fewer-rxqs":   {gro: true, threads: true, rxqs: 2},
+		"more-rxqs":    {gro: true, threads: true, rxqs: 6},
+		"namespaces":   {gro: true, threads: true, away: true},
 	}
 	waysOfOpen = map[driver.Consumer]way{
 		GRO:      {gro: true, deferred: true},
@@ -74,6 +95,8 @@ type poller interface {
 type end struct {
 	*pair
 	poller
+	// beyond is where an XDP program redirects everything to; nil is nowhere.
+	beyond *pair
 	// sockets are for what arrives, one for each receive queue.
 	sockets []int
 }
@@ -83,7 +106,8 @@ func openEnd(by way, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) (_ *e
 	if runtime.NumCPU() < 2 {
 		return nil, cpus(2, "CPU on which what polls can be held up")
 	}
-	if e.pair, err = newPair(queues, txQueueLen); err != nil {
+	rxqs := cmp.Or(by.rxqs, queues)
+	if e.pair, err = newPair(queues, rxqs, txQueueLen); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -97,22 +121,46 @@ func openEnd(by way, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) (_ *e
 		}
 	}
 	if by.xdp {
-		if err = e.attach(xdpPass); err != nil {
+		does := always(xdpPass)
+		if by.drops {
+			does = dropFrom(1)
+		}
+		if by.redirects {
+			if e.beyond, err = newPair(1, 1, nil); err != nil {
+				return nil, err
+			}
+			if err = errors.Join(e.beyond.setGRO(true), e.beyond.up()); err != nil {
+				return nil, err
+			}
+			does = redirect(e.beyond.near.Ifindex())
+		}
+		if err = e.attach(does); err != nil {
 			return nil, err
 		}
-	}
-	for queue := range queues {
-		fd, err := listen(e.far.Ifindex(), queue)
-		if err != nil {
-			return nil, err
-		}
-		e.sockets = append(e.sockets, fd)
 	}
 	if err = e.up(); err != nil {
 		return nil, err
 	}
 	if by.threads {
 		if err = setThreaded(e.far.Name(), true); err != nil {
+			return nil, err
+		}
+	}
+	if by.away {
+		if err = errors.Join(e.moveAway(), e.up()); err != nil {
+			return nil, err
+		}
+	}
+	arrives := e.far.Ifindex()
+	if e.beyond != nil {
+		arrives = e.beyond.far.Ifindex()
+	}
+	for queue := range queues {
+		if err = e.there(func() error {
+			fd, err := listen(arrives, queue)
+			e.sockets = append(e.sockets, fd)
+			return err
+		}); err != nil {
 			return nil, err
 		}
 	}
@@ -130,8 +178,8 @@ func openEnd(by way, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) (_ *e
 		return nil, err
 	}
 	e.poller = threads
-	if by.threads && len(threads.tids) < queues {
-		return nil, fmt.Errorf("make a veth pair: %d queues of %s are polled by %d threads", queues, e.far.Name(), len(threads.tids))
+	if by.threads && len(threads.tids) < rxqs {
+		return nil, fmt.Errorf("make a veth pair: %d queues of %s are polled by %d threads", rxqs, e.far.Name(), len(threads.tids))
 	}
 	return e, nil
 }
@@ -143,7 +191,13 @@ func cpus(least int, what string) error {
 
 func (e *end) Link() *netdev.Device { return e.near }
 
-func (e *end) Far() int { return e.far.Ifindex() }
+// Far is 0 if the ledger would not find it.
+func (e *end) Far() int {
+	if e.away != nil {
+		return 0
+	}
+	return e.far.Ifindex()
+}
 
 // Close removes the pair. That packets were lost on the way from a ring to us is an
 // error.
@@ -153,7 +207,13 @@ func (e *end) Close() error {
 		errs = append(errs, e.Hold(false), e.poller.close())
 	}
 	errs = append(errs, e.pair.close())
+	if e.beyond != nil {
+		errs = append(errs, e.beyond.close())
+	}
 	for _, fd := range e.sockets {
+		if fd < 0 {
+			continue
+		}
 		errs = append(errs, overrun(fd), unix.Close(fd))
 	}
 	return errors.Join(errs...)
@@ -189,7 +249,7 @@ func (m made) Revivals() []driver.Revival {
 			return errors.Join(m.near.SetUp(false), m.near.SetUp(true))
 		}},
 		{Name: "the far end down and up", Do: func() error {
-			return errors.Join(m.far.SetUp(false), m.far.SetUp(true), m.find())
+			return errors.Join(m.setFarUp(false), m.setFarUp(true), m.find())
 		}},
 	}
 }

@@ -17,11 +17,11 @@ type Mirror struct {
 // OpenMirror makes one. Close it when done.
 func OpenMirror() (_ *Mirror, err error) {
 	m := &Mirror{socket: -1}
-	if m.pair, err = newPair(1, nil); err != nil {
+	if m.pair, err = newPair(1, 1, nil); err != nil {
 		return nil, err
 	}
 	// What the far end sends of itself goes through the same ring.
-	err = errors.Join(setFeature(m.pair.far.Name(), ethtoolSTSO, false), setFeature(m.pair.near.Name(), ethtoolSGRO, true), m.pair.attach(xdpTransmit), m.pair.up())
+	err = errors.Join(setFeature(m.pair.far.Name(), ethtoolSTSO, false), setFeature(m.pair.near.Name(), ethtoolSGRO, true), m.pair.attach(always(xdpTransmit)), m.pair.up())
 	if err == nil {
 		m.socket, err = listen(m.pair.near.Ifindex(), 0)
 	}

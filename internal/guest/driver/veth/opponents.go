@@ -5,6 +5,7 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
+	"github.com/ringproof/ringproof/internal/guest/netdev"
 )
 
 // opponents change the far end, against a transmit that is held up and, under a name that
@@ -30,13 +31,13 @@ func opponents() (all []*driver.Opponent) {
 		return errors.Join(d.setGRO(false), d.setGRO(true))
 	})
 	add(gro, "xdp-and-back", "an XDP program is attached to the far end, and removed", func(_ driver.Bench, d *device) error {
-		return errors.Join(d.attach(xdpPass), d.detach())
+		return errors.Join(d.attach(always(xdpPass)), d.detach())
 	})
 	add(xdp, "xdp-cycle", "the XDP program of the far end is removed, and one attached", func(_ driver.Bench, d *device) error {
-		return errors.Join(d.detach(), d.attach(xdpPass))
+		return errors.Join(d.detach(), d.attach(always(xdpPass)))
 	})
 	add(xdp, "xdp-replace", "the XDP program of the far end is replaced by another", func(_ driver.Bench, d *device) error {
-		return d.attach(xdpPass)
+		return d.attach(always(xdpPass))
 	})
 	add(nil, "far-cycle", "the far end goes down and up", func(_ driver.Bench, d *device) error {
 		return errors.Join(d.far.SetUp(false), d.far.SetUp(true))
@@ -44,7 +45,13 @@ func opponents() (all []*driver.Opponent) {
 	add(nil, "far-moves", "the far end is moved to another network namespace and back", func(b driver.Bench, d *device) error {
 		return errors.Join(d.far.MoveThroughNamespace(), d.far.SetUp(true), d.relisten(b))
 	})
-	add(nil, "threads-cycle", "NAPI of the far end loses its threads, and gets them back", func(_ driver.Bench, d *device) error {
+	add(nil, "near-moves", "the near end is moved to another network namespace and back", func(b driver.Bench, d *device) error {
+		return errors.Join(d.near.MoveThroughNamespace(), d.near.SetUp(true), d.near.SetQdisc(netdev.Qdisc{Kind: d.setup.Qdisc}))
+	})
+	for _, o := range all[len(all)-2:] {
+		o.Follow = driver.Bench.Reopen
+	}
+	add([]driver.Consumer{Threaded}, "threads-cycle", "NAPI of the far end loses its threads, and gets them back", func(_ driver.Bench, d *device) error {
 		return errors.Join(setThreaded(d.far.Name(), false), setThreaded(d.far.Name(), true))
 	})
 	return all

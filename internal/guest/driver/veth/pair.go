@@ -9,7 +9,6 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
@@ -28,31 +27,32 @@ var pairs atomic.Uint32
 // pair is two devices: what the near one sends, the far one receives.
 type pair struct {
 	near, far *netdev.Device
-	queues    int
-	gro       bool // of the far end
+	// away is where the far end is if it is not in this network namespace.
+	away *netdev.Namespace
+	gro  bool // of the far end
 	// program is an XDP program of the far end; nil is none.
 	program  *ebpf.Program
 	attached link.Link
 }
 
-// newPair makes a pair with so many txqs at the near end, and as many receive queues
-// at the far end. Both ends are up and quiet.
-func newPair(queues int, txQueueLen *int) (_ *pair, err error) {
+// newPair makes a pair with so many txqs at the near end, and so many receive queues at
+// the far end. Both ends are down and quiet.
+func newPair(txqs, rxqs int, txQueueLen *int) (_ *pair, err error) {
 	n := pairs.Add(1)
 	near, far := fmt.Sprintf("va%d", n), fmt.Sprintf("vb%d", n)
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues = near, queues, queues
+	attrs.Name, attrs.NumTxQueues, attrs.NumRxQueues = near, txqs, txqs
 	if txQueueLen != nil {
 		attrs.TxQLen = *txQueueLen
 	}
 	made := netlink.NewVeth(attrs)
-	made.PeerName, made.PeerNumTxQueues, made.PeerNumRxQueues = far, uint32(queues), uint32(queues)
+	made.PeerName, made.PeerNumTxQueues, made.PeerNumRxQueues = far, uint32(rxqs), uint32(rxqs)
 	if err := netlink.LinkAdd(made); errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, &kernelfeature.MissingError{Option: "CONFIG_VETH", What: "veth devices", Err: err}
 	} else if err != nil {
 		return nil, fmt.Errorf("make the veth pair %s and %s: %w", near, far, err)
 	}
-	p := &pair{queues: queues}
+	p := &pair{}
 	if p.near, err = netdev.ByName(near); err != nil {
 		return nil, err
 	}
@@ -74,15 +74,41 @@ func newPair(queues int, txQueueLen *int) (_ *pair, err error) {
 
 // up brings both ends up.
 func (p *pair) up() error {
-	if err := errors.Join(p.near.SetUp(true), p.far.SetUp(true)); err != nil {
+	if err := errors.Join(p.near.SetUp(true), p.setFarUp(true)); err != nil {
 		return err
 	}
 	return p.near.AwaitCarrier()
 }
 
+// there does something where the far end is.
+func (p *pair) there(do func() error) error {
+	if p.away == nil {
+		return do()
+	}
+	return p.away.Do(do)
+}
+
+// moveAway has the far end be in a network namespace of its own, with all that it was
+// made to, but down.
+func (p *pair) moveAway() (err error) {
+	if p.away, err = netdev.NewNamespace(); err != nil {
+		return err
+	}
+	return errors.Join(p.far.MoveTo(p.away), p.there(p.far.Quieten))
+}
+
+// setFarUp takes the far end up or down.
+func (p *pair) setFarUp(up bool) error {
+	return p.there(func() error { return p.far.SetUp(up) })
+}
+
 // close removes both ends.
 func (p *pair) close() error {
-	return errors.Join(p.detach(), p.near.Remove())
+	err := errors.Join(p.detach(), p.near.Remove())
+	if p.away != nil {
+		err = errors.Join(err, p.away.Close())
+	}
+	return err
 }
 
 // setGRO switches GRO of the far end, and with it NAPI if it has no XDP program.
@@ -91,47 +117,6 @@ func (p *pair) setGRO(on bool) error {
 	if err == nil {
 		p.gro = on
 	}
-	return err
-}
-
-// XDP actions (include/uapi/linux/bpf.h: enum xdp_action).
-const (
-	xdpPass     = 2
-	xdpTransmit = 3
-)
-
-// attach attaches a program to the far end that does the same with each packet.
-func (p *pair) attach(action int32) error {
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.XDP, License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, action), asm.Return()},
-	})
-	if errors.Is(err, ebpf.ErrNotSupported) {
-		return &kernelfeature.MissingError{Option: "CONFIG_BPF_SYSCALL", What: "XDP programs", Err: err}
-	}
-	if err != nil {
-		return fmt.Errorf("load an XDP program: %w", err)
-	}
-	if p.attached != nil {
-		err = p.attached.Update(program)
-	} else {
-		p.attached, err = link.AttachXDP(link.XDPOptions{Program: program, Interface: p.far.Ifindex(), Flags: link.XDPDriverMode})
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("attach an XDP program to %s: %w", p.far.Name(), err), program.Close())
-	}
-	err = p.program.Close()
-	p.program = program
-	return err
-}
-
-// detach removes the program, if there is one.
-func (p *pair) detach() error {
-	if p.attached == nil {
-		return nil
-	}
-	err := errors.Join(p.attached.Close(), p.program.Close())
-	p.attached, p.program = nil, nil
 	return err
 }
 

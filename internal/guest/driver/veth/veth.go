@@ -90,6 +90,8 @@ var paths = map[string]driver.Path{
 	"veth_disable_range_safe": driver.Uncounted,
 	"veth_close":              driver.Uncounted,
 	"veth_set_features":       driver.Uncounted,
+	// An XDP program has dropped it, or sent it elsewhere.
+	"veth_xdp_rcv_skb": driver.Uncounted,
 }
 
 // device is a pair with one ring.
@@ -145,7 +147,7 @@ func (d *device) renew() error {
 	case GRO, Threaded:
 		err = errors.Join(d.Hold(false), d.setGRO(false), d.setGRO(true))
 	case XDP:
-		err = errors.Join(d.Hold(false), d.detach(), d.attach(xdpPass))
+		err = errors.Join(d.Hold(false), d.detach(), d.attach(always(xdpPass)))
 	}
 	return errors.Join(err, d.find(), d.Hold(held))
 }
