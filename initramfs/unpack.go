@@ -15,7 +15,7 @@ import (
 // is built in, or the test that needs it says so.
 var wanted = []string{
 	"virtio_pci", "virtio_mmio", "virtio_console",
-	"af_packet", "ipv6", "tun", "tap", "vhost_net", "veth", "pktgen", "sch_*",
+	"af_packet", "ipv6", "tun", "tap", "vhost_net", "veth", "macvtap", "pktgen", "sch_*",
 }
 
 // indispensable are those of them without which no test can run.

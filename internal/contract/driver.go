@@ -7,7 +7,7 @@ import (
 )
 
 // Drivers are those that can be tested. A test of more than one is named by each.
-var Drivers = []string{"tun", "veth"}
+var Drivers = []string{"tun", "veth", "macvtap"}
 
 // AllDrivers stands for all of them.
 const AllDrivers = "all"

@@ -13,12 +13,13 @@ import (
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
+	"github.com/ringproof/ringproof/internal/guest/driver/macvtap"
 	"github.com/ringproof/ringproof/internal/guest/driver/tun"
 	"github.com/ringproof/ringproof/internal/guest/driver/veth"
 )
 
 // drivers are those that can be tested, as contract.Drivers names them.
-var drivers = []*driver.Driver{tun.Driver, veth.Driver}
+var drivers = []*driver.Driver{tun.Driver, veth.Driver, macvtap.Driver}
 
 // subject is the driver under test.
 var subject = drivers[0]

@@ -111,6 +111,7 @@ func pairSchedules(t *testing.T) {
 func TestSchedules(t *testing.T) { each(t, allSchedules) }
 
 func allSchedules(t *testing.T) {
+	withStage(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
 	if ids := requested(); ids != nil {
@@ -185,11 +186,20 @@ func everything() bool { return os.Getenv("SCHEDULES") == "all" }
 // if -run names schedules, all of which that one replays.
 func leaveOut(t *testing.T) {
 	t.Helper()
+	withStage(t)
 	switch {
 	case requested() != nil:
 		t.Skip("left out: -run names schedules, which TestSchedules replays")
 	case testing.Short():
 		t.Skip("left out: -short")
+	}
+}
+
+// withStage skips what a driver without devices for schedules and faults has not.
+func withStage(t *testing.T) {
+	t.Helper()
+	if subject.Open == nil {
+		t.Skipf("left out: %s has no device for schedules and sequences of faults", subject.Name)
 	}
 }
 
