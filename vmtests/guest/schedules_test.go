@@ -75,9 +75,9 @@ func pairSchedules(t *testing.T) {
 		pairs = []schedule.Pair{{Setup: driver.Setup{Ring: subject.Ring}}}
 	}
 	var consumers []driver.Consumer
-	for _, target := range subject.Targets {
-		if !slices.Contains(consumers, target.Consumer) {
-			consumers = append(consumers, target.Consumer)
+	for _, tried := range subject.Tried {
+		if tried.When <= most() && !slices.Contains(consumers, tried.Consumer) {
+			consumers = append(consumers, tried.Consumer)
 		}
 	}
 	for _, consumer := range consumers {
@@ -142,16 +142,9 @@ func schedules(t *testing.T) []check {
 
 // tried are the checks in the settings that the driver names, each once.
 func tried(t *testing.T, control bool) (checks []check) {
-	most := driver.Usual
-	switch {
-	case everything():
-		most = driver.Everything
-	case testing.Short():
-		most = driver.Short
-	}
 	known := make(map[string]bool)
 	for _, tried := range subject.Tried {
-		if tried.Control != control || tried.When > most {
+		if tried.Control != control || tried.When > most() {
 			continue
 		}
 		for _, c := range settings(t, tried.Consumer, control, tried.Rings, tried.Qdiscs...) {
@@ -162,6 +155,17 @@ func tried(t *testing.T, control bool) (checks []check) {
 		}
 	}
 	return checks
+}
+
+// most is how much is tried.
+func most() driver.Effort {
+	switch {
+	case everything():
+		return driver.Everything
+	case testing.Short():
+		return driver.Short
+	}
+	return driver.Usual
 }
 
 // TestControlSchedules does the same with opponents that change the device:

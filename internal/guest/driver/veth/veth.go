@@ -54,6 +54,9 @@ var Driver = &driver.Driver{
 		{Consumer: GRO, Rings: []int{slots}, Qdiscs: []netdev.Kind{netdev.FQCodel}, Control: true, When: driver.Usual},
 		{Consumer: XDP, Rings: []int{slots}, Qdiscs: []netdev.Kind{netdev.FQCodel}, Control: true, When: driver.Usual},
 		{Consumer: GRO, Rings: []int{slots}, Qdiscs: []netdev.Kind{netdev.Noqueue}, Control: true, When: driver.Everything},
+		// What holds threads up takes a CPU, and each schedule several times as long.
+		{Consumer: Threaded, Rings: []int{slots}, Qdiscs: []netdev.Kind{netdev.FQCodel}, When: driver.Everything},
+		{Consumer: Threaded, Rings: []int{slots}, Qdiscs: []netdev.Kind{netdev.FQCodel}, Control: true, When: driver.Everything},
 	},
 	Opponents:    opponents,
 	DefaultQdisc: netdev.Noqueue, // drivers/net/veth.c: veth_setup, IFF_NO_QUEUE
