@@ -23,6 +23,7 @@ func TestBackpressureFlag(t *testing.T) { inGuest(t) }
 func TestRequeue(t *testing.T)          { inGuest(t) }
 func TestRequeueSchedules(t *testing.T) { inGuest(t) }
 func TestFaults(t *testing.T)           { inGuest(t) }
+func TestStoreSchedules(t *testing.T)   { inGuest(t) }
 func TestPairSchedules(t *testing.T)    { inGuest(t) }
 func TestSchedules(t *testing.T)        { inGuest(t) }
 func TestControlSchedules(t *testing.T) { inGuest(t) }

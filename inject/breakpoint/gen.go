@@ -6,3 +6,4 @@ package breakpoint
 //go:generate bpf2go -type state pause pause.bpf.c
 //go:generate bpf2go stops stops.bpf.c
 //go:generate bpf2go call call.bpf.c
+//go:generate bpf2go -type place -type record -type recorder record record.bpf.c

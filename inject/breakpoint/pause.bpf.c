@@ -9,46 +9,13 @@
 #include <linux/bpf.h>
 #include <linux/bpf_perf_event.h>
 #include <bpf/bpf_helpers.h>
-
-/* What a CPU is to do, and does. */
-enum state {
-	IDLE,      /* let it pass */
-	ARMED,     /* hold it up the next time */
-	PAUSED,    /* it is held up */
-	RELEASED,  /* let it go on */
-	EXPIRED,   /* it went on by itself, after limit */
-	EXHAUSTED, /* it went on by itself, after so many rounds, before limit */
-};
-
-/* One for each CPU, in memory that is shared with the
- * program in user space. A cache line each: both sides spin on state.
- */
-struct control {
-	enum state state;
-	__u32 next;  /* CPU + 1 that is let go on when this one is held up */
-	__u64 limit; /* ns for which a CPU is held up at most */
-	__u32 waits; /* it needs a spinlock before it gets where it is held up */
-	__u32 rounds; /* times SPINS looks at state that a CPU takes at most */
-	__u32 owner; /* offset of the owner in a spinlock that sleeps */
-	__u64 task; /* the one that is held up */
-	__u32 padding[6];
-};
-
-#define CPUS 64
+#include "control.h"
 
 /* A round is a bpf_loop() of its own: one alone has 1 << 23 at most
  * (kernel/bpf/bpf_iter.c: BPF_MAX_LOOPS), which a fast CPU is through with
  * before limit.
  */
 #define SPINS 1024
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, CPUS);
-	__type(key, __u32);
-	__type(value, struct control);
-} controls SEC(".maps");
 
 struct wait {
 	volatile struct control *control;
@@ -90,6 +57,10 @@ static __always_inline int hold(void)
 	if (!c)
 		return 0;
 	c->task = bpf_get_current_task();
+	if (c->state == ARMED && c->passes) {
+		c->passes--;
+		return 0;
+	}
 	/* Others that come by while it is idle, and it itself the second time,
 	 * pass: only the first to find it armed is held up.
 	 */

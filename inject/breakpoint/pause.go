@@ -182,13 +182,13 @@ func (t *Trap) setBreakpoint(p disasm.Point) error {
 		}
 	}
 	var err error
-	t.event, err = t.openBreakpoint(&t.attr, t.pauser.objects.PauseAtBreakpoint)
+	t.event, err = openBreakpoint(&t.attr, t.cpu, t.pauser.objects.PauseAtBreakpoint)
 	return err
 }
 
 // openBreakpoint returns -1 if there is an error.
-func (t *Trap) openBreakpoint(attr *unix.PerfEventAttr, program *ebpf.Program) (event int, err error) {
-	if event, err = unix.PerfEventOpen(attr, -1, t.cpu, -1, unix.PERF_FLAG_FD_CLOEXEC); errors.Is(err, unix.EINVAL) {
+func openBreakpoint(attr *unix.PerfEventAttr, cpu int, program *ebpf.Program) (event int, err error) {
+	if event, err = unix.PerfEventOpen(attr, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC); errors.Is(err, unix.EINVAL) {
 		return -1, refused(err)
 	} else if err != nil {
 		return -1, err
@@ -250,7 +250,7 @@ func (t *Trap) watch(program *ebpf.Program, names ...string) error {
 			return err
 		}
 		attr := Attr(f.Points[0])
-		event, err := t.openBreakpoint(&attr, program)
+		event, err := openBreakpoint(&attr, t.cpu, program)
 		if noBreakpoint(err) {
 			return nil
 		}
@@ -284,6 +284,13 @@ func (t *Trap) setProbe(p disasm.Point) error {
 	return nil
 }
 
+// Unset removes the trap from its instruction, and leaves the breakpoint to others.
+func (t *Trap) Unset() error {
+	t.Disarm()
+	t.at = disasm.Point{}
+	return t.remove()
+}
+
 // remove removes the breakpoint or the kprobe.
 func (t *Trap) remove() error {
 	var errs []error
@@ -301,12 +308,18 @@ func (t *Trap) remove() error {
 // Arm makes the trap hold its CPU up the next time, for at most limit. If next
 // is not nil, that trap's CPU is let go on at that moment.
 func (t *Trap) Arm(limit time.Duration, next *Trap) {
-	t.control.Limit, t.control.Rounds = uint64(limit), t.pauser.Rounds
-	t.control.Next, t.control.Waits = 0, 0
+	t.Ready(limit, 0)
 	if next != nil {
 		t.control.Next = uint32(next.cpu) + 1
 	}
 	atomic.StoreUint32((*uint32)(&t.control.State), uint32(pauseStateARMED))
+}
+
+// Ready is for a trap that a Recorder arms: its CPU is then held up, for at most limit,
+// after it has come by so many times more.
+func (t *Trap) Ready(limit time.Duration, passes int) {
+	t.control.Limit, t.control.Rounds = uint64(limit), t.pauser.Rounds
+	t.control.Next, t.control.Waits, t.control.Passes = 0, 0, uint32(passes)
 }
 
 func (t *Trap) state() pauseState {

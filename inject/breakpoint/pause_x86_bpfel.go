@@ -23,7 +23,8 @@ type pauseControl struct {
 	Owner   uint32
 	_       [4]byte
 	Task    uint64
-	Padding [6]uint32
+	Passes  uint32
+	Padding [5]uint32
 }
 
 type pauseState uint32

@@ -44,6 +44,7 @@ func (f *Function) decode(table symbols.Table, part symbols.Symbol, code []byte)
 				}
 			}
 		}
+		p.Code = string(code[at : at+length])
 		f.Points = append(f.Points, p)
 		at += length
 	}

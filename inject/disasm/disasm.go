@@ -29,8 +29,8 @@ type Point struct {
 	// Symbol and Offset are what schedules are named by: tun_net_xmit+0x1cb.
 	Symbol string
 	Offset uint64
-	// Text is the instruction, in GNU's syntax.
-	Text string
+	// Text is the instruction, in GNU's syntax, and Code its machine code.
+	Text, Code string
 }
 
 func (p Point) String() string { return fmt.Sprintf("%s+%#x", p.Symbol, p.Offset) }
@@ -214,4 +214,28 @@ func At(place string) (Point, error) {
 		}
 	}
 	return Point{}, fmt.Errorf("no instruction of the running kernel begins at %s", place)
+}
+
+// Holding takes the function apart that an address of the kernel's text is in.
+func Holding(addr uint64) (*Function, error) {
+	table, err := symbols.Load()
+	if err != nil {
+		return nil, err
+	}
+	s, ok := table.At(addr)
+	if !ok {
+		return nil, fmt.Errorf("no function of the running kernel is at %#x", addr)
+	}
+	return Disassemble(s.Name)
+}
+
+// Read reads the running kernel's memory.
+func Read(addr uint64, p []byte) error {
+	memory, err := openText()
+	if err != nil {
+		return err
+	}
+	there, err := memory.read(addr, addr+uint64(len(p)))
+	copy(p, there)
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/ringproof/ringproof/inject/breakpoint"
 	"github.com/ringproof/ringproof/inject/cpu"
 	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/memory"
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
@@ -48,6 +49,10 @@ type Runner struct {
 	waiting  *breakpoint.Trap // the operator's, which holds nobody up but tells when it waits
 	starter  *cpu.Thread      // starts a worker, and sleeps until it is done
 	stage    *stage.Stage
+	// For stores that are delayed; nil until there is one.
+	recorder *breakpoint.Recorder // the victim's
+	memory   *memory.Memory
+	touches  *breakpoint.Touches // the operator's; nil unless they are counted
 	// Begins is called with the id of each schedule or pair that is about to be
 	// run; nil is nobody.
 	Begins func(id string)
@@ -123,6 +128,12 @@ func (r *Runner) Close() error {
 		if trap != nil {
 			errs = append(errs, trap.Close())
 		}
+	}
+	if r.recorder != nil {
+		errs = append(errs, r.recorder.Close())
+	}
+	if r.memory != nil {
+		errs = append(errs, r.memory.Close())
 	}
 	for _, thread := range []*cpu.Thread{r.victim, r.operator, r.starter} {
 		if thread != nil {

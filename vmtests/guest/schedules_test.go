@@ -54,6 +54,23 @@ func faultSequences(t *testing.T) {
 	t.Run("on", func(t *testing.T) { faultsOn(t, true) })
 }
 
+// TestStoreSchedules has the stores of one side become visible behind later loads, as a
+// CPU may that no barrier keeps from it, while the other side, which was held up before
+// each of its instructions that has to do with the first, goes on to its end.
+func TestStoreSchedules(t *testing.T) { each(t, storeSchedules) }
+
+func storeSchedules(t *testing.T) {
+	leaveOut(t)
+	x := &exploration{reached: make(map[string]reached)}
+	defer x.close(t)
+	if subject.Whole {
+		t.Skip("left out: the driver's consumer is no thread that could be followed")
+	}
+	twoSided(t, consumers()[:1], func(t *testing.T, p schedule.Pair) {
+		x.stores(t, schedule.Store{ConsumerFirst: p.ConsumerFirst, Setup: p.Setup})
+	})
+}
+
 // TestPairSchedules holds up both sides, the producer at each of its
 // instructions and the consumer at each of its own, either of them first: from
 // where they take the ring's lock on or, with SCHEDULES=all, everywhere.
@@ -63,6 +80,21 @@ func pairSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
+	twoSided(t, consumers(), x.pairs)
+}
+
+// consumers are those that the driver's schedules are tried with.
+func consumers() (all []driver.Consumer) {
+	for _, tried := range subject.Tried {
+		if tried.When <= most() && !slices.Contains(all, tried.Consumer) {
+			all = append(all, tried.Consumer)
+		}
+	}
+	return all
+}
+
+// twoSided runs a test of both sides in each setting, in a subtest of its name.
+func twoSided(t *testing.T, consumers []driver.Consumer, test func(t *testing.T, all schedule.Pair)) {
 	pairs := []schedule.Pair{
 		// In a ring of one slot the packet that fills it is also the last one to be
 		// read, after which nothing wakes the queue any more, and without it the
@@ -73,12 +105,6 @@ func pairSchedules(t *testing.T) {
 	}
 	if subject.Ring != 0 {
 		pairs = []schedule.Pair{{Setup: driver.Setup{Ring: subject.Ring}}}
-	}
-	var consumers []driver.Consumer
-	for _, tried := range subject.Tried {
-		if tried.When <= most() && !slices.Contains(consumers, tried.Consumer) {
-			consumers = append(consumers, tried.Consumer)
-		}
 	}
 	for _, consumer := range consumers {
 		for _, backpressure := range optIn(t) {
@@ -93,7 +119,7 @@ func pairSchedules(t *testing.T) {
 				}
 				name += fmt.Sprintf("/ring=%d", all.Ring)
 				name += all.Setting().Suffix()
-				t.Run(name, func(t *testing.T) { x.pairs(t, all) })
+				t.Run(name, func(t *testing.T) { test(t, all) })
 			}
 		}
 	}
@@ -117,9 +143,12 @@ func allSchedules(t *testing.T) {
 	if ids := requested(); ids != nil {
 		for _, id := range ids {
 			t.Run(id, func(t *testing.T) {
-				if schedule.IsPair(id) {
+				switch {
+				case schedule.IsStore(id):
+					x.replayStore(t, id)
+				case schedule.IsPair(id):
 					x.replayPair(t, id)
-				} else {
+				default:
 					x.replay(t, id)
 				}
 			})

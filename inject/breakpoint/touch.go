@@ -1,0 +1,66 @@
+package breakpoint
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/ringproof/ringproof/inject/order"
+	"golang.org/x/sys/unix"
+)
+
+// breakpointRW is HW_BREAKPOINT_RW (include/uapi/linux/hw_breakpoint.h).
+const breakpointRW = 3
+
+// Touches counts how often a CPU reads or writes a location in the kernel's memory.
+// Close it when done.
+type Touches struct {
+	objects stopsObjects
+	events  []int
+}
+
+// CountTouches begins to count.
+func CountTouches(cpu int, where order.Location) (_ *Touches, err error) {
+	t := &Touches{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("count who reads and writes %v: %w", where, err), t.Close())
+		}
+	}()
+	if err := loadStopsObjects(&t.objects, nil); err != nil {
+		return nil, pauseError(err)
+	}
+	// A breakpoint is at a multiple of its length.
+	for at := where.Addr &^ 7; at < where.Addr+uint64(where.Bytes); at += 8 {
+		from, to := max(at, where.Addr), min(at+8, where.Addr+uint64(where.Bytes))
+		length := uint64(8)
+		for length > 1 && from&^(length/2-1)+length/2 >= to {
+			length /= 2
+		}
+		attr := unix.PerfEventAttr{
+			Type: unix.PERF_TYPE_BREAKPOINT, Sample: 1, Bp_type: breakpointRW, Ext1: from &^ (length - 1), Ext2: length, Bits: unix.PerfBitExcludeHv,
+		}
+		attr.Size = uint32(unsafe.Sizeof(attr))
+		event, err := openBreakpoint(&attr, cpu, t.objects.CountStop)
+		if err != nil {
+			return nil, err
+		}
+		t.events = append(t.events, event)
+	}
+	return t, nil
+}
+
+// Count is how often so far.
+func (t *Touches) Count() (n uint64, err error) {
+	err = t.objects.Stops.Get(&n)
+	return n, err
+}
+
+// Close ends the count.
+func (t *Touches) Close() error {
+	var errs []error
+	for _, event := range t.events {
+		errs = append(errs, unix.Close(event))
+	}
+	return errors.Join(append(errs, t.objects.Close())...)
+}

@@ -1,0 +1,73 @@
+// Package order says in which orders a CPU may make its stores visible. It takes an
+// instruction apart as far as that matters: what it reads, what it writes, and what it
+// keeps apart.
+//
+// The rules are one table (Rules). What depends on the architecture is in files of
+// its own (order_amd64.go).
+package order
+
+import "fmt"
+
+// Registers are a CPU's, just before it executes an instruction.
+type Registers struct {
+	PC, SP, Flags uint64
+	// Top is what is on top of the stack.
+	Top uint64
+	// GPR are the general registers, as instructions number them.
+	GPR [32]uint64
+}
+
+// None is no register.
+const None = 0xff
+
+// Operand is how an instruction computes the address of what it reads or writes.
+type Operand struct {
+	Base, Index, Scale uint8 // registers, or None
+	Bytes              uint8
+	Disp               int64
+}
+
+// Address is where the operand is.
+func (o Operand) Address(r *Registers) uint64 {
+	addr := uint64(o.Disp)
+	if o.Base != None {
+		addr += r.GPR[o.Base]
+	}
+	if o.Index != None {
+		addr += r.GPR[o.Index] * uint64(o.Scale)
+	}
+	return addr
+}
+
+// Effect is what an instruction does, as far as order is concerned.
+type Effect struct {
+	// Operand is what it reads or writes in memory, if it does either. What it
+	// pushes and pops is left out: nobody else reads that.
+	Operand       Operand
+	Reads, Writes bool
+	// Private: the operand is the CPU's own.
+	Private bool
+	// Ends is the rule by which no store before it becomes visible after it; nil if
+	// there is none.
+	Ends *Rule
+	// Branches: it may go on elsewhere than at the next instruction.
+	Branches bool
+}
+
+// Location is a range of memory.
+type Location struct {
+	Addr  uint64
+	Bytes uint8
+}
+
+func (l Location) String() string { return fmt.Sprintf("%d bytes at %#x", l.Bytes, l.Addr) }
+
+// Overlaps says whether the two have a byte in common.
+func (l Location) Overlaps(m Location) bool {
+	return l.Addr < m.Addr+uint64(m.Bytes) && m.Addr < l.Addr+uint64(l.Bytes)
+}
+
+// Contains says whether all of m is in l.
+func (l Location) Contains(m Location) bool {
+	return l.Addr <= m.Addr && m.Addr+uint64(m.Bytes) <= l.Addr+uint64(l.Bytes)
+}

@@ -1,0 +1,357 @@
+package schedule
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ringproof/ringproof/inject/breakpoint"
+	"github.com/ringproof/ringproof/inject/cpu"
+	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/memory"
+	"github.com/ringproof/ringproof/inject/order"
+	"github.com/ringproof/ringproof/inject/stage"
+	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/guest/driver"
+)
+
+// Store is an interleaving in which a store of one side becomes visible late. The first
+// side acts until it is held up. The second side acts until it has executed the store
+// and, behind it, the load. The first goes on to its end, and sees what was there
+// before the store. Then the store becomes visible, and the second side goes on.
+//
+// That is what a CPU does whose stores wait in a buffer. What each side does is as with
+// a Pair.
+type Store struct {
+	First       disasm.Point
+	Store, Load Step
+	// ConsumerFirst: the first is the consumer. Else the producer is.
+	ConsumerFirst bool
+	driver.Setup
+}
+
+// Step is one execution of an instruction.
+type Step struct {
+	disasm.Point
+	// Nth: a store is executed for the nth time since its side began, and the
+	// instruction behind a load for the nth time since the store.
+	Nth int
+}
+
+func (s Step) String() string {
+	if s.Nth == 1 {
+		return s.Point.String()
+	}
+	return fmt.Sprintf("%v:%d", s.Point, s.Nth)
+}
+
+// Setting is where it is tried.
+func (s Store) Setting() stage.Setting { return Pair{Setup: s.Setup}.Setting() }
+
+// String is the store schedule's id, that of a pair whose second side delays a store:
+// "tun_net_xmit+0x1cb&__ptr_ring_consume+0x51~tun_do_read+0x1f0/ring=1/fq_codel".
+func (s Store) String() string {
+	return fmt.Sprintf("%v&%v~%v/ring=%d/%s%s", s.First, s.Store, s.Load, s.Ring, s.Qdisc, s.Setting().Suffix())
+}
+
+// ParseStore returns the store schedule of that id, of a driver's device; the
+// instructions must be the running kernel's.
+func ParseStore(drv *driver.Driver, id string) (Store, error) {
+	m := storeID.FindStringSubmatch(id)
+	if m == nil {
+		return Store{}, fmt.Errorf("%q is no delayed store: one looks like tun_net_xmit+0x1cb&__ptr_ring_consume+0x51~tun_do_read+0x1f0/ring=1/fq_codel", id)
+	}
+	store, _, _ := strings.Cut(m[2], ":")
+	_, setting, _ := strings.Cut(id, "/")
+	p, err := ParsePair(drv, fmt.Sprintf("%s&%s/%s", m[1], store, setting))
+	if err != nil {
+		return Store{}, err
+	}
+	s := Store{First: p.First, Setup: p.Setup}
+	for step, text := range map[*Step]string{&s.Store: m[2], &s.Load: m[3]} {
+		place, nth, counted := strings.Cut(text, ":")
+		step.Nth = 1
+		if counted {
+			step.Nth, _ = strconv.Atoi(nth)
+		}
+		if step.Point, err = disasm.At(place); err != nil {
+			return s, fmt.Errorf("schedule %s: %w", id, err)
+		}
+	}
+	for _, target := range drv.Targets {
+		if target.Consumer != s.Consumer || target.Consumes {
+			continue
+		}
+		functions, err := sharing(target)
+		if err != nil {
+			return s, fmt.Errorf("schedule %s: %w", id, err)
+		}
+		for _, f := range functions {
+			s.ConsumerFirst = s.ConsumerFirst || slices.Contains(f.Points, s.Store.Point)
+		}
+	}
+	return s, nil
+}
+
+// pointAt returns the instruction at an address of the kernel's text.
+func pointAt(addr uint64) (disasm.Point, error) {
+	f, err := disasm.Holding(addr)
+	if err != nil {
+		return disasm.Point{}, err
+	}
+	for _, p := range f.Points {
+		if p.Addr == addr {
+			return p, nil
+		}
+	}
+	return disasm.Point{}, fmt.Errorf("no instruction of %s begins at %#x", f.Name, addr)
+}
+
+const (
+	// aside is how long the first of the two sides is held up at most, until the
+	// second has executed its store and its load; and how long the second is then
+	// given to the first.
+	aside = 50 * time.Millisecond
+	// delayed is how long the second is held up at most. It must not go on by
+	// itself while memory holds what its store has overwritten.
+	delayed = 10 * time.Second
+)
+
+// Delay is what came of delaying a store.
+type Delay struct {
+	// At is the location, Old what was there before the store, and New what it has
+	// stored.
+	At       order.Location
+	Old, New uint64
+	// Overwritten: somebody else stored there before the store could be delayed.
+	Overwritten bool
+	// Touched: the first side came by what is watched.
+	Touched bool
+}
+
+// Same says whether the store has changed nothing.
+func (d *Delay) Same() bool { return d.Old == d.New }
+
+// stores opens what store schedules need beyond pairs. What the kernel lacks is a
+// *kernelfeature.MissingError.
+func (r *Runner) stores() (err error) {
+	if r.memory == nil {
+		if r.memory, err = memory.Open(); err != nil {
+			return err
+		}
+	}
+	if r.recorder == nil {
+		r.recorder, err = r.pauser.Recorder(victimCPU)
+	}
+	return err
+}
+
+// RunStore runs a store schedule once, as Run runs a schedule. It is reached if the
+// first was held up, and the second executed the store and the load meanwhile.
+func (r *Runner) RunStore(s Store, patience time.Duration) (*stage.Result, *Delay, error) {
+	if r.Begins != nil {
+		r.Begins(s.String())
+	}
+	behind, err := pointAt(s.Load.Addr + uint64(len(s.Load.Code)))
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.delayed(s, Step{behind, s.Load.Nth}, patience)
+}
+
+// delayed runs the schedule with the second side held up at an instruction, at its nth
+// execution since the store.
+func (r *Runner) delayed(s Store, at Step, patience time.Duration) (*stage.Result, *Delay, error) {
+	next, err := pointAt(s.Store.Addr + uint64(len(s.Store.Code)))
+	if err != nil {
+		return nil, nil, err
+	}
+	operand, d := order.Of(s.Store.Point).Operand, &Delay{}
+	result, err := r.overlap(s, meanwhile{
+		places: []breakpoint.Place{{Point: s.Store.Point, Operand: operand}, {Point: next, Operand: operand, Again: true}},
+		after:  s.Store.Nth, trap: at.Point, passes: at.Nth - 1,
+		act: func(result *stage.Result) error { return r.delay(s, d, result) },
+	}, patience)
+	return result, d, err
+}
+
+// meanwhile is what the second of two sides does while the first is held up.
+type meanwhile struct {
+	// places are recorded, from when the first of them is executed for the nth time
+	// on, or all the time if after is 0.
+	places []breakpoint.Place
+	after  int
+	// The second is held up in turn at trap, when it comes there after that and has
+	// come by so many times more; then act is called. With none it acts to its end.
+	trap   disasm.Point
+	passes int
+	act    func(*stage.Result) error
+}
+
+// overlap lets the first side act until it is held up, and the second meanwhile. With
+// no First the first acts to its end before.
+func (r *Runner) overlap(s Store, m meanwhile, patience time.Duration) (*stage.Result, error) {
+	result, err := r.overlapped(s, m, patience)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("schedule %v: %w", s, err), r.closeStage())
+	}
+	return result, r.tidy(result)
+}
+
+func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stage.Result, error) {
+	if err := r.stores(); err != nil {
+		return nil, err
+	}
+	if err := r.on(s.Setting()); err != nil {
+		return nil, err
+	}
+	on := r.stage
+	before := on.Begin()
+	if err := on.Fill(on.Room() - 1); err != nil {
+		return nil, err
+	}
+	first, second := r.send, r.read
+	who := [2]string{contract.Producer, contract.Consumer}
+	if s.ConsumerFirst {
+		first, second = second, first
+		who[0], who[1] = who[1], who[0]
+	}
+	result := stage.NewResult()
+	held, traps := s.First != disasm.Point{}, m.trap != disasm.Point{}
+	var errs [4]error
+	r.victim.Call(func() {
+		if !traps {
+			errs[0] = r.trap.Unset()
+		}
+		if errs[1] = r.recorder.Set(m.places); traps && errs[1] == nil {
+			errs[0] = r.trap.Set(m.trap)
+		}
+	})
+	if err := errors.Join(errs[0], errs[1]); err != nil {
+		return nil, err
+	}
+	result.Note(who[0], "begins")
+	if held {
+		r.operator.Call(func() { errs[2] = r.waiting.Set(s.First) })
+		if errs[2] != nil {
+			return nil, errs[2]
+		}
+		r.waiting.Arm(aside, nil)
+	}
+	r.operator.Start(func() { errs[2] = first() })
+	await(func() bool { return r.operator.Idle() || held && r.waiting.Caught() })
+	result.Reached = !held || r.waiting.Holding()
+	if result.Reached {
+		if held {
+			result.Note(who[0], "is held up")
+		}
+		result.Note(who[1], "begins")
+		if traps {
+			r.trap.Ready(delayed, m.passes)
+		}
+		r.recorder.Begin(0, m.after, traps)
+		r.victim.Start(func() { errs[3] = second() })
+		await(func() bool { return r.victim.Idle() || traps && r.trap.Holding() })
+		if traps {
+			result.Reached = r.trap.Holding()
+		}
+	}
+	var acted error
+	if traps && result.Reached {
+		result.Note(who[1], "has executed the store and the load, and is held up")
+		result.Late = held && !r.waiting.Holding()
+		if !result.Late {
+			acted = m.act(result)
+		}
+		if r.trap.Expired() || r.trap.Exhausted() {
+			// It has run on with memory that never was.
+			acted = errors.Join(acted, fmt.Errorf("a CPU that was to be held up for %v went on by itself", delayed))
+		}
+		r.trap.Release()
+		result.Note(who[1], "goes on")
+	}
+	r.waiting.Release()
+	await(r.victim.Idle)
+	await(r.operator.Idle)
+	r.recorder.End()
+	r.trap.Disarm()
+	r.waiting.Disarm()
+	if err := errors.Join(errs[2], errs[3], acted); err != nil {
+		return nil, err
+	}
+	return result, on.Finish(before, result, patience)
+}
+
+// send and read are what the two sides do.
+func (r *Runner) send() error {
+	for range 1 + more {
+		if _, err := r.stage.Victim.Send(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Runner) read() error { _, err := r.stage.Drain(driver.All); return err }
+
+// await returns when the condition holds. It leaves its CPU to others meanwhile: two
+// that spin are enough.
+func await(cond func() bool) {
+	for range 1 << 10 {
+		if cond() {
+			return
+		}
+	}
+	for !cond() {
+		cpu.Nap()
+	}
+}
+
+// delay undoes the store in memory, lets the first side go on to its end, and does the
+// store again. Whatever the first has stored there meanwhile is overwritten, as it is
+// by a store that leaves its buffer.
+func (r *Runner) delay(s Store, d *Delay, result *stage.Result) error {
+	store, _ := r.recorder.Last(0)
+	behind, ok := r.recorder.Last(1)
+	if !ok || store.At != behind.At {
+		return errors.New("the store was not recorded")
+	}
+	d.At = order.Location{Addr: store.At, Bytes: order.Of(s.Store.Point).Operand.Bytes}
+	d.Old, d.New = store.Content, behind.Content
+	var was, is, now [8]byte
+	binary.LittleEndian.PutUint64(was[:], d.Old)
+	binary.LittleEndian.PutUint64(is[:], d.New)
+	n := d.At.Bytes
+	if err := r.memory.Read(d.At.Addr, now[:n]); err != nil {
+		return err
+	}
+	if d.Overwritten = now != is; d.Overwritten || d.Same() {
+		return nil
+	}
+	var before, after uint64
+	var err error
+	if r.touches != nil {
+		if before, err = r.touches.Count(); err != nil {
+			return err
+		}
+	}
+	if err := r.memory.Write(d.At.Addr, was[:n]); err != nil {
+		return err
+	}
+	r.waiting.Release()
+	for began := time.Now(); !r.operator.Idle() && time.Since(began) < aside; {
+		cpu.Nap()
+	}
+	result.Locked = !r.operator.Idle()
+	err = r.memory.Write(d.At.Addr, is[:n])
+	if r.touches != nil {
+		var counted error
+		after, counted = r.touches.Count()
+		err, d.Touched = errors.Join(err, counted), after > before
+	}
+	return err
+}

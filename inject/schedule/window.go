@@ -1,0 +1,346 @@
+package schedule
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ringproof/ringproof/inject/breakpoint"
+	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/order"
+	"github.com/ringproof/ringproof/inject/stage"
+	"github.com/ringproof/ringproof/internal/guest/driver"
+)
+
+// shared are prefixes of the names of functions outside a driver by which its two sides
+// know of each other (include/linux/ptr_ring.h, net/core/dev.c).
+var shared = []string{"ptr_ring_", "__ptr_ring_", "netif_tx_wake_queue"}
+
+// sharing are the functions of a target whose stores are delayed.
+func sharing(t driver.Target) ([]*disasm.Function, error) {
+	t.Also = slices.Concat(t.Also, shared)
+	return Functions(t)
+}
+
+// side is what one side does with memory that is not its own.
+type accesses []*access
+
+// access is an instruction, and where its operand was each time.
+type access struct {
+	disasm.Point
+	order.Effect
+	at    []order.Location // each once
+	times int
+}
+
+// touches says whether the access has been at the location.
+func (a *access) touches(l order.Location) bool {
+	return slices.ContainsFunc(a.at, l.Overlaps)
+}
+
+// conflicts says whether the two have been at one location, which one of them wrote.
+func (a *access) conflicts(b *access) bool {
+	return (a.Writes || b.Writes) && slices.ContainsFunc(a.at, b.touches)
+}
+
+// among returns those that conflict with one of the others.
+func (as accesses) among(others accesses) accesses {
+	return slices.DeleteFunc(slices.Clone(as), func(a *access) bool { return !slices.ContainsFunc(others, a.conflicts) })
+}
+
+// accesses finds out which memory the instructions of the functions read and write,
+// when the second side of s executes them.
+func (r *Runner) accesses(s Store, functions []*disasm.Function) (found accesses, err error) {
+	var places []breakpoint.Place
+	var effects []order.Effect
+	for _, f := range functions {
+		for _, p := range f.Points {
+			if e := order.Of(p); (e.Reads || e.Writes) && !e.Private && e.Operand.Bytes > 0 {
+				places = append(places, breakpoint.Place{Point: p})
+				effects = append(effects, e)
+			}
+		}
+	}
+	for i := 0; i < len(places); i += breakpoint.Places {
+		batch := places[i:min(i+breakpoint.Places, len(places))]
+		_, err := r.overlap(s, meanwhile{places: batch}, stage.Suspicion)
+		if cannot := (*breakpoint.CannotHoldError)(nil); errors.As(err, &cannot) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		records, _ := r.recorder.Records()
+		for j, p := range batch {
+			a := &access{Point: p.Point, Effect: effects[i+j]}
+			for _, record := range records {
+				if record.PC != p.Addr {
+					continue
+				}
+				l := order.Location{Addr: a.Operand.Address(&record.Registers), Bytes: a.Operand.Bytes}
+				if order.OnStack(l.Addr, &record.Registers) {
+					continue
+				}
+				a.times++
+				if !slices.Contains(a.at, l) {
+					a.at = append(a.at, l)
+				}
+			}
+			if a.times > 0 {
+				found = append(found, a)
+			}
+		}
+	}
+	return found, nil
+}
+
+// Window is what a CPU executes while a store of its may wait to become visible.
+type Window struct {
+	Store Step
+	At    order.Location
+	// Loads are those behind which it may still be invisible.
+	Loads []Step
+	// Ends is the rule that ends the window, and By the instruction; nil if it could
+	// not be followed any further, which Why says.
+	Ends *order.Rule
+	By   disasm.Point
+	Why  string
+}
+
+// longest is how many instructions of a window are followed at most. A store buffer
+// has fewer entries, and drains by itself.
+const longest = 200
+
+// Window follows what the second side of s executes from its store on, with the first
+// held up at s.First. It is nil if the store is not executed then.
+func (r *Runner) Window(s Store) (*Window, error) {
+	w := &Window{Store: s.Store}
+	logs := make(map[uint64][]breakpoint.Record)
+	points := make(map[uint64]disasm.Point)
+	at := func(addr uint64) (disasm.Point, error) {
+		if p, ok := points[addr]; ok {
+			return p, nil
+		}
+		f, err := disasm.Holding(addr)
+		if err != nil {
+			return disasm.Point{}, err
+		}
+		for _, p := range f.Points {
+			points[p.Addr] = p
+		}
+		if p, ok := points[addr]; ok {
+			return p, nil
+		}
+		return disasm.Point{}, fmt.Errorf("no instruction of %s begins at %#x", f.Name, addr)
+	}
+	// learn records what is executed at p and, since that costs no more, at what may
+	// follow.
+	learn := func(p disasm.Point) error {
+		places := []breakpoint.Place{{Point: s.Store.Point}}
+		for next := []uint64{p.Addr}; len(next) > 0 && len(places) < breakpoint.Places; next = next[1:] {
+			q, err := at(next[0])
+			if err != nil {
+				continue
+			}
+			next = append(next, order.Ahead(q)...)
+			if known := slices.ContainsFunc(places, func(p breakpoint.Place) bool { return p.Addr == q.Addr }); !known && logs[q.Addr] == nil {
+				places = append(places, breakpoint.Place{Point: q})
+			}
+		}
+		if _, err := r.overlap(s, meanwhile{places: places, after: s.Store.Nth}, stage.Suspicion); err != nil {
+			return err
+		}
+		records, _ := r.recorder.Records()
+		for _, p := range places {
+			logs[p.Addr] = slices.DeleteFunc(slices.Clone(records), func(r breakpoint.Record) bool { return r.PC != p.Addr })
+		}
+		return nil
+	}
+	visits := make(map[uint64]int)
+	p := s.Store.Point
+	for range longest {
+		n := visits[p.Addr]
+		if logs[p.Addr] == nil {
+			if err := learn(p); err != nil {
+				return nil, err
+			}
+		}
+		if n >= len(logs[p.Addr]) {
+			if p.Addr == s.Store.Addr && n == 0 {
+				return nil, nil
+			}
+			w.By, w.Why = p, "the CPU did not come by there again"
+			return w, nil
+		}
+		visits[p.Addr]++
+		regs := &logs[p.Addr][n].Registers
+		e := order.Of(p)
+		l := order.Location{Addr: e.Operand.Address(regs), Bytes: e.Operand.Bytes}
+		var err error
+		if p.Addr == s.Store.Addr && n == 0 {
+			w.At = l
+		} else {
+			w.Ends, err = r.ends(s, e, w.At, l, regs, Step{p, n + 1})
+		}
+		if w.By = p; w.Ends != nil || err != nil {
+			return w, err
+		}
+		mine := e.Private || order.OnStack(l.Addr, regs)
+		if e.Reads && !mine && !e.Branches && !l.Overlaps(w.At) {
+			behind := p.Addr + uint64(len(p.Code))
+			w.Loads = append(w.Loads, Step{p, visits[behind] + 1})
+		}
+		next, err := order.Next(p, regs, disasm.Read)
+		if err == nil {
+			p, err = at(next)
+		}
+		if err != nil {
+			w.Why = err.Error()
+			return w, nil
+		}
+	}
+	w.Why = fmt.Sprintf("%d instructions were followed", longest)
+	return w, nil
+}
+
+// ends is the rule by which the store at a location, that is delayed so far, does not
+// become visible after the instruction; nil if there is none.
+func (r *Runner) ends(s Store, e order.Effect, delayed, l order.Location, regs *order.Registers, at Step) (*order.Rule, error) {
+	switch {
+	case e.Ends != nil:
+		return e.Ends, nil
+	case !e.Reads && !e.Writes || e.Private || order.OnStack(l.Addr, regs):
+		return nil, nil
+	case e.Reads && l.Overlaps(delayed) && !delayed.Contains(l):
+		return order.OwnRead, nil
+	case !e.Writes:
+		return nil, nil
+	}
+	seen, err := r.sees(s, at, l)
+	if seen {
+		return order.LaterStore, err
+	}
+	return nil, err
+}
+
+// sees says whether the first side comes by the location when it goes on while the
+// second is about to store there, with its first store not visible yet. If that cannot
+// be told, it does.
+func (r *Runner) sees(s Store, at Step, l order.Location) (bool, error) {
+	touches, err := breakpoint.CountTouches(operatorCPU, l)
+	if err != nil {
+		return true, err
+	}
+	for range 4 {
+		r.touches = touches
+		result, d, err := r.delayed(s, at, stage.Suspicion)
+		r.touches = nil
+		if err != nil || result.Decisive() && !result.Locked {
+			return d == nil || d.Touched || d.Same(), errors.Join(err, touches.Close())
+		}
+	}
+	return true, touches.Close()
+}
+
+// Search finds the stores of one side that can be delayed, and for how long.
+type Search struct {
+	runner *Runner
+	all    Store
+	stores accesses // of the second side, where the first reads
+	firsts accesses // of the first side, in conflict with the second
+
+	// Stores are how many instructions of the second side store where others may
+	// look, Read how many of them where the first does, and Firsts where the first is
+	// held up.
+	Stores, Read, Firsts int
+	// Followed is how many windows were followed so far.
+	Followed int
+	// RuledOut counts why no window is longer, or why a store is not delayed.
+	RuledOut map[string]int
+}
+
+// Found is a window, and where the first side is held up meanwhile.
+type Found struct {
+	First disasm.Point
+	*Window
+}
+
+// mostTimes is for how many of the executions of a store it is delayed.
+const mostTimes = 2
+
+// Search looks at which memory both sides of a driver's device come by, in the setting
+// of all. What the kernel lacks is a *kernelfeature.MissingError.
+func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
+	s := &Search{runner: r, all: all, RuledOut: make(map[string]int)}
+	var both [2]accesses // of producer and consumer
+	for _, target := range drv.Targets {
+		if target.Consumer != all.Consumer {
+			continue
+		}
+		functions, err := sharing(target)
+		if err != nil {
+			return nil, err
+		}
+		as := all
+		as.First, as.ConsumerFirst = disasm.Point{}, !target.Consumes
+		side := 0
+		if target.Consumes {
+			side = 1
+		}
+		found, err := r.accesses(as, functions)
+		if err != nil {
+			return nil, err
+		}
+		both[side] = append(both[side], found...)
+	}
+	first, second := both[0], both[1]
+	if all.ConsumerFirst {
+		first, second = second, first
+	}
+	for _, a := range second {
+		if !a.Writes || a.Ends != nil {
+			continue
+		}
+		s.Stores++
+		if slices.ContainsFunc(first, func(b *access) bool { return b.Reads && slices.ContainsFunc(a.at, b.touches) }) {
+			s.stores = append(s.stores, a)
+		} else {
+			s.RuledOut["the other side does not read it"]++
+		}
+	}
+	s.firsts = first.among(second)
+	s.Read, s.Firsts = len(s.stores), len(s.firsts)
+	return s, nil
+}
+
+// Windows yields all windows in turn.
+func (s *Search) Windows() func(yield func(*Found, error) bool) {
+	return func(yield func(*Found, error) bool) {
+		for _, first := range s.firsts {
+			for _, store := range s.stores {
+				for nth := 1; nth <= min(store.times, mostTimes); nth++ {
+					one := s.all
+					one.First, one.Store = first.Point, Step{store.Point, nth}
+					w, err := s.runner.Window(one)
+					if err != nil {
+						yield(nil, err)
+						return
+					}
+					if w == nil {
+						s.RuledOut["not executed then"]++
+						break
+					}
+					s.Followed++
+					if w.Ends != nil {
+						s.RuledOut[w.Ends.Name]++
+					} else {
+						s.RuledOut[w.Why]++
+					}
+					if !yield(&Found{first.Point, w}, nil) {
+						return
+					}
+				}
+			}
+		}
+	}
+}

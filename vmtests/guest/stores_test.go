@@ -1,0 +1,203 @@
+package guest
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ringproof/ringproof/inject/schedule"
+	"github.com/ringproof/ringproof/inject/stage"
+	"github.com/ringproof/ringproof/internal/contract"
+)
+
+// storeBreachOf says which promise the result of a store schedule breaks.
+func storeBreachOf(r *stage.Result, c contract.Contract, s schedule.Store) (contract.Promise, string) {
+	return schedule.Breach(r, c, schedule.Schedule{Opponent: schedule.Nothing, Setting: s.Setting()})
+}
+
+// storeBreach is one store schedule that broke a promise.
+type storeBreach struct {
+	store   schedule.Store
+	delay   *schedule.Delay
+	window  *schedule.Window
+	promise contract.Promise
+	why     string
+	books   *contract.Books
+}
+
+// uncollected keeps Go's garbage collector from running: it may wait for a thread that
+// is held up, and with it whoever is to let that go on. The function that is returned
+// ends this.
+func uncollected() func() {
+	runtime.GC()
+	percent := debug.SetGCPercent(-1)
+	return func() { debug.SetGCPercent(percent) }
+}
+
+// stores runs all store schedules, with the rest as all has it.
+func (x *exploration) stores(t *testing.T, all schedule.Store) {
+	c, promises := x.begin(t, all.Setting())
+	defer uncollected()()
+	began := time.Now()
+	search, err := x.runner.Search(subject, all)
+	x.check(t, c, promises, err)
+	var breaches []storeBreach
+	var unbalanced []error
+	run, reached, late, left := 0, 0, 0, false
+	for found, err := range search.Windows() {
+		x.check(t, c, promises, err)
+		for _, load := range found.Loads {
+			if left = noTime(t); left {
+				break
+			}
+			s := all
+			s.First, s.Store, s.Load = found.First, found.Store, load
+			result, delay, err := x.decideStore(s, stage.Suspicion)
+			x.check(t, c, promises, err)
+			run++
+			switch {
+			case result.Locked:
+				search.RuledOut["the other side needs a lock"]++
+			case delay.Overwritten:
+				search.RuledOut["somebody else stored there"]++
+			case delay.Same():
+				search.RuledOut["it stores what is there"]++
+			case result.Late:
+				late++
+			}
+			if !result.Decisive() || result.Locked || delay.Overwritten || delay.Same() {
+				continue
+			}
+			reached++
+			if promise, why := storeBreachOf(result, c, s); promise != "" {
+				breaches = append(breaches, storeBreach{s, delay, found.Window, promise, why, result.Books})
+			} else if result.Unbalanced != nil {
+				unbalanced = append(unbalanced, result.Unbalanced)
+				t.Errorf("schedule %v: %v", s, result.Unbalanced)
+			}
+		}
+		if left || len(breaches) >= plenty {
+			break
+		}
+	}
+	took := time.Since(began)
+	unbalanced = x.audit(t, unbalanced)
+	var ruled []string
+	for _, rule := range slices.Sorted(maps.Keys(search.RuledOut)) {
+		ruled = append(ruled, fmt.Sprintf("%s %d", rule, search.RuledOut[rule]))
+	}
+	coverage := fmt.Sprintf("%s, %d of them where the other side reads; with the other side held up at %s; in %s delayed beyond %s, %d of them carried out",
+		contract.Count(search.Stores, "store"), search.Read, contract.Count(search.Firsts, "instruction"), contract.Count(search.Followed, "window"), contract.Count(run, "load"), reached)
+	t.Logf("%s, in %v (%.0f/s); ruled out or ended by: %s", coverage, took.Round(time.Millisecond), float64(run)/took.Seconds(), strings.Join(ruled, ", "))
+	found, suspected := make(findings), 0
+	for _, p := range promises {
+		its := slices.DeleteFunc(slices.Clone(breaches), func(b storeBreach) bool { return b.promise != p })
+		if len(its) == 0 {
+			continue
+		}
+		if f := x.confirmStore(t, c, its); onlySuspected(t, f) {
+			suspected += len(its)
+		} else {
+			found.add(t, f)
+		}
+	}
+	for _, p := range promises {
+		v := found.verdict(p, c, coverage, unbalanced)
+		switch {
+		case v.Outcome != contract.Kept:
+		case left:
+			v.Outcome, v.Why = contract.NotRun, contract.NoTime
+		case search.Stores == 0:
+			v.Outcome, v.Why = contract.Undecided, "no store was found that could be delayed"
+		case late+suspected > run/20:
+			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("of %s the other side went on too early in %d, and %d seemed to stall and did not do so again", contract.Count(run, "delayed store"), late, suspected)
+		}
+		report(t, v)
+	}
+}
+
+// decideStore runs a store schedule until it was what it says.
+func (x *exploration) decideStore(s schedule.Store, patience time.Duration) (result *stage.Result, delay *schedule.Delay, err error) {
+	for range attempts {
+		if result, delay, err = x.runner.RunStore(s, patience); err != nil || result.Decisive() {
+			break
+		}
+	}
+	return result, delay, err
+}
+
+// confirmStore runs the schedule in the middle of those that broke the same promise
+// again.
+func (x *exploration) confirmStore(t *testing.T, c contract.Contract, breaches []storeBreach) *contract.Finding {
+	t.Helper()
+	b := breaches[len(breaches)/2]
+	first, second := contract.Producer, contract.Consumer
+	if b.store.ConsumerFirst {
+		first, second = second, first
+	}
+	f := &contract.Finding{
+		Promise: b.promise, Contract: c, Points: 1,
+		From: place(b.store.First), To: place(b.store.First),
+		Opponent: fmt.Sprintf("the store of the %s at %v (%s) becomes visible only behind its load at %v (%s); the %s ends before that",
+			second, b.store.Store, b.store.Store.Text, b.store.Load, b.store.Load.Text, first),
+		Evidence: fmt.Sprintf("  %s broke it, the first %v, the last %v\n  the store is of %v, which held %#x and then holds %#x",
+			contract.Count(len(breaches), "delayed store"), breaches[0].store, breaches[len(breaches)-1].store, b.delay.At, b.delay.Old, b.delay.New),
+		Schedule: b.store.String(), Why: b.why, Books: b.books,
+	}
+	at := place(b.store.Store.Point)
+	f.Second = &at
+	again, err := replays()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range again {
+		result, _, err := x.decideStore(b.store, stage.Patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !result.Decisive() {
+			continue
+		}
+		f.Tries++
+		if promise, why := storeBreachOf(result, c, b.store); promise == b.promise {
+			f.Failed++
+			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
+		}
+	}
+	return f
+}
+
+// replayStore runs one store schedule alone.
+func (x *exploration) replayStore(t *testing.T, id string) {
+	s, err := schedule.ParseStore(subject, id)
+	if err != nil {
+		begin(t, contract.NoTailDrop, contract.NoStall)
+		t.Fatal(err)
+	}
+	c, promises := x.begin(t, s.Setting())
+	defer uncollected()()
+	window, err := x.runner.Window(s)
+	x.check(t, c, promises, err)
+	if window == nil || !slices.Contains(window.Loads, s.Load) {
+		t.Fatalf("schedule %v: the store does not become visible behind that load: %v", s, window)
+	}
+	result, delay, err := x.decideStore(s, stage.Patience)
+	x.check(t, c, promises, err)
+	if !result.Decisive() {
+		for _, promise := range promises {
+			report(t, contract.Verdict{Promise: promise, Contract: c, Outcome: contract.Undecided, Why: fmt.Sprintf("the store was not delayed, %d times", attempts)})
+		}
+		return
+	}
+	t.Logf("one side held up at %v: %s\nthe other delays %v: %s\nuntil behind %v: %s\n%v", s.First, s.First.Text, s.Store, s.Store.Text, s.Load, s.Load.Text, result.Books)
+	found := make(findings)
+	if promise, why := storeBreachOf(result, c, s); promise != "" {
+		found.add(t, x.confirmStore(t, c, []storeBreach{{s, delay, window, promise, why, result.Books}}))
+	}
+	x.replayed(t, c, promises, result, found)
+}
