@@ -160,9 +160,9 @@ func (r *Recorder) Records() (records []Record, all bool) {
 	return records, n < len(r.shared.Records)
 }
 
-// Last is the record that the ith place made last.
-func (r *Recorder) Last(i int) (Record, bool) {
-	for n := min(int(r.shared.N), len(r.shared.Records)) - 1; n >= 0; n-- {
+// First is the first record that the ith place made since Begin.
+func (r *Recorder) First(i int) (Record, bool) {
+	for n := range min(int(r.shared.N), len(r.shared.Records)) {
 		if r.shared.Records[n].Pc == r.set[i] {
 			return record(&r.shared.Records[n]), true
 		}

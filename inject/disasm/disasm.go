@@ -125,6 +125,8 @@ func Reach(root string, also ...string) ([]*Function, error) {
 			if err != nil {
 				return nil, err
 			}
+			// Static functions of other files may have the same name.
+			g.Points = slices.DeleteFunc(g.Points, func(p Point) bool { return p.Symbol == callee.Raw && p.Addr-p.Offset != callee.Addr })
 			found = append(found, g)
 		}
 	}
@@ -226,7 +228,11 @@ func Holding(addr uint64) (*Function, error) {
 	if !ok {
 		return nil, fmt.Errorf("no function of the running kernel is at %#x", addr)
 	}
-	return Disassemble(s.Name)
+	f, err := Disassemble(s.Name)
+	if err == nil {
+		f.Points = slices.DeleteFunc(f.Points, func(p Point) bool { return p.Symbol == s.Raw && p.Addr-p.Offset != s.Addr })
+	}
+	return f, err
 }
 
 // Read reads the running kernel's memory.

@@ -91,7 +91,7 @@ func Of(p disasm.Point) Effect {
 		e.Private = mem.Segment == x86asm.FS || mem.Segment == x86asm.GS
 		e.Reads = i > 0 || what != writes
 		e.Writes = i == 0 && (what == writes || what == changes) || in.Op == x86asm.XCHG
-		if !ok {
+		if !ok && e.Ends == nil {
 			e.Ends = Unknown
 		}
 		if in.Op == x86asm.XCHG {
@@ -109,7 +109,7 @@ func Of(p disasm.Point) Effect {
 
 // operand is what an argument in memory is; !ok if its address cannot be told.
 func operand(in x86asm.Inst, p disasm.Point, mem x86asm.Mem) (o Operand, ok bool) {
-	o = Operand{Base: None, Index: None, Scale: mem.Scale, Disp: mem.Disp, Bytes: uint8(in.MemBytes)}
+	o = Operand{Base: None, Index: None, Disp: mem.Disp, Bytes: uint8(in.MemBytes)}
 	switch {
 	case mem.Base == x86asm.RIP:
 		o.Disp += int64(p.Addr) + int64(in.Len)
@@ -120,7 +120,7 @@ func operand(in x86asm.Inst, p disasm.Point, mem x86asm.Mem) (o Operand, ok bool
 	}
 	switch {
 	case mem.Index >= x86asm.RAX && mem.Index <= x86asm.R15:
-		o.Index = uint8(mem.Index - x86asm.RAX)
+		o.Index, o.Scale = uint8(mem.Index-x86asm.RAX), mem.Scale
 	case mem.Index != 0:
 		return o, false
 	}

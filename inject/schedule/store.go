@@ -49,6 +49,14 @@ func (s Step) String() string {
 	return fmt.Sprintf("%v:%d", s.Point, s.Nth)
 }
 
+// sides are who is first, and who is second.
+func (s Store) sides() [2]string {
+	if s.ConsumerFirst {
+		return [2]string{contract.Consumer, contract.Producer}
+	}
+	return [2]string{contract.Producer, contract.Consumer}
+}
+
 // Setting is where it is tried.
 func (s Store) Setting() stage.Setting { return Pair{Setup: s.Setup}.Setting() }
 
@@ -65,25 +73,18 @@ func ParseStore(drv *driver.Driver, id string) (Store, error) {
 	if m == nil {
 		return Store{}, fmt.Errorf("%q is no delayed store: one looks like tun_net_xmit+0x1cb&__ptr_ring_consume+0x51~tun_do_read+0x1f0/ring=1/fq_codel", id)
 	}
-	store, _, _ := strings.Cut(m[2], ":")
-	_, setting, _ := strings.Cut(id, "/")
-	p, err := ParsePair(drv, fmt.Sprintf("%s&%s/%s", m[1], store, setting))
+	at, left, err := parseSetting(drv, m[4:])
+	if err == nil && (left || at.Woken || at.Trim > 0) {
+		err = errors.New("a delayed store has no left=, woken or trim=")
+	}
 	if err != nil {
-		return Store{}, err
+		return Store{}, fmt.Errorf("schedule %s: %w", id, err)
 	}
-	s := Store{First: p.First, Setup: p.Setup}
-	for step, text := range map[*Step]string{&s.Store: m[2], &s.Load: m[3]} {
-		place, nth, counted := strings.Cut(text, ":")
-		step.Nth = 1
-		if counted {
-			step.Nth, _ = strconv.Atoi(nth)
-		}
-		if step.Point, err = disasm.At(place); err != nil {
-			return s, fmt.Errorf("schedule %s: %w", id, err)
-		}
-	}
+	s := Store{Setup: at.Setup}
+	steps := []*Step{{}, &s.Store, &s.Load}
+	sides := make(map[bool][]disasm.Point) // by whether the side consumes
 	for _, target := range drv.Targets {
-		if target.Consumer != s.Consumer || target.Consumes {
+		if target.Consumer != s.Consumer {
 			continue
 		}
 		functions, err := sharing(target)
@@ -91,9 +92,25 @@ func ParseStore(drv *driver.Driver, id string) (Store, error) {
 			return s, fmt.Errorf("schedule %s: %w", id, err)
 		}
 		for _, f := range functions {
-			s.ConsumerFirst = s.ConsumerFirst || slices.Contains(f.Points, s.Store.Point)
+			sides[target.Consumes] = append(sides[target.Consumes], f.Points...)
 		}
 	}
+	for i, text := range m[1:4] {
+		place, nth, counted := strings.Cut(text, ":")
+		steps[i].Nth = 1
+		if counted {
+			steps[i].Nth, _ = strconv.Atoi(nth)
+		}
+		// Static functions of other files may have the same name as one of these.
+		is := func(p disasm.Point) bool { return p.String() == place }
+		of := slices.Concat(sides[true], sides[false])
+		if n := slices.IndexFunc(of, is); n >= 0 {
+			steps[i].Point = of[n]
+		} else if steps[i].Point, err = disasm.At(place); err != nil {
+			return s, fmt.Errorf("schedule %s: %w", id, err)
+		}
+	}
+	s.First, s.ConsumerFirst = steps[0].Point, slices.Contains(sides[false], s.Store.Point)
 	return s, nil
 }
 
@@ -112,12 +129,14 @@ func pointAt(addr uint64) (disasm.Point, error) {
 }
 
 const (
-	// aside is how long the first of the two sides is held up at most, until the
-	// second has executed its store and its load; and how long the second is then
-	// given to the first.
+	// aside is how long the second side is given to execute its store and its load
+	// while the first is held up. It may need a lock that the first holds.
 	aside = 50 * time.Millisecond
-	// delayed is how long the second is held up at most. It must not go on by
-	// itself while memory holds what its store has overwritten.
+	// since is how long the first is given to go on to its end. It may need a lock
+	// that the second holds.
+	since = time.Second
+	// delayed is how long either is held up at most, if nobody releases it. Neither
+	// must go on by itself: memory may hold what the store has overwritten.
 	delayed = 10 * time.Second
 )
 
@@ -215,10 +234,9 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 		return nil, err
 	}
 	first, second := r.send, r.read
-	who := [2]string{contract.Producer, contract.Consumer}
+	who := s.sides()
 	if s.ConsumerFirst {
 		first, second = second, first
-		who[0], who[1] = who[1], who[0]
 	}
 	result := stage.NewResult()
 	held, traps := s.First != disasm.Point{}, m.trap != disasm.Point{}
@@ -240,7 +258,7 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 		if errs[2] != nil {
 			return nil, errs[2]
 		}
-		r.waiting.Arm(aside, nil)
+		r.waiting.Arm(delayed, nil)
 	}
 	r.operator.Start(func() { errs[2] = first() })
 	await(func() bool { return r.operator.Idle() || held && r.waiting.Caught() })
@@ -255,7 +273,8 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 		}
 		r.recorder.Begin(0, m.after, traps)
 		r.victim.Start(func() { errs[3] = second() })
-		await(func() bool { return r.victim.Idle() || traps && r.trap.Holding() })
+		began := time.Now()
+		await(func() bool { return r.victim.Idle() || traps && r.trap.Holding() || held && time.Since(began) > aside })
 		if traps {
 			result.Reached = r.trap.Holding()
 		}
@@ -263,10 +282,7 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 	var acted error
 	if traps && result.Reached {
 		result.Note(who[1], "has executed the store and the load, and is held up")
-		result.Late = held && !r.waiting.Holding()
-		if !result.Late {
-			acted = m.act(result)
-		}
+		acted = m.act(result)
 		if r.trap.Expired() || r.trap.Exhausted() {
 			// It has run on with memory that never was.
 			acted = errors.Join(acted, fmt.Errorf("a CPU that was to be held up for %v went on by itself", delayed))
@@ -275,7 +291,10 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 		result.Note(who[1], "goes on")
 	}
 	r.waiting.Release()
-	await(r.victim.Idle)
+	await(func() bool {
+		r.trap.Release() // it may have come there too late
+		return r.victim.Idle()
+	})
 	await(r.operator.Idle)
 	r.recorder.End()
 	r.trap.Disarm()
@@ -315,8 +334,8 @@ func await(cond func() bool) {
 // store again. Whatever the first has stored there meanwhile is overwritten, as it is
 // by a store that leaves its buffer.
 func (r *Runner) delay(s Store, d *Delay, result *stage.Result) error {
-	store, _ := r.recorder.Last(0)
-	behind, ok := r.recorder.Last(1)
+	store, _ := r.recorder.First(0)
+	behind, ok := r.recorder.First(1)
 	if !ok || store.At != behind.At {
 		return errors.New("the store was not recorded")
 	}
@@ -342,11 +361,14 @@ func (r *Runner) delay(s Store, d *Delay, result *stage.Result) error {
 	if err := r.memory.Write(d.At.Addr, was[:n]); err != nil {
 		return err
 	}
+	result.Note(s.sides()[0], "goes on, and does not see the store")
 	r.waiting.Release()
-	for began := time.Now(); !r.operator.Idle() && time.Since(began) < aside; {
+	for began := time.Now(); !r.operator.Idle() && time.Since(began) < since; {
 		cpu.Nap()
 	}
-	result.Locked = !r.operator.Idle()
+	if result.Locked = !r.operator.Idle(); !result.Locked {
+		result.Note(s.sides()[0], "is done")
+	}
 	err = r.memory.Write(d.At.Addr, is[:n])
 	if r.touches != nil {
 		var counted error

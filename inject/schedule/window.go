@@ -22,7 +22,7 @@ func sharing(t driver.Target) ([]*disasm.Function, error) {
 	return Functions(t)
 }
 
-// side is what one side does with memory that is not its own.
+// accesses are what one side does with memory that is not its own.
 type accesses []*access
 
 // access is an instruction, and where its operand was each time.
@@ -99,12 +99,30 @@ type Window struct {
 	Store Step
 	At    order.Location
 	// Loads are those behind which it may still be invisible.
-	Loads []Step
+	Loads []Load
 	// Ends is the rule that ends the window, and By the instruction; nil if it could
 	// not be followed any further, which Why says.
 	Ends *order.Rule
 	By   disasm.Point
 	Why  string
+}
+
+// Load is a load, and where it reads.
+type Load struct {
+	Step
+	At order.Location
+}
+
+// String is what the window is, for errors.
+func (w *Window) String() string {
+	if w == nil {
+		return "it is not executed"
+	}
+	ends := w.Why
+	if w.Ends != nil {
+		ends = fmt.Sprintf("%s (%s)", w.Ends.Says, w.By.Text)
+	}
+	return fmt.Sprintf("it may be visible behind %d loads, up to %v: %s", len(w.Loads), w.By, ends)
 }
 
 // longest is how many instructions of a window are followed at most. A store buffer
@@ -188,7 +206,7 @@ func (r *Runner) Window(s Store) (*Window, error) {
 		mine := e.Private || order.OnStack(l.Addr, regs)
 		if e.Reads && !mine && !e.Branches && !l.Overlaps(w.At) {
 			behind := p.Addr + uint64(len(p.Code))
-			w.Loads = append(w.Loads, Step{p, visits[behind] + 1})
+			w.Loads = append(w.Loads, Load{Step{p, visits[behind] + 1}, l})
 		}
 		next, err := order.Next(p, regs, disasm.Read)
 		if err == nil {
@@ -311,6 +329,11 @@ func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
 	s.firsts = first.among(second)
 	s.Read, s.Firsts = len(s.stores), len(s.firsts)
 	return s, nil
+}
+
+// Known says whether the first side is known to write what the load reads.
+func (s *Search) Known(l Load) bool {
+	return slices.ContainsFunc(s.firsts, func(a *access) bool { return a.Writes && a.touches(l.At) })
 }
 
 // Windows yields all windows in turn.

@@ -20,6 +20,9 @@ type Finding struct {
 	// Second is where the other side is held up in turn; nil unless the schedule is
 	// one of a pair.
 	Second *Place `json:",omitempty"`
+	// Delayed is a store of the other side that becomes visible late, which is then
+	// the instruction at Second; nil unless there is one.
+	Delayed *Delayed `json:",omitempty"`
 	// Opponent is what the other side did meanwhile, in words.
 	Opponent string
 	// Schedule is the id of one of the schedules, which was run again Tries
@@ -48,6 +51,16 @@ type Place struct {
 	Name string
 	// Text is the instruction.
 	Text string
+}
+
+// Delayed is a store that others see only behind a later load of its CPU.
+type Delayed struct {
+	// Load is that load.
+	Load Place
+	// At is where the store is, in words.
+	At string
+	// Litmus is the order as a test for herd7 and the kernel's tools/memory-model.
+	Litmus string
 }
 
 // Moment is one entry of a time line.
@@ -170,6 +183,10 @@ func (f *Finding) String() string {
 	line("again", "%d of %s", f.Failed, Count(f.Tries, "time"))
 	if f.Evidence != "" {
 		b.WriteString("\n" + f.Evidence)
+	}
+	if f.Delayed != nil {
+		line("barrier", "smp_mb() between the store and the load forbids it. For herd7 and tools/memory-model:")
+		b.WriteString("\n\n" + f.Delayed.Litmus)
 	}
 	return b.String()
 }

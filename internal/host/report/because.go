@@ -17,6 +17,10 @@ func (c *Cause) Because() string {
 	switch {
 	case f.Script != "":
 		say("These faults were injected one after the other: %s.", strings.ReplaceAll(f.Script, "\n", "; "))
+	case f.Delayed != nil:
+		say("The %s is held up at %s%s.", victim, f.From.Name, f.of(0))
+		say("Then the %s executes the store at %s%s, and behind it the load at %s%s.", opposite(victim), f.Second.Name, f.of(1), f.Delayed.Load.Name, f.of(2))
+		say("The store waits in its CPU's buffer, for no full barrier is in between. Meanwhile the %s goes on to its end. Then the store becomes visible, and the %s goes on.", victim, opposite(victim))
 	case f.pair():
 		say("The %s is held up at %s%s.", victim, f.From.Name, f.of(0))
 		say("Then the %s is held up at %s%s.", opposite(victim), f.second(), f.of(1))

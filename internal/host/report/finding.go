@@ -192,7 +192,8 @@ func (w Window) String() string {
 	return fmt.Sprintf("%s+%#x .. %+#x", w.symbol, w.from, w.to)
 }
 
-// windows are those in which a CPU is held up: one, or in a pair the two sides'.
+// windows are those in which a CPU is held up: one, or in a pair the two sides'. If a
+// store is delayed, they are those of the store and the load.
 func (f *Finding) windows() []Window {
 	if f.Script != "" {
 		return nil
@@ -202,6 +203,10 @@ func (f *Finding) windows() []Window {
 	all := []Window{{symbol, from, to}}
 	if second := f.second(); second != "" {
 		symbol, at := split(second)
+		all = append(all, Window{symbol, at, at})
+	}
+	if f.Delayed != nil {
+		symbol, at := split(f.Delayed.Load.Name)
 		all = append(all, Window{symbol, at, at})
 	}
 	return all

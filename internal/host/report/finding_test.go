@@ -204,3 +204,24 @@ func TestManyFindings(t *testing.T) {
 		t.Errorf("a page of %d bytes, %v", len(page), err)
 	}
 }
+
+var delayed = &contract.Delayed{
+	Load: contract.Place{Addr: 0x2f0, Name: "tun_do_read+0x1f0", Text: "mov 0x110(%rbp),%rax"}, At: "8 bytes at 0x1000", Litmus: "C consumer-reads-early\n",
+}
+
+func TestWhyOfADelayedStore(t *testing.T) {
+	f := schedule(contract.NoStall, contract.Producer, "tun_net_xmit+0x26f&tun_ring_consume+0x2d~tun_do_read+0x1f0/ring=1/fq_codel", 0x26f, 0x26f)
+	f.Second = &contract.Place{Name: "tun_ring_consume+0x2d", Text: "mov %r9,(%rsi)"}
+	f.Delayed, f.Why = delayed, "the qdisc holds 2 packets"
+	run := &Run{Findings: []Finding{f}}
+	got := run.Causes()[0].Because()
+	const want = "The producer is held up at tun_net_xmit+0x26f. Then the consumer executes the store at tun_ring_consume+0x2d, and behind it the load at tun_do_read+0x1f0. " +
+		"The store waits in its CPU's buffer, for no full barrier is in between. Meanwhile the producer goes on to its end. Then the store becomes visible, and the consumer goes on. " +
+		"At the end the qdisc holds 2 packets."
+	if got != want {
+		t.Errorf("have %s\nwant %s", got, want)
+	}
+	if text := f.String(); !strings.HasSuffix(text, "For herd7 and tools/memory-model:\n\nC consumer-reads-early\n") {
+		t.Errorf("have %s", text)
+	}
+}

@@ -185,6 +185,7 @@ func TestSchema(t *testing.T) {
 		return schema.Validate(value)
 	}
 	full := sample()
+	full.Findings[0].Delayed = delayed
 	for name, r := range map[string]*Run{"a run": full, "an empty run": {Started: time.Now()}} {
 		if err := check(r); err != nil {
 			t.Errorf("%s: %v", name, err)

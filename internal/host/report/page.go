@@ -176,7 +176,7 @@ func lanes(moments []contract.Moment, differs int) drawing {
 		switch {
 		case m.What == heldUp, strings.Contains(m.What, heldUp+" until"):
 			held[side] = true
-		case m.What == goesOn, m.What == "is done":
+		case strings.HasPrefix(m.What, goesOn), m.What == "is done":
 			held[side] = false
 		}
 		for i := range d.Who {

@@ -74,19 +74,24 @@ func (s Source) with(o Source) Source {
 // Locate finds where in the source the finding's instructions are.
 func (f *Finding) Locate(lines *srcline.Lines) error {
 	for i, w := range f.windows() {
-		start, known := lines.Symbol(w.symbol)
-		at := []uint64{start + w.from}
-		if i == 0 {
-			if known && start+w.from != f.From.Addr {
+		starts := lines.Symbols(w.symbol)
+		var at []uint64
+		switch {
+		case i == 0:
+			if starts != nil && !slices.Contains(starts, f.From.Addr-w.from) {
 				return fmt.Errorf("VMLINUX is not of the kernel that ran, but of another build: %s is at %#x in it, and was at %#x; give the vmlinux that was built with the bzImage",
-					f.From.Name, start+w.from, f.From.Addr)
+					f.From.Name, starts[0]+w.from, f.From.Addr)
 			}
 			if at = f.At; at == nil {
 				at = []uint64{f.From.Addr, f.To.Addr}
 			}
-		} else if f.Second != nil {
+		case i == 2:
+			at = []uint64{f.Delayed.Load.Addr}
+		case f.Second != nil:
 			at = []uint64{f.Second.Addr}
-		} else if !known {
+		case starts != nil:
+			at = []uint64{starts[0] + w.from}
+		default:
 			continue
 		}
 		found, err := held(lines, w.symbol, at)

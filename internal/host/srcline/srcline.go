@@ -264,16 +264,13 @@ func (l *Lines) name(e *dwarf.Entry) string {
 	return "?"
 }
 
-// Symbol returns the address of a function; ok is false if there is none of that
-// name.
-func (l *Lines) Symbol(name string) (addr uint64, ok bool) {
-	symbols, err := l.file.Symbols()
-	if err != nil {
-		return 0, false
+// Symbols returns the addresses of the functions of that name: static ones may share it.
+func (l *Lines) Symbols(name string) (addrs []uint64) {
+	symbols, _ := l.file.Symbols() // none in a file without a symbol table
+	for _, s := range symbols {
+		if s.Name == name && elf.ST_TYPE(s.Info) == elf.STT_FUNC {
+			addrs = append(addrs, s.Value)
+		}
 	}
-	i := slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == name && elf.ST_TYPE(s.Info) == elf.STT_FUNC })
-	if i < 0 {
-		return 0, false
-	}
-	return symbols[i].Value, true
+	return addrs
 }
