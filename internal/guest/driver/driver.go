@@ -2,7 +2,7 @@
 // what a driver offers, and what its devices can do.
 //
 // Each driver has a package of its own below this one. No other package depends on that
-// driver. To add a driver, see docs/design.md.
+// driver. To add a driver, see docs/drivers.md.
 package driver
 
 import (
