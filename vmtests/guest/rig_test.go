@@ -109,7 +109,7 @@ func (r *rig) open() (err error) {
 	if r.link, err = traffic.LinkByName(r.dev.Name()); err != nil {
 		return err
 	}
-	if r.ledger, err = ledger.Open(r.dev, subject, r.made.Far()); err != nil {
+	if r.ledger, err = ledger.Open(r.made.Counters(), subject, r.made.Far()); err != nil {
 		return err
 	}
 	r.t.Cleanup(func() { r.closing(r.ledger.Close()) })

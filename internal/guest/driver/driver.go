@@ -125,6 +125,8 @@ type Shape struct {
 type Made interface {
 	// Link is the device as any network device.
 	Link() *netdev.Device
+	// Counters are what counts its packets, and those that it drops: Link, for most.
+	Counters() Counters
 	// Far is the index of the device at the other end, to which packets belong once
 	// the driver has passed them on; 0 if there is none.
 	Far() int
@@ -138,6 +140,15 @@ type Made interface {
 	Revivals() []Revival
 	// Close removes it.
 	Close() error
+}
+
+// Counters are the counters of a device and of its qdiscs. TxDropped is where the driver
+// counts what it drops.
+type Counters interface {
+	Name() string
+	Ifindex() int
+	Stats() (netdev.Stats, error)
+	QdiscStats() ([]netdev.QdiscStats, error)
 }
 
 // Target is a driver's function that is held up, with all that it calls in the

@@ -12,22 +12,13 @@ import (
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
-	"github.com/ringproof/ringproof/internal/guest/netdev"
 	"github.com/ringproof/ringproof/internal/guest/rcu"
 	"github.com/ringproof/ringproof/internal/guest/symbols"
 )
 
-// Device is the device under test; *netdev.Device is one.
-type Device interface {
-	Name() string
-	Ifindex() int
-	Stats() (netdev.Stats, error)
-	QdiscStats() ([]netdev.QdiscStats, error)
-}
-
 // Ledger counts the freed skbs of one device and keeps its account.
 type Ledger struct {
-	dev     Device
+	dev     driver.Counters
 	driver  *driver.Driver
 	format  *format
 	symbols symbols.Table
@@ -74,7 +65,7 @@ type counter struct {
 // pass packets on or back, counts as well.
 //
 // What the kernel lacks is a *kernelfeature.MissingError that names the option.
-func Open(dev Device, drv *driver.Driver, far int) (_ *Ledger, err error) {
+func Open(dev driver.Counters, drv *driver.Driver, far int) (_ *Ledger, err error) {
 	l := &Ledger{dev: dev, driver: drv}
 	defer func() {
 		if err != nil {

@@ -205,6 +205,8 @@ type Stats struct {
 	// TxDropped counts what the driver freed, and also what the stack freed
 	// on its behalf (include/linux/netdevice.h: dev_core_stats_tx_dropped_inc).
 	TxDropped uint64
+	// RxDropped counts what was received, and freed.
+	RxDropped uint64
 }
 
 // Stats reads the device's counters.
@@ -217,5 +219,5 @@ func (d *Device) Stats() (Stats, error) {
 	if s == nil {
 		return Stats{}, fmt.Errorf("read the counters of %s: the kernel sent none", d.name)
 	}
-	return Stats{TxPackets: s.TxPackets, TxBytes: s.TxBytes, TxErrors: s.TxErrors, TxDropped: s.TxDropped}, nil
+	return Stats{TxPackets: s.TxPackets, TxBytes: s.TxBytes, TxErrors: s.TxErrors, TxDropped: s.TxDropped, RxDropped: s.RxDropped}, nil
 }

@@ -29,10 +29,8 @@ var Driver = &driver.Driver{
 	TxQueueLens: []int{1, 16, 500},
 	Modes:       []driver.Mode{{Name: "macvtap"}},
 	Make:        makeDevice,
-	// macvtap counts what found its ring full as received with an error
-	// (drivers/net/macvtap.c: macvtap_count_rx_dropped), the sender as sent.
 	Paths: map[string]driver.Path{
-		"tap_handle_frame":   driver.Uncounted,
+		"tap_handle_frame":   driver.DriverCounts,
 		"__ptr_ring_cleanup": driver.Uncounted,
 		"tap_sock_destruct":  driver.Uncounted,
 		// The sender is told (drivers/net/veth.c: veth_xmit).
@@ -133,6 +131,25 @@ func open(ifindex int) (int, error) {
 }
 
 func (m *made) Link() *netdev.Device { return m.near }
+
+// Counters: what found the ring full counts as received by the macvtap device, and
+// dropped (drivers/net/macvtap.c: macvtap_count_rx_dropped).
+func (m *made) Counters() driver.Counters { return counters{m.near, m.tap} }
+
+type counters struct {
+	*netdev.Device // that is sent through
+	tap            *netdev.Device
+}
+
+func (c counters) Stats() (netdev.Stats, error) {
+	stats, err := c.Device.Stats()
+	if err != nil {
+		return stats, err
+	}
+	received, err := c.tap.Stats()
+	stats.TxDropped += received.RxDropped
+	return stats, err
+}
 
 func (m *made) Far() int { return m.tap.Ifindex() }
 

@@ -48,6 +48,8 @@ func makeDevice(shape driver.Shape) (driver.Made, error) {
 
 func (m made) Link() *netdev.Device { return m.Device.Device }
 
+func (m made) Counters() driver.Counters { return m.Device.Device }
+
 func (m made) Far() int { return 0 }
 
 // Taker: who reads a queue, or vhost-net, takes packets from its ring.

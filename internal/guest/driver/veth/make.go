@@ -234,6 +234,8 @@ func makeDevice(shape driver.Shape) (driver.Made, error) {
 	return made{e}, nil
 }
 
+func (m made) Counters() driver.Counters { return m.near }
+
 func (m made) Queues() []int { return m.sockets }
 
 func (m made) Taker() traffic.Taker { return m.poller }
