@@ -62,7 +62,9 @@ func TestHeldUp(t *testing.T) {
 						t.Fatalf("it is held up, and has taken %d packets", arrived())
 					}
 					stats, err := d.near.QdiscStats()
-					if waiting := netdev.SumQdiscs(stats).Qlen; err != nil || waiting != 1 {
+					// The ring gives slots back in batches (include/linux/ptr_ring.h:
+					// __ptr_ring_discard_one).
+					if waiting := netdev.SumQdiscs(stats).Qlen; err != nil || waiting < 1 || waiting > private {
 						t.Fatalf("%d packets are sent into a ring of %d that nobody empties, and %d wait for it: %v", slots+1, slots, waiting, err)
 					}
 					guesttest.NoError(t, d.worker.Start())
