@@ -89,6 +89,7 @@ func TestPathOfFreed(t *testing.T) {
 		{"QDISC_DROP", "__dev_queue_xmit", driver.QdiscCounts},
 		{"FQ_FLOW_LIMIT", "__dev_queue_xmit", driver.QdiscCounts},
 		{"NOT_SPECIFIED", "drop_func [sch_fq_codel]", driver.QdiscCounts},
+		{"NOT_SPECIFIED", "__fq_codel_dequeue", driver.QdiscCounts},
 		{"NOT_SPECIFIED", "tun_queue_purge", driver.Uncounted},
 		{"NOT_SPECIFIED", "__rtnl_unlock", driver.Uncounted},
 		{"NOT_SPECIFIED", "pktgen_stop_device [pktgen]", driver.Uncounted},

@@ -17,7 +17,13 @@ var pathOf = map[string]driver.Path{
 	"validate_xmit_skb":      driver.DriverCounts,
 	"validate_xmit_skb_list": driver.DriverCounts,
 
-	"drop_func": driver.QdiscCounts, // codel, fq_codel
+	// codel and fq_codel. Debian's compiler merges drop_func into the dequeue
+	// functions that call it (include/net/codel_impl.h: codel_dequeue).
+	"drop_func":           driver.QdiscCounts,
+	"codel_dequeue":       driver.QdiscCounts,
+	"codel_qdisc_dequeue": driver.QdiscCounts,
+	"__fq_codel_dequeue":  driver.QdiscCounts,
+	"fq_codel_dequeue":    driver.QdiscCounts,
 
 	"dev_direct_xmit":                driver.Uncounted,
 	"packet_xmit":                    driver.Uncounted,
