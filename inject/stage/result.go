@@ -83,7 +83,10 @@ type Mark struct {
 }
 
 // Begin marks the beginning of a run.
-func (s *Stage) Begin() Mark { return Mark{s.account(), s.receiver.Odd()} }
+func (s *Stage) Begin() Mark {
+	s.followed = false
+	return Mark{s.account(), s.receiver.Odd()}
+}
 
 // Finish reads all packets, closes the books of everything since the mark, and checks
 // that a fresh packet arrives. The queue is stalled if nothing moves for the patience.

@@ -62,6 +62,8 @@ type Stage struct {
 	ledger   *ledger.Ledger
 	receiver *traffic.Receiver
 	ring     *ring
+	// followed: since the mark the ring was renewed, and its positions are known again.
+	followed bool
 	// worker is nil unless the consumer is one; while it is plugged it takes
 	// packets, else Read does. hand is how many it had in hand when it was
 	// plugged in and that have not been received.
@@ -255,11 +257,21 @@ func (s *Stage) Consumed(packets int) {
 // Renewed says that the ring is another one, from its start on.
 func (s *Stage) Renewed() { s.ring = newRing(s.at.Ring) }
 
+// RenewedEmpty says so when everything that had been in the old one was collected: what
+// comes from now on is followed.
+func (s *Stage) RenewedEmpty() {
+	s.Renewed()
+	s.followed, s.hand = true, 0
+}
+
 // Realign brings the ring's positions back to its start, after something has
 // moved them that the stage could not follow. The ring must be empty.
 func (s *Stage) Realign() error {
 	if s.ring.batch == 1 {
 		return nil // then all of an empty ring is free, wherever they are
+	}
+	if s.followed {
+		return nil
 	}
 	return s.Resize()
 }

@@ -289,6 +289,9 @@ type Bench interface {
 	Consumed(packets int)
 	// Renewed says that the ring is another one, and empty or full.
 	Renewed()
+	// RenewedEmpty says that it is another one and empty, and that what the old one had
+	// passed on was collected.
+	RenewedEmpty()
 	// Reopen gives the senders new sockets, which a device needs that was in another
 	// network namespace.
 	Reopen() error

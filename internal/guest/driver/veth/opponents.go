@@ -12,6 +12,12 @@ import (
 // ends in -polling, against a poll. Most need NAPI to come to rest, and wait for an RCU
 // grace period then: for the one that is held up, whatever it is at.
 func opponents() (all []*driver.Opponent) {
+	// renewed: what has arrived until now came from a ring that is gone.
+	renewed := func(b driver.Bench, do ...error) error {
+		do = append(do, b.Collect())
+		b.RenewedEmpty()
+		return errors.Join(do...)
+	}
 	add := func(only []driver.Consumer, name, does string, act func(driver.Bench, *device) error) {
 		for _, producer := range []bool{false, true} {
 			o := &driver.Opponent{Name: name, Who: contract.Control, Does: does, Producer: producer, Control: true, Waits: true, Only: only,
@@ -27,23 +33,23 @@ func opponents() (all []*driver.Opponent) {
 		}
 	}
 	gro, xdp := []driver.Consumer{GRO, Threaded}, []driver.Consumer{XDP}
-	add(gro, "gro-cycle", "GRO of the far end is switched off and on", func(_ driver.Bench, d *device) error {
-		return errors.Join(d.setGRO(false), d.setGRO(true))
+	add(gro, "gro-cycle", "GRO of the far end is switched off and on", func(b driver.Bench, d *device) error {
+		return renewed(b, d.setGRO(false), d.setGRO(true))
 	})
 	add(gro, "xdp-and-back", "an XDP program is attached to the far end, and removed", func(_ driver.Bench, d *device) error {
 		return errors.Join(d.attach(always(xdpPass)), d.detach())
 	})
-	add(xdp, "xdp-cycle", "the XDP program of the far end is removed, and one attached", func(_ driver.Bench, d *device) error {
-		return errors.Join(d.detach(), d.attach(always(xdpPass)))
+	add(xdp, "xdp-cycle", "the XDP program of the far end is removed, and one attached", func(b driver.Bench, d *device) error {
+		return renewed(b, d.detach(), d.attach(always(xdpPass)))
 	})
 	add(xdp, "xdp-replace", "the XDP program of the far end is replaced by another", func(_ driver.Bench, d *device) error {
 		return d.attach(always(xdpPass))
 	})
-	add(nil, "far-cycle", "the far end goes down and up", func(_ driver.Bench, d *device) error {
-		return errors.Join(d.far.SetUp(false), d.far.SetUp(true))
+	add(nil, "far-cycle", "the far end goes down and up", func(b driver.Bench, d *device) error {
+		return renewed(b, d.far.SetUp(false), d.far.SetUp(true))
 	})
 	add(nil, "far-moves", "the far end is moved to another network namespace and back", func(b driver.Bench, d *device) error {
-		return errors.Join(d.far.MoveThroughNamespace(), d.far.SetUp(true), d.relisten(b))
+		return renewed(b, d.far.MoveThroughNamespace(), d.far.SetUp(true), d.relisten(b))
 	})
 	add(nil, "near-moves", "the near end is moved to another network namespace and back", func(b driver.Bench, d *device) error {
 		return errors.Join(d.near.MoveThroughNamespace(), d.near.SetUp(true), d.near.SetQdisc(netdev.Qdisc{Kind: d.setup.Qdisc}))
