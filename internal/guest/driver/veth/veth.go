@@ -105,10 +105,11 @@ type device struct {
 }
 
 func open(setup driver.Setup) (driver.Device, error) {
-	if runtime.NumCPU() < 4 {
+	by := waysOfOpen[setup.Consumer]
+	if by.threads && runtime.NumCPU() < 4 {
 		return nil, cpus(4, "CPU for what polls, beside those of a schedule")
 	}
-	e, err := openEnd(waysOfOpen[setup.Consumer], 1, hogCPU(), nil, netdev.Qdisc{Kind: setup.Qdisc})
+	e, err := openEnd(by, 1, hogCPU(), nil, netdev.Qdisc{Kind: setup.Qdisc})
 	if err != nil {
 		return nil, err
 	}
