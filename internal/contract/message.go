@@ -141,7 +141,7 @@ func ParseMark(line string) (test string, begin, ok bool) {
 }
 
 // NoTime is why a check was not run for which go test's -timeout leaves no time.
-const NoTime = "go test's -timeout leaves no time: -timeout=30m runs all"
+const NoTime = "go test's -timeout leaves no time"
 
 // AfterDeath ends the reason why a promise is undecided, if the guest died before all its
 // checks had run.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/report"
@@ -160,24 +161,36 @@ func TestWhoseDeath(t *testing.T) {
 	}
 }
 
-// TestLeftOut names what go test's -timeout left no time for, and the command.
+// TestLeftOut names what go test's -timeout left no time for, and the command, with
+// a longer -timeout than was not enough.
 func TestLeftOut(t *testing.T) {
 	r := &Run{}
 	r.result.Command = "KERNEL=k go test ./vmtests"
 	if what := r.leftOut(); what != "" {
 		t.Error(what)
 	}
-	for _, test := range []string{"TestNoStall/x", "TestPairSchedules/a", "TestPairSchedules/a", "TestSchedules/b"} {
-		v := contract.Verdict{Test: test, Promise: contract.NoStall, Outcome: contract.NotRun, Why: contract.NoTime}
-		if test == "TestNoStall/x" {
-			v.Why = "this kernel lacks CONFIG_X"
+	for _, test := range []string{"TestNoStall/x", "TestPairSchedules/a", "TestSchedules/b"} {
+		for _, p := range []contract.Promise{contract.NoStall, contract.NoTailDrop} {
+			v := contract.Verdict{Test: test, Promise: p, Outcome: contract.NotRun, Why: contract.NoTime}
+			if test == "TestNoStall/x" {
+				v.Why = "this kernel lacks CONFIG_X"
+			}
+			r.result.Verdicts = append(r.result.Verdicts, v)
 		}
-		r.result.Verdicts = append(r.result.Verdicts, v)
 	}
-	what := r.leftOut()
-	for _, says := range []string{"no time for 2 checks of TestPairSchedules, TestSchedules", "KERNEL=k go test ./vmtests -timeout=30m -run '^(TestPairSchedules|TestSchedules)$'"} {
-		if !strings.Contains(what, says) {
-			t.Errorf("%q does not say %q", what, says)
+	for _, tt := range []struct {
+		after time.Duration
+		want  string
+	}{
+		{8 * time.Minute, "30m"},
+		{25 * time.Minute, "50m"},
+	} {
+		r.result.Started = time.Now().Add(-tt.after)
+		what := r.leftOut()
+		for _, says := range []string{"no time for 4 checks of TestPairSchedules, TestSchedules", "KERNEL=k go test ./vmtests -timeout=" + tt.want + " -run '^(TestPairSchedules|TestSchedules)$'"} {
+			if !strings.Contains(what, says) {
+				t.Errorf("after %v: %q does not say %q", tt.after, what, says)
+			}
 		}
 	}
 }
