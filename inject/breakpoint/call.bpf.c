@@ -5,19 +5,18 @@
  * Keeps the arguments of the function that its breakpoint is set on, of the last
  * call. "go generate ./inject/breakpoint" compiles it.
  */
-#include <linux/ptrace.h>
 #include <linux/bpf.h>
-#include <linux/bpf_perf_event.h>
 #include <bpf/bpf_helpers.h>
+#include "registers.h"
 
 __u64 arguments[3];
 
 SEC("perf_event")
-int keep_arguments(struct bpf_perf_event_data *ctx)
+int keep_arguments(bpf_user_pt_regs_t *ctx)
 {
-	arguments[0] = ctx->regs.rdi;
-	arguments[1] = ctx->regs.rsi;
-	arguments[2] = ctx->regs.rdx;
+	arguments[0] = PT_REGS_PARM1(ctx);
+	arguments[1] = PT_REGS_PARM2(ctx);
+	arguments[2] = PT_REGS_PARM3(ctx);
 	return 0;
 }
 

@@ -7,9 +7,9 @@
  * released. "go generate ./inject/breakpoint" compiles it.
  */
 #include <linux/bpf.h>
-#include <linux/bpf_perf_event.h>
 #include <bpf/bpf_helpers.h>
 #include "control.h"
+#include "registers.h"
 
 /* A round is a bpf_loop() of its own: one alone has 1 << 23 at most
  * (kernel/bpf/bpf_iter.c: BPF_MAX_LOOPS), which a fast CPU is through with
@@ -114,7 +114,7 @@ static long watch(__u32 i, struct contention *w)
  * is held up has it, and must go on before. So it is not held up any more.
  */
 SEC("perf_event")
-int wait_at_breakpoint(struct bpf_perf_event_data *ctx)
+int wait_at_breakpoint(bpf_user_pt_regs_t *ctx)
 {
 	__u32 key = bpf_get_smp_processor_id();
 	struct control *c = bpf_map_lookup_elem(&controls, &key);
@@ -122,7 +122,7 @@ int wait_at_breakpoint(struct bpf_perf_event_data *ctx)
 
 	if (!c || c->state != ARMED || !c->next)
 		return 0;
-	w.lock = (const void *)ctx->regs.rdi;
+	w.lock = (const void *)PT_REGS_PARM1(ctx);
 	w.since = bpf_ktime_get_ns();
 	bpf_loop(1 << 20, watch, &w, 0);
 	if (!w.freed && release(c->next - 1)) {
@@ -136,7 +136,7 @@ int wait_at_breakpoint(struct bpf_perf_event_data *ctx)
  * in kernel/locking/rtmutex.c; the owner's lowest bit says that others wait).
  */
 SEC("perf_event")
-int sleep_at_breakpoint(struct bpf_perf_event_data *ctx)
+int sleep_at_breakpoint(bpf_user_pt_regs_t *ctx)
 {
 	__u32 key = bpf_get_smp_processor_id();
 	struct control *c = bpf_map_lookup_elem(&controls, &key);
@@ -147,7 +147,7 @@ int sleep_at_breakpoint(struct bpf_perf_event_data *ctx)
 		return 0;
 	key = c->next - 1;
 	next = bpf_map_lookup_elem(&controls, &key);
-	if (!next || bpf_probe_read_kernel(&owner, sizeof(owner), (const void *)ctx->regs.rdi + c->owner))
+	if (!next || bpf_probe_read_kernel(&owner, sizeof(owner), (const void *)PT_REGS_PARM1(ctx) + c->owner))
 		return 0;
 	if ((owner & ~1ULL) == next->task && release(key)) {
 		c->waits = 1;

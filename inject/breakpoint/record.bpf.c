@@ -6,11 +6,10 @@
  * its breakpoints are set on, and what is in memory where an instruction will
  * read or write. "go generate ./inject/breakpoint" compiles it.
  */
-#include <linux/ptrace.h>
 #include <linux/bpf.h>
-#include <linux/bpf_perf_event.h>
 #include <bpf/bpf_helpers.h>
 #include "control.h"
+#include "registers.h"
 
 #define PLACES 4 /* as many breakpoints as a CPU has */
 #define RECORDS 256
@@ -53,6 +52,20 @@ struct {
 	__type(value, struct recorder);
 } recorders SEC(".maps");
 
+#if defined(__TARGET_ARCH_arm64)
+static __always_inline void keep(struct record *r, struct bpf_perf_event_data *ctx)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 31; i++)
+		r->gpr[i] = ctx->regs.regs[i];
+	r->gpr[31] = ctx->regs.sp; /* as the base of an operand */
+	r->pc = ctx->regs.pc;
+	r->sp = ctx->regs.sp;
+	r->flags = ctx->regs.pstate;
+}
+#else
 static __always_inline void keep(struct record *r, struct bpf_perf_event_data *ctx)
 {
 	/* In the order in which instructions number them. */
@@ -76,6 +89,7 @@ static __always_inline void keep(struct record *r, struct bpf_perf_event_data *c
 	r->sp = ctx->regs.rsp;
 	r->flags = ctx->regs.eflags;
 }
+#endif
 
 SEC("perf_event")
 int record_at_breakpoint(struct bpf_perf_event_data *ctx)
@@ -85,7 +99,7 @@ int record_at_breakpoint(struct bpf_perf_event_data *ctx)
 	struct control *c = bpf_map_lookup_elem(&controls, &cpu);
 	struct place *p = 0;
 	struct record *r;
-	__u64 pc = ctx->regs.rip, address;
+	__u64 pc = PT_REGS_IP(&ctx->regs), address;
 	int i;
 
 	if (!all || !c || (all->task && all->task != (__u32)bpf_get_current_pid_tgid()))

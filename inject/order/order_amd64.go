@@ -9,6 +9,9 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 )
 
+// Known says whether there are rules for this architecture.
+const Known = true
+
 // What an instruction does with its first argument, if that is in memory. All other
 // arguments in memory are read.
 type first int

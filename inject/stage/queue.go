@@ -3,17 +3,12 @@ package stage
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 
 	"github.com/ringproof/ringproof/inject/breakpoint"
 	"github.com/ringproof/ringproof/inject/disasm"
 	"github.com/ringproof/ringproof/internal/contract"
 )
-
-// stopBit is how the kernel clears the bit that stops a txq: a locked instruction on
-// its state, at that offset (include/linux/netdevice.h: QUEUE_STATE_DRV_XOFF is bit 0).
-var stopBit = regexp.MustCompile(`^lock btr\w* \$0x0,0x([0-9a-f]+)\(`)
 
 // txq finds the state of the stage's txq, once: it needs no debug info. The core
 // passes the txq to dev_hard_start_xmit, and netif_tx_wake_queue shows where in it the
@@ -31,7 +26,7 @@ func (s *Stage) txq() (state uint64, err error) {
 		if m == nil {
 			continue
 		}
-		offset, err := strconv.ParseUint(m[1], 16, 64)
+		offset, err := strconv.ParseUint(m[1], 0, 64)
 		if err != nil {
 			return 0, err
 		}

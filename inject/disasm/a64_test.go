@@ -1,0 +1,57 @@
+package disasm
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ringproof/ringproof/internal/guest/symbols"
+)
+
+// TestDecodeA64: calls and jumps name where they go, unknown instructions are points, and
+// nothing between a load-exclusive and its store is.
+func TestDecodeA64(t *testing.T) {
+	table := symbols.Table{{Addr: 0x1000, Raw: "callee", Name: "callee"}, {Addr: 0x2000, Raw: "f", Name: "f"}, {Addr: 0x3000, Raw: "last", Name: "last"}}
+	f := &Function{Name: "f"}
+	var code []byte
+	for _, word := range []uint32{
+		0x885f7c02, // ldxr w2, [x0], and no store
+		0xd503233f, // paciasp
+		0x97fffbfe, // bl callee
+		0xb4000040, // cbz x0, +8
+		0xb8e00020, // ldaddal w0, w0, [x1], of LSE
+		0x885f7c02, // ldxr w2, [x0]
+		0x11000442, // add w2, w2, #1
+		0x88037c02, // stxr w3, w2, [x0]
+		0x35ffffa3, // cbnz w3, -12
+		0x88a07c41, // cas w0, w1, [x2], of LSE
+		0x08607c82, // casp w0, w1, w2, w3, [x4], of LSE
+		0x17fffbf5, // b callee
+		0xd503201f, // nop
+		0x00000000,
+	} {
+		code = binary.LittleEndian.AppendUint32(code, word)
+	}
+	if err := f.decodeA64(table, table[1], code); err != nil {
+		t.Fatal(err)
+	}
+	var text []string
+	for _, p := range f.Points {
+		text = append(text, p.String()+" "+p.Text)
+	}
+	want := []string{
+		"f+0x0 ldxr w2, [x0]",
+		"f+0x4 hint #0x19", "f+0x8 bl callee", "f+0xc cbz x0, f+0x14", "f+0x10 .inst 0xb8e00020", "f+0x14 ldxr w2, [x0]",
+		"f+0x20 cbnz w3, f+0x14", "f+0x24 .inst 0x88a07c41", "f+0x28 .inst 0x08607c82", "f+0x2c b callee",
+	}
+	if !slices.Equal(text, want) {
+		t.Errorf("have\n%s\nwant\n%s", strings.Join(text, "\n"), strings.Join(want, "\n"))
+	}
+	if len(f.Calls) != 1 || f.Calls[0].Name != "callee" {
+		t.Errorf("calls %v, want callee", f.Calls)
+	}
+	if len(f.Skipped) != 1 || !strings.Contains(f.Skipped[0], "f+0x14 (ldxr w2, [x0]) and the 2 behind it") {
+		t.Errorf("skipped %q", f.Skipped)
+	}
+}
