@@ -3,6 +3,7 @@
 #              of the series, SHORT=1 takes seconds instead of minutes;
 #              a source is a tree, a tar file, debian:7.3 or debian:sid
 #              DRIVER=veth tests veth instead of tun
+#              ARCH=arm64 builds for that and runs it in an emulated machine
 # make revisions
 #              test the revisions of a series, one after the other, and show what
 #              changed: SERIES="v9.mbox v12.mbox" KSRC=source

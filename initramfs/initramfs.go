@@ -34,6 +34,8 @@ type Options struct {
 	Package string
 	// Dir is where Package is looked up; "" is the working directory.
 	Dir string
+	// Arch is the guest's architecture, as Go calls it; "" is amd64.
+	Arch string
 	// Modules is a directory with the kernel's modules, as "make
 	// modules_install" leaves it or a build tree; compressed ones too. ""
 	// means that everything is built in.

@@ -2,6 +2,7 @@ package initramfs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -33,7 +34,12 @@ func programs(ctx context.Context, o Options) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(where + "\x00" + o.Package))
+	arch := cmp.Or(o.Arch, "amd64")
+	of := where + "\x00" + o.Package
+	if arch != "amd64" {
+		of += "\x00" + arch
+	}
+	sum := sha256.Sum256([]byte(of))
 	name := "programs/" + hex.EncodeToString(sum[:8])
 	lock, err := cache.Acquire(ctx, name, o.Progress)
 	if err != nil {
@@ -49,8 +55,8 @@ func programs(ctx context.Context, o Options) (*build, error) {
 		fmt.Fprintf(o.Progress, "building the guest's programs (%s)\n", o.Package)
 	}
 	var both errgroup.Group
-	both.Go(func() error { return goCommand(ctx, where, "build", b.init, initPackage) })
-	both.Go(func() error { return goCommand(ctx, where, "test -c", b.guest, o.Package) })
+	both.Go(func() error { return goCommand(ctx, arch, where, "build", b.init, initPackage) })
+	both.Go(func() error { return goCommand(ctx, arch, where, "test -c", b.guest, o.Package) })
 	if err := both.Wait(); err != nil {
 		lock.Release()
 		return nil, err
@@ -66,11 +72,11 @@ func programs(ctx context.Context, o Options) (*build, error) {
 // goCommand builds pkg into out for the guest: static, for there is no libc;
 // without DWARF, which only costs time to load, and is not needed to print
 // a panic's stack.
-func goCommand(ctx context.Context, dir, verb, out, pkg string) error {
+func goCommand(ctx context.Context, arch, dir, verb, out, pkg string) error {
 	args := append(strings.Fields(verb), "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=")
 	var text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &text
 	if err := child.Run(cmd, syscall.SIGTERM, cmd.Run); err != nil {

@@ -273,6 +273,9 @@ type finder struct {
 }
 
 func newFinder(ctx context.Context, ksrc string, progress io.Writer) (*finder, error) {
+	if arch := kernel.Wanted(); arch != "amd64" {
+		return nil, fmt.Errorf("bench: costs are measured on x86-64, whose instructions the profile knows, and not on %s: unset ARCH", arch)
+	}
 	designs, err := proof.Read("patches")
 	return &finder{ctx, ksrc, progress, designs}, err
 }

@@ -34,7 +34,7 @@ func deps(ctx context.Context, args []string) error {
 	if !*run {
 		missing = kernel.MissingPackages(spec)
 	}
-	for _, name := range vm.MissingPackages() {
+	for _, name := range vm.MissingPackages(kernel.Wanted()) {
 		missing = append(missing, kernel.Package{Name: name, Why: "runs the kernels"})
 	}
 	if *measure {

@@ -69,6 +69,9 @@ func (b Boot) Run(ctx context.Context) (*vm.Result, vm.Choice, error) {
 	if err != nil {
 		return nil, vm.Choice{}, err
 	}
+	if image.Arch != "amd64" {
+		return nil, vm.Choice{}, fmt.Errorf("%s is for %s, and costs are measured on x86-64, whose instructions the profile knows", b.Kernel.Image, image.Arch)
+	}
 	argv := []string{initramfs.Program, "-test.v", "-test.timeout=0"}
 	if b.Workloads != "" {
 		argv = append(argv, "-test.run="+b.Workloads)

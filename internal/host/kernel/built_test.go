@@ -45,7 +45,7 @@ func publishVmlinux(t *testing.T, id, sourceDir string, seriesPaths ...string) (
 		t.Fatal(err)
 	}
 	o := &objects{tree: tr, dir: t.TempDir()}
-	files{imagePath: "x", ".config": "x", "include/config/kernel.release": "6.12.0\n", "main.c": "int main(void) { return 0; }\n"}.write(t, o.dir)
+	files{targetArch().image: "x", ".config": "x", "include/config/kernel.release": "6.12.0\n", "main.c": "int main(void) { return 0; }\n"}.write(t, o.dir)
 	if out, err := exec.Command("gcc", "-Wl,--build-id=0x"+id, "-o", filepath.Join(o.dir, "vmlinux"), filepath.Join(o.dir, "main.c")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

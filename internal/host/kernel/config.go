@@ -94,7 +94,7 @@ func (t *tree) configKey(ctx context.Context, frags []fragment) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("configure the kernel: %w", err)
 	}
-	parts := append(toolchain, arch)
+	parts := append(toolchain, targetArch().arch)
 	for _, o := range asked(frags) {
 		parts = append(parts, o.name, o.value)
 	}
@@ -164,6 +164,9 @@ var everywhere = []string{"PCI", "PREEMPT", "PREEMPT_RT", "PREEMPT_LAZY", "KASAN
 // differs (scripts/basic/fixdep.c). What changes everything has one apart.
 func objectsName(frags []fragment) string {
 	name := "base"
+	if targetArch().fragment != "" { // every file is another
+		name = targetArch().fragment
+	}
 	for _, f := range frags {
 		for _, o := range f.options {
 			if o.value != "n" && slices.Contains(everywhere, o.name) {

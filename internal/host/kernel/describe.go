@@ -13,7 +13,9 @@ import (
 // Description says what a kernel was made of. It is kept beside the kernel as
 // build.json.
 type Description struct {
-	Key       string   // names the content of all that follows
+	Key string // names the content of all that follows
+	// Arch is ARCH= of its build; "" is x86_64, of a version that built no other.
+	Arch      string
 	Source    string   // the source as the user knows it
 	Identity  string   // the source's content
 	Series    []string `json:",omitempty"` // the subject of each patch
@@ -35,7 +37,6 @@ const recipe = "ringproof kernel recipe 1"
 
 // Names of the files in a cached kernel's directory.
 const (
-	imageFile       = "bzImage"
 	vmlinuxFile     = "vmlinux"
 	configFile      = "config"
 	modulesDir      = "modules"
@@ -56,8 +57,8 @@ func describe(ctx context.Context, src source, series series, frags []fragment) 
 	if err != nil {
 		return nil, err
 	}
-	d := &Description{Source: src.title(), Identity: identity, Toolchain: toolchain}
-	parts := []string{recipe, arch, identity, strings.Join(toolchain, "\n")}
+	d := &Description{Arch: targetArch().arch, Source: src.title(), Identity: identity, Toolchain: toolchain}
+	parts := []string{recipe, d.Arch, identity, strings.Join(toolchain, "\n")}
 	for _, p := range series {
 		d.Series = append(d.Series, p.Subject)
 		parts = append(parts, "patch", string(p.text))
@@ -93,7 +94,6 @@ func open(dir string) (*Result, bool) {
 	}
 	r := &Result{
 		Dir:     dir,
-		Image:   filepath.Join(dir, imageFile),
 		Vmlinux: filepath.Join(dir, vmlinuxFile),
 		Config:  filepath.Join(dir, configFile),
 		Cached:  true,
@@ -101,6 +101,13 @@ func open(dir string) (*Result, bool) {
 	if err := json.Unmarshal(data, &r.Description); err != nil || len(r.Sizes) == 0 {
 		return nil, false
 	}
+	a := &architectures[0]
+	if r.Arch != "" {
+		if a = byARCH(r.Arch); a == nil {
+			return nil, false
+		}
+	}
+	r.Image = filepath.Join(dir, a.imageFile())
 	for name, size := range r.Sizes {
 		fi, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || fi.Size() != size {

@@ -50,12 +50,16 @@ var (
 	groupLine = regexp.MustCompile(`^# (?:(Optional)|(One of)|(Optional, one of)):\s*(.*)$`)
 )
 
-// readFragments reads base and then each that is named.
+// readFragments reads base, the fragment of the architecture that is wanted, and then
+// each that is named.
 func readFragments(names []string) ([]fragment, error) {
 	if !slices.Contains(names, "base") {
 		names = append([]string{"base"}, names...)
 	} else if names[0] != "base" {
 		return nil, fmt.Errorf("configuration fragments %s: base comes first", strings.Join(names, " "))
+	}
+	if own := targetArch().fragment; own != "" && !slices.Contains(names, own) {
+		names = slices.Insert(slices.Clone(names), 1, own)
 	}
 	var frags []fragment
 	for _, name := range names {

@@ -2,12 +2,14 @@ package kernel
 
 import (
 	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 )
 
@@ -29,23 +31,31 @@ func (e *ImageError) Error() string {
 
 func (e *ImageError) Unwrap() error { return e.Err }
 
-const giveBzImage = "give the bzImage that the build left in arch/x86/boot/bzImage"
+const (
+	giveBzImage = "give the bzImage that the build left in arch/x86/boot/bzImage"
+	giveImage   = "give the Image that the build left in arch/arm64/boot/Image"
+)
 
 // Image is what a kernel says of itself before it is booted.
 type Image struct {
+	// Arch is the architecture of the guest, as Go calls it.
+	Arch string
 	// Release is what uname -r will show; "" if the kernel does not say.
 	Release string
 	// CommandLine is how many bytes of a command line it takes.
 	CommandLine int
 }
 
-// Inspect reads the header of a bzImage for x86-64. If path is none, the error
-// is an *ImageError.
+// ARCH is the same as the kernel's make calls it.
+func (i Image) ARCH() string { return byGOARCH(i.Arch).arch }
+
+// Inspect reads the header of a kernel: a bzImage for x86-64, or an Image or Image.gz
+// for arm64. If path is none, the error is an *ImageError.
 //
-// The offsets are those of Documentation/arch/x86/boot.rst, "The Real-Mode
-// Kernel Header".
+// The offsets of a bzImage are those of Documentation/arch/x86/boot.rst, "The
+// Real-Mode Kernel Header".
 func Inspect(path string) (Image, error) {
-	var image Image
+	image := Image{Arch: "amd64"}
 	fail := func(what, do string) (Image, error) {
 		return image, &ImageError{Path: path, What: what, Do: do}
 	}
@@ -76,6 +86,9 @@ func Inspect(path string) (Image, error) {
 	header = header[:n]
 	if n == 0 {
 		return fail("is empty", giveBzImage)
+	}
+	if bytes.HasPrefix(header, []byte(gzipMagic)) || isARM64(header) {
+		return inspectARM64(path, f)
 	}
 	if what, do := foreign(header); what != "" {
 		return fail(what, do)
@@ -121,7 +134,56 @@ func Inspect(path string) (Image, error) {
 	return image, nil
 }
 
-// foreign recognises what people give instead of a bzImage.
+// gzipMagic begins what gzip has compressed (RFC 1952, 2.3.1).
+const gzipMagic = "\x1f\x8b"
+
+// isARM64 says whether an Image begins so (Documentation/arch/arm64/booting.rst, "Call
+// the kernel image").
+func isARM64(header []byte) bool {
+	return len(header) >= 0x40 && string(header[0x38:0x3c]) == "ARM\x64"
+}
+
+// banner is what the kernel prints first (init/version.c: linux_banner).
+var banner = regexp.MustCompile(`Linux version (\d[^ ]*) `)
+
+// inspectARM64 reads an Image, which gzip may have compressed: QEMU takes both. Its
+// header says nothing of the release, so that is looked for.
+func inspectARM64(path string, f *os.File) (Image, error) {
+	// arch/arm64/include/uapi/asm/setup.h: COMMAND_LINE_SIZE, with the zero.
+	image := Image{Arch: "arm64", CommandLine: 2047}
+	data, err := io.ReadAll(io.NewSectionReader(f, 0, maxARM64))
+	if err != nil {
+		return image, &ImageError{path, "cannot be read: " + errno(err), "", err}
+	}
+	if bytes.HasPrefix(data, []byte(gzipMagic)) {
+		z, err := gzip.NewReader(bytes.NewReader(data))
+		if err == nil {
+			data, err = io.ReadAll(io.LimitReader(z, maxARM64))
+		}
+		if err != nil {
+			return image, &ImageError{path, "is compressed by gzip, and damaged: " + err.Error(), "copy or build it again", err}
+		}
+		if !isARM64(data) {
+			return image, &ImageError{path, "is compressed by gzip", "if there is a bzImage in it, decompress it first; " + giveBzImage, nil}
+		}
+	}
+	// flags bit 0 is the kernel's endianness.
+	if data[0x18]&1 != 0 {
+		return image, &ImageError{path, "is a big-endian arm64 kernel", "the guest's programs are little-endian: build it with CONFIG_CPU_LITTLE_ENDIAN=y", nil}
+	}
+	if m := banner.FindSubmatch(data); m != nil {
+		image.Release = string(m[1])
+	}
+	return image, nil
+}
+
+// maxARM64 bounds what is read of an Image, and is what QEMU takes of one
+// (include/hw/loader.h: LOAD_IMAGE_MAX_GUNZIP_BYTES).
+const maxARM64 = 256 << 20
+
+const onlyThese = "kernels are judged on x86-64 and arm64"
+
+// foreign recognises what people give instead of a kernel.
 func foreign(header []byte) (what, do string) {
 	at := func(off int, magic string) bool {
 		return len(header) >= off+len(magic) && string(header[off:off+len(magic)]) == magic
@@ -135,15 +197,16 @@ func foreign(header []byte) (what, do string) {
 		if machine == elf.EM_X86_64 {
 			return "is an ELF file: a vmlinux, which QEMU boots only with Xen's PVH entry", giveBzImage + ", and this file as VMLINUX"
 		}
-		return fmt.Sprintf("is an ELF file for %v", machine), "the guest is x86-64: " + giveBzImage
-	case at(0x38, "ARM\x64"): // Documentation/arch/arm64/booting.rst
-		return "is an arm64 kernel", "the guest is x86-64"
+		if machine == elf.EM_AARCH64 {
+			return "is an ELF file: a vmlinux of arm64", giveImage + ", and this file as VMLINUX"
+		}
+		return fmt.Sprintf("is an ELF file for %v", machine), onlyThese
+	case at(0, "MZ") && at(4, "zimg"): // drivers/firmware/efi/libstub/zboot-header.S
+		return "is a kernel that decompresses itself under EFI (CONFIG_EFI_ZBOOT), which QEMU has not", giveImage
 	case at(0x38, "RSC\x05"): // Documentation/arch/riscv/boot-image-header.rst
-		return "is a RISC-V kernel", "the guest is x86-64"
+		return "is a RISC-V kernel", onlyThese
 	case at(0x24, "\x18\x28\x6f\x01"): // arch/arm/boot/compressed/head.S: _magic_sig
-		return "is a 32-bit ARM kernel", "the guest is x86-64"
-	case at(0, "\x1f\x8b"):
-		return "is compressed by gzip", "if there is a bzImage in it, decompress it first; " + giveBzImage
+		return "is a 32-bit ARM kernel", onlyThese
 	}
 	return "", ""
 }

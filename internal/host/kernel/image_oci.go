@@ -67,7 +67,7 @@ func Pull(ctx context.Context, ref string, progress io.Writer) (*Result, error) 
 	return r, nil
 }
 
-// openImage finds the image for x86-64.
+// openImage finds the image for the architecture that is wanted.
 func openImage(ctx context.Context, ref string) (v1.Image, error) {
 	if dir, ok := strings.CutPrefix(ref, layoutPrefix); ok {
 		index, err := layout.ImageIndexFromPath(expandHome(dir))
@@ -80,7 +80,7 @@ func openImage(ctx context.Context, ref string) (v1.Image, error) {
 		}
 		var found []v1.Image
 		for _, m := range manifest.Manifests {
-			if m.MediaType.IsImage() && (m.Platform == nil || m.Platform.Architecture == "amd64") {
+			if m.MediaType.IsImage() && (m.Platform == nil || m.Platform.Architecture == Wanted()) {
 				image, err := index.Image(m.Digest)
 				if err != nil {
 					return nil, err
@@ -89,7 +89,7 @@ func openImage(ctx context.Context, ref string) (v1.Image, error) {
 			}
 		}
 		if len(found) != 1 {
-			return nil, fmt.Errorf("the layout has %d images for x86-64, and should have one", len(found))
+			return nil, fmt.Errorf("the layout has %d images for %s, and should have one", len(found), Wanted())
 		}
 		return found[0], nil
 	}
@@ -101,7 +101,7 @@ func openImage(ctx context.Context, ref string) (v1.Image, error) {
 		return nil, err
 	}
 	return remote.Image(parsed, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: "amd64"}))
+		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: Wanted()}))
 }
 
 // unpackImage writes to dir what belongs to the image's kernel.
@@ -129,7 +129,7 @@ func unpackImage(image v1.Image, ref, digest, dir string) error {
 		switch {
 		case to == "":
 			continue
-		case to == imageFile:
+		case to == targetArch().imageFile():
 			kernels = append(kernels, header.Name)
 		}
 		if err := extract(out, to, files); err != nil {
@@ -144,11 +144,14 @@ func unpackImage(image v1.Image, ref, digest, dir string) error {
 	if len(kernels) != 1 {
 		return fmt.Errorf("there are %d kernels in it, called boot/vmlinuz-*, and should be one: %s", len(kernels), strings.Join(kernels, ", "))
 	}
-	inspected, err := Inspect(filepath.Join(dir, imageFile))
+	inspected, err := Inspect(filepath.Join(dir, targetArch().imageFile()))
 	if err != nil {
 		return err
 	}
-	what := Description{Key: digest, Source: ref, Identity: digest, Release: inspected.Release}
+	if inspected.Arch != Wanted() {
+		return fmt.Errorf("its kernel is for %s, and %s is wanted: set ARCH", inspected.Arch, Wanted())
+	}
+	what := Description{Key: digest, Arch: targetArch().arch, Source: ref, Identity: digest, Release: inspected.Release}
 	if what.Sizes, err = sizes(dir); err != nil {
 		return err
 	}
@@ -169,7 +172,7 @@ func partOf(file string) string {
 	}
 	switch {
 	case len(elements) > 1 && elements[len(elements)-2] == "boot" && (strings.HasPrefix(last, "vmlinuz-") || last == "vmlinuz" || last == "bzImage"):
-		return imageFile
+		return targetArch().imageFile()
 	case last == "vmlinux", strings.HasPrefix(last, "vmlinux-"):
 		return vmlinuxFile
 	case strings.HasPrefix(last, "config-"):

@@ -29,8 +29,8 @@ var (
 	kconfigHelp   = regexp.MustCompile(`^\s+help\s*$`)
 )
 
-// readKconfig reads the Kconfig files of a tree that count for our
-// architecture.
+// readKconfig reads the Kconfig files of a tree that count for the
+// architecture that is wanted.
 func readKconfig(src string) (kconfig, error) {
 	all := make(kconfig)
 	err := filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
@@ -38,7 +38,7 @@ func readKconfig(src string) (kconfig, error) {
 			return err
 		}
 		if d.IsDir() {
-			otherArch := filepath.Base(filepath.Dir(path)) == "arch" && filepath.Dir(filepath.Dir(path)) == src && d.Name() != kconfigArch
+			otherArch := filepath.Base(filepath.Dir(path)) == "arch" && filepath.Dir(filepath.Dir(path)) == src && d.Name() != targetArch().kconfig
 			if otherArch || path == filepath.Join(src, "Documentation") || path == filepath.Join(src, "scripts/kconfig/tests") {
 				return filepath.SkipDir
 			}

@@ -13,7 +13,7 @@ import (
 func TestKeep(t *testing.T) {
 	made := func(release string) *Result {
 		dir := t.TempDir()
-		files{imageFile: release, vmlinuxFile: "elf", configFile: "CONFIG_TUN=m\n", "modules/lib/modules/1/tun.ko": "elf"}.write(t, dir)
+		files{"bzImage": release, vmlinuxFile: "elf", configFile: "CONFIG_TUN=m\n", "modules/lib/modules/1/tun.ko": "elf"}.write(t, dir)
 		d := Description{Release: release}
 		var err error
 		if d.Sizes, err = sizes(dir); err != nil {

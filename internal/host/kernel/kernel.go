@@ -67,7 +67,7 @@ type Spec struct {
 // cache and not to be changed.
 type Result struct {
 	Dir     string
-	Image   string // the bzImage
+	Image   string // the bzImage, or what its architecture has
 	Vmlinux string // with line tables, unless a fragment switched them off
 	Modules string // has lib/modules/RELEASE below it; "" if nothing is a module
 	Config  string // the .config that Kconfig made of the fragments
@@ -144,7 +144,7 @@ func seriesOf(ctx context.Context, spec Spec, progress io.Writer) (series, error
 }
 
 func read(ctx context.Context, spec Spec, fetch bool, progress io.Writer) (*plan, error) {
-	if err := CheckHost(); err != nil {
+	if err := errors.Join(refuse(), CheckHost(Wanted())); err != nil {
 		return nil, err
 	}
 	if missing := MissingPackages(spec); missing != nil {

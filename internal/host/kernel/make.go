@@ -59,7 +59,7 @@ func (o *objects) make(ctx context.Context, key string, jobs int, progress io.Wr
 	if jobs == 0 {
 		jobs = runtime.NumCPU()
 	}
-	targets := []string{imageTarget}
+	targets := []string{targetArch().imageFile()}
 	if o.modular() {
 		targets = append(targets, "modules")
 	}

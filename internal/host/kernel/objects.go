@@ -96,7 +96,7 @@ func (o *objects) repair(start time.Time) error {
 // command prepares a make in the tree, which writes to the build directory and
 // to the directories in also.
 func (o *objects) command(ctx context.Context, also []string, args ...string) (*cmd, error) {
-	args = append(append(args, chosenArgs()...), "--no-print-directory", "-C", o.tree.src, "O="+o.dir, "ARCH="+arch)
+	args = append(append(args, chosenArgs()...), "--no-print-directory", "-C", o.tree.src, "O="+o.dir, "ARCH="+targetArch().arch)
 	c := command(ctx, "make", args...).env(chosenEnv()...).env(
 		// What the compile-time strings of a kernel show; fixed, so that
 		// the same content gives the same kernel.

@@ -33,6 +33,14 @@ func MissingPackages(spec Spec) []Package {
 	}
 	program("make", "make", "builds the kernel")
 	// What the user has chosen and is not there is another matter: versionOf.
+	a := targetArch()
+	crossed := !a.native() && setting("CROSS_COMPILE") == ""
+	if crossed && setting("CC") == "" {
+		program(chosen("CC"), a.gcc, "compiles the kernel for "+a.arch)
+	}
+	if crossed && setting("LD") == "" {
+		program(chosen("LD"), a.ld, "links the kernel for "+a.arch)
+	}
 	if chosen("CC") == "gcc" || chosen("HOSTCC") == "gcc" {
 		why := "compiles the kernel"
 		if _, err := exec.LookPath("clang"); err == nil {
@@ -47,7 +55,9 @@ func MissingPackages(spec Spec) []Package {
 	program("bison", "bison", "builds Kconfig")
 	program("bc", "bc", "computes kernel/time's constants")
 	program("perl", "perl", "builds the kernel")
-	program("lz4", "lz4", "compresses the kernel (CONFIG_KERNEL_LZ4)")
+	if a.goarch == "amd64" {
+		program("lz4", "lz4", "compresses the kernel (CONFIG_KERNEL_LZ4)")
+	}
 	header := func(name, pkg, why string) {
 		// Where headers are, the compiler knows.
 		compiler := strings.Fields(chosen("HOSTCC") + " " + setting("HOSTCFLAGS"))
@@ -58,7 +68,9 @@ func MissingPackages(spec Spec) []Package {
 			missing = append(missing, Package{pkg, why})
 		}
 	}
-	header("libelf.h", "libelf-dev", "builds objtool (CONFIG_UNWINDER_ORC)")
+	if a.goarch == "amd64" {
+		header("libelf.h", "libelf-dev", "builds objtool (CONFIG_UNWINDER_ORC)")
+	}
 	header("stdio.h", "libc6-dev", "builds the programs that build the kernel")
 	if slices.Contains(spec.Fragments, "modular") && !anyExists("/sbin/depmod", "/usr/sbin/depmod", "/bin/depmod", "/usr/bin/depmod") {
 		missing = append(missing, Package{"kmod", "lists what the modules depend on"})

@@ -26,7 +26,7 @@ func (o *objects) publish(ctx context.Context, dir string, what *Description) er
 		return fmt.Errorf("replace a damaged kernel in the cache: %w", err)
 	}
 	err = cache.Publish(dir, func(tmp string) error {
-		for from, to := range map[string]string{imagePath: imageFile, "vmlinux": vmlinuxFile, ".config": configFile} {
+		for from, to := range map[string]string{targetArch().image: targetArch().imageFile(), "vmlinux": vmlinuxFile, ".config": configFile} {
 			if err := copyFile(filepath.Join(o.dir, from), filepath.Join(tmp, to)); err != nil {
 				return fmt.Errorf("copy the kernel: %w", err)
 			}

@@ -87,7 +87,7 @@ func openSource(ctx context.Context, path string, fetch bool, progress io.Writer
 // checkTop fails if dir is not the top of a kernel tree. path is the source that
 // it comes from.
 func checkTop(dir, path string) error {
-	for _, file := range []string{"Makefile", "Kbuild", "arch/x86/Kconfig"} {
+	for _, file := range []string{"Makefile", "Kbuild", "arch/" + targetArch().kconfig + "/Kconfig"} {
 		if !exists(filepath.Join(dir, file)) {
 			return fmt.Errorf("kernel source %s: not the top of a kernel tree: it has no %s", path, file)
 		}

@@ -9,14 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 )
 
 // tools are the programs of a build that the user may choose, by the variable
 // that kbuild has for each (Makefile), and what is used else. CROSS_COMPILE
-// goes before the names of those that are crossed.
+// goes before the names of those that are crossed; see crossCompile.
 var tools = []struct {
 	variable, standard string
 	crossed            bool
@@ -66,7 +65,7 @@ func chosen(variable string) string {
 	}
 	for _, tool := range tools {
 		if tool.variable == variable && tool.crossed {
-			return setting("CROSS_COMPILE") + tool.standard
+			return crossCompile() + tool.standard
 		} else if tool.variable == variable {
 			return tool.standard
 		}
@@ -92,16 +91,25 @@ func wrapped() string {
 	return ""
 }
 
+// crossCompile is the user's CROSS_COMPILE, or that of Debian's compiler if the
+// kernel is not for this machine's architecture.
+func crossCompile() string {
+	if prefix := setting("CROSS_COMPILE"); prefix != "" || targetArch().native() {
+		return prefix
+	}
+	return targetArch().prefix
+}
+
 // chosenArgs are the user's choices as arguments of make.
 func chosenArgs() []string {
 	var args []string
-	if prefix := setting("CROSS_COMPILE"); prefix != "" {
+	if prefix := crossCompile(); prefix != "" {
 		args = append(args, "CROSS_COMPILE="+prefix)
 	}
 	for _, tool := range tools {
 		standard := tool.standard
 		if tool.crossed {
-			standard = setting("CROSS_COMPILE") + standard
+			standard = crossCompile() + standard
 		}
 		if command := chosen(tool.variable); command != standard {
 			args = append(args, tool.variable+"="+command)
@@ -131,8 +139,8 @@ func refuse() error {
 	if llvm := os.Getenv("LLVM"); llvm != "" {
 		return fmt.Errorf("LLVM=%s: "+onlyGCC, llvm, "LLVM")
 	}
-	if a := setting("ARCH"); a != "" && a != arch && a != kconfigArch {
-		return fmt.Errorf("ARCH=%s: kernels are built for %s here: unset ARCH", a, arch)
+	if a := setting("ARCH"); a != "" && byARCH(a) == nil {
+		return fmt.Errorf("ARCH=%s: kernels are built for x86_64 and arm64 here: unset ARCH, or set it to one of these", a)
 	}
 	if file := setting("KBUILD_KCONFIG"); file != "" {
 		return fmt.Errorf("KBUILD_KCONFIG=%s: kernels are configured by the Kconfig of their source here: unset KBUILD_KCONFIG", file)
@@ -159,7 +167,7 @@ func readToolchain(ctx context.Context) ([]string, error) {
 		lines = append(lines, line)
 	}
 	lines = append(append(lines, chosenArgs()...), chosenEnv()...)
-	if chosen("CC") == "gcc" {
+	if chosen("CC") == "gcc" && targetArch().native() {
 		return lines, nil
 	}
 	words := strings.Fields(chosen("CC"))
@@ -167,14 +175,11 @@ func readToolchain(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", named("CC"), err)
 	}
-	if machine = strings.TrimSpace(machine); !compilesFor.MatchString(machine) {
-		return nil, fmt.Errorf("%s: it compiles for %s, and kernels are built for %s here: unset it, or name a compiler for that", named("CC"), machine, arch)
+	if machine = strings.TrimSpace(machine); !targetArch().compiles.MatchString(machine) {
+		return nil, fmt.Errorf("%s: it compiles for %s, and the kernel is to be built for %s: unset it, or name a compiler for that", named("CC"), machine, targetArch().arch)
 	}
 	return lines, nil
 }
-
-// compilesFor matches the machines of compilers that know gcc's -m64 for x86.
-var compilesFor = regexp.MustCompile(`^(x86_64|i[3-6]86|amd64)\b`)
 
 // named is how the user has named a tool.
 func named(variable string) string {

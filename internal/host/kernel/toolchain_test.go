@@ -83,7 +83,7 @@ func TestVariablesOfKbuild(t *testing.T) {
 		{"CC", "ccache " + script(t, "clang", "echo 'Debian clang version 19.1'\n"), "is clang"},
 		{"CC", "gcc-no-such", "CC=gcc-no-such"}, {"LD", "/no/such/ld", "LD=/no/such/ld"}, {"CC", foreign, "for arm-linux-gnueabi"},
 		{"CROSS_COMPILE", strings.TrimSuffix(foreign, "gcc"), "CROSS_COMPILE=/"}, {"CROSS_COMPILE", "no-such-", "CROSS_COMPILE=no-such-"},
-		{"ARCH", "arm64", "unset ARCH"}, {"ARCH", "i386", "ARCH=i386"}, {"ARCH", "um", "ARCH=um"}, {"KBUILD_KCONFIG", "Kconfig.mine", "unset KBUILD_KCONFIG"},
+		{"ARCH", "aarch64", "unset ARCH"}, {"ARCH", "i386", "ARCH=i386"}, {"ARCH", "um", "ARCH=um"}, {"KBUILD_KCONFIG", "Kconfig.mine", "unset KBUILD_KCONFIG"},
 
 		{"ARCH", "x86", "same"}, {"ARCH", "x86_64", "same"}, {"CC", "gcc", "same"}, {"CC", " ", "same"}, {"CC", "ccache gcc", "same"}, {"HOSTCC", "/usr/bin/sccache gcc", "same"},
 		{"LLVM_IAS", "1", "same"}, {"KBUILD_OUTPUT", "/tmp/o", "same"}, {"KBUILD_VERBOSE", "1", "same"}, {"KBUILD_EXTRA_WARN", "1", "same"},

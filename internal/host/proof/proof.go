@@ -180,7 +180,7 @@ func Run(ctx context.Context, cfg Config) (*Proof, error) {
 func (cfg *Config) do(ctx context.Context, j job, k *kernel.Result, waited time.Duration) error {
 	o := &Outcome{Name: j.name, BuildSeconds: waited.Seconds()}
 	passes := j.passes()
-	image, _, err := initramfs.Build(ctx, initramfs.Options{Package: "./vmtests/guest", Modules: k.Modules, Progress: os.Stderr})
+	image, _, err := initramfs.Build(ctx, initramfs.Options{Package: "./vmtests/guest", Arch: kernel.Wanted(), Modules: k.Modules, Progress: os.Stderr})
 	if err != nil {
 		return err
 	}

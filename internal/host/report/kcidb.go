@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (r *Run) KCIDB(cfg KCIDBConfig) ([]byte, error) {
 	if cfg.Build == "" {
 		cfg.Build = name
 		out.Checkouts = []kcidbCheckout{{ID: name, Origin: cfg.Origin, Comment: "the source of " + r.Booted()}}
-		build := kcidbBuild{ID: name, CheckoutID: name, Origin: cfg.Origin, Architecture: "x86_64", Comment: r.Booted()}
+		build := kcidbBuild{ID: name, CheckoutID: name, Origin: cfg.Origin, Architecture: cmp.Or(r.Arch, "x86_64"), Comment: r.Booted()}
 		if r.BuildID != "" {
 			build.Misc = map[string]any{"gnu_build_id": r.BuildID}
 		}

@@ -96,7 +96,7 @@ func (r *Run) same(s *Run) error {
 		have *string
 		is   string
 	}{
-		{"kernel", &r.Release, s.Release}, {"build id", &r.BuildID, s.BuildID}, {"preemption model", &r.Preemption, s.Preemption},
+		{"kernel", &r.Release, s.Release}, {"build id", &r.BuildID, s.BuildID}, {"preemption model", &r.Preemption, s.Preemption}, {"architecture", &r.Arch, s.Arch},
 		{"accelerator", &r.Accel, s.Accel}, {"reason for it", &r.AccelReason, s.AccelReason},
 	} {
 		switch {

@@ -22,10 +22,11 @@ type Run struct {
 	Dir string `json:"dir"`
 	// Label names the run beside others, for example "stock".
 	Label string `json:"label,omitempty"`
-	// Kernel is the path of the image that was booted, Release what it calls
-	// itself (uname -r), Preemption its preemption model (contract.Hello), Accel
-	// what ran it (kvm or tcg) and why.
+	// Kernel is the path of the image that was booted, Arch what it was built for
+	// (ARCH=; "" is x86_64), Release what it calls itself (uname -r), Preemption its
+	// preemption model (contract.Hello), Accel what ran it (kvm or tcg) and why.
 	Kernel      string `json:"kernel"`
+	Arch        string `json:"arch"`
 	Release     string `json:"release"`
 	Preemption  string `json:"preemption"`
 	Accel       string `json:"accel"`
@@ -179,6 +180,9 @@ func (r *Run) promise(id contract.Promise) Promise {
 func (r *Run) Booted() string {
 	if r.Preemption == "" {
 		return r.Release
+	}
+	if r.Arch != "" && r.Arch != "x86_64" {
+		return r.Release + ", " + r.Arch + ", " + r.Preemption
 	}
 	return r.Release + ", " + r.Preemption
 }

@@ -98,7 +98,7 @@ func (r *Run) boot(flags *Flags, skip, after string) (*Guest, error) {
 	}
 	args, deadline := flags.args(skip)
 	g, err := start(r.ctx, vm.Config{
-		Kernel: r.cfg.Kernel, Vmlinux: r.cfg.Vmlinux, Initramfs: r.image,
+		Kernel: r.cfg.Kernel, Arch: r.kernel.Arch, Vmlinux: r.cfg.Vmlinux, Initramfs: r.image,
 		Boot: contract.Boot{
 			Argv: append([]string{initramfs.Program}, args...),
 			Env:  r.guestEnv(after),

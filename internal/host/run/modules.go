@@ -16,7 +16,11 @@ func modulesOf(kernel, release string) string {
 	if real, err := filepath.EvalSymlinks(kernel); err == nil {
 		kernel = real
 	}
-	if tree, ok := strings.CutSuffix(kernel, "/arch/x86/boot/bzImage"); ok {
+	for _, image := range []string{"/arch/x86/boot/bzImage", "/arch/arm64/boot/Image", "/arch/arm64/boot/Image.gz"} {
+		tree, ok := strings.CutSuffix(kernel, image)
+		if !ok {
+			continue
+		}
 		if fi, err := os.Stat(filepath.Join(tree, "modules.order")); err == nil && fi.Size() > 0 {
 			return tree
 		}

@@ -13,6 +13,7 @@ func TestModulesOf(t *testing.T) {
 		"merged/boot/vmlinuz-6.12.0", "merged/usr/lib/modules/6.12.0/modules.order",
 		"arch/usr/lib/modules/6.12.0/vmlinuz",
 		"tree/arch/x86/boot/bzImage", "tree/modules.order",
+		"tree64/arch/arm64/boot/Image", "tree64/modules.order",
 		"monolithic/arch/x86/boot/bzImage", "bzImage",
 	} {
 		path := filepath.Join(top, file)
@@ -35,6 +36,7 @@ func TestModulesOf(t *testing.T) {
 		"merged/boot/vmlinuz-6.12.0":          "merged/usr/lib/modules/6.12.0",
 		"arch/usr/lib/modules/6.12.0/vmlinuz": "arch/usr/lib/modules/6.12.0",
 		"tree/arch/x86/boot/bzImage":          "tree",
+		"tree64/arch/arm64/boot/Image":        "tree64",
 		"monolithic/arch/x86/boot/bzImage":    "",
 		"bzImage":                             "",
 	} {

@@ -56,9 +56,6 @@ type Run struct {
 // Finish it. Until then ^C, SIGTERM and the death of the process that started this
 // one end its VMs, and not the process, which has time to write down what there is.
 func Start(cfg Config, flags Flags) (_ *Run, err error) {
-	if err := kernel.CheckHost(); err != nil {
-		return nil, err
-	}
 	started := time.Now()
 	if cfg.Kernel == "" {
 		if cfg, err = withDefaultKernel(cfg); err != nil {
@@ -71,6 +68,9 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	image, err := kernel.Inspect(cfg.Kernel)
 	if err != nil {
 		return nil, fmt.Errorf("KERNEL: %w", err)
+	}
+	if err := kernel.CheckHost(image.Arch); err != nil {
+		return nil, err
 	}
 	if cfg.Vmlinux != "" {
 		if err := srcline.Check(cfg.Vmlinux); err != nil {
@@ -86,7 +86,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 	ctx, stop := untilEnded()
 	r := &Run{cfg: cfg, flags: flags, kernel: image, ctx: ctx, stop: stop, known: named}
 	r.image, _, err = initramfs.Build(ctx, initramfs.Options{
-		Package: cfg.Package, Dir: cfg.Module, Modules: cfg.Modules, Release: image.Release, Progress: os.Stderr,
+		Package: cfg.Package, Dir: cfg.Module, Arch: image.Arch, Modules: cfg.Modules, Release: image.Release, Progress: os.Stderr,
 	})
 	if err != nil {
 		stop()
@@ -101,7 +101,7 @@ func Start(cfg Config, flags Flags) (_ *Run, err error) {
 		return nil, err
 	}
 	r.result = report.Run{
-		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel,
+		Dir: r.cfg.Dir, Label: cfg.Label, Kernel: cfg.Kernel, Arch: image.ARCH(),
 		Contract: cfg.Contract, Command: cfg.command("go test ./vmtests"), Seed: cfg.Seed, Started: started, Suite: cfg.Suite, Shard: cfg.Shard.String(),
 	}
 	r.save()
@@ -114,7 +114,7 @@ func withDefaultKernel(cfg Config) (Config, error) {
 	k, err := kernel.Find(context.Background(), spec)
 	if err != nil || k == nil {
 		return cfg, errors.Join(errors.New(`no KERNEL given, and the default kernel (Debian's linux-source-6.12 with patches/designs/lossless) is not built.
-Give the bzImage of a patched kernel:    KERNEL=~/linux/arch/x86/boot/bzImage go test ./vmtests
+Give the image of a patched kernel:      KERNEL=~/linux/arch/x86/boot/bzImage go test ./vmtests
 or build the default and a stock kernel: make check`), err)
 	}
 	cfg.Kernel, cfg.Modules, cfg.Vmlinux = k.Image, k.Modules, k.Vmlinux

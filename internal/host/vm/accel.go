@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -40,14 +41,18 @@ type Choice struct {
 // the end: a host may emulate some instructions very slowly and never get to
 // others. So KVM has to boot the kernel until that prints. The outcome is
 // remembered until the machine is rebooted.
-func Choose(ctx context.Context, want Accel, kernel string, memoryMiB int) (Choice, error) {
-	return kvmDevice{path: "/dev/kvm", cpu: "max", memoryMiB: memoryMiB}.choose(ctx, want, kernel)
+//
+// KVM executes guests of the machine's own architecture. arch is the guest's, as Go
+// calls it; "" is amd64.
+func Choose(ctx context.Context, want Accel, arch, kernel string, memoryMiB int) (Choice, error) {
+	return kvmDevice{path: "/dev/kvm", platform: platformOf(arch), cpu: "max", memoryMiB: memoryMiB}.choose(ctx, want, kernel)
 }
 
 // kvmDevice is KVM as it is on this machine. Tests use other values.
 type kvmDevice struct {
-	path string
-	cpu  string // QEMU's CPU model
+	path     string
+	platform *platform
+	cpu      string // QEMU's CPU model
 	// memoryMiB is what the guest will have: a kernel with KASAN does not
 	// print before it has found room for its shadow.
 	memoryMiB int
@@ -76,6 +81,9 @@ func (k kvmDevice) choose(ctx context.Context, want Accel, kernel string) (Choic
 
 // prove returns nil if a guest executes with KVM, else what is wrong.
 func (k kvmDevice) prove(ctx context.Context, kernel string) error {
+	if string(k.platform.arch) != runtime.GOARCH {
+		return fmt.Errorf("it executes guests of the machine's own architecture, %s, and this one is for %s", runtime.GOARCH, k.platform.arch)
+	}
 	// Whether it can be opened is quick to see, and may change.
 	device, err := os.OpenFile(k.path, os.O_RDWR, 0)
 	switch {
@@ -93,7 +101,7 @@ func (k kvmDevice) prove(ctx context.Context, kernel string) error {
 		return fmt.Errorf("stat %s: %w", k.path, err)
 	}
 
-	q, err := openQEMU(ctx)
+	q, err := openQEMU(ctx, k.platform)
 	if err != nil {
 		return err
 	}
@@ -163,7 +171,7 @@ func (k kvmDevice) boots(ctx context.Context, q program, kernel string) error {
 		return err
 	}
 	if tcg := k.prints(ctx, q, kernel, TCG, tcgTime); tcg != nil {
-		return fmt.Errorf("%w: %v, and without KVM either: %w; is %s a kernel for this machine, with CONFIG_SERIAL_8250_CONSOLE?", errUnknown, err, tcg, kernel)
+		return fmt.Errorf("%w: %v, and without KVM either: %w; is %s a kernel for this machine, with %s?", errUnknown, err, tcg, kernel, k.platform.serial)
 	}
 	return fmt.Errorf("%s can be opened, but no guest boots with it: %w", k.path, err)
 }
@@ -172,12 +180,9 @@ func (k kvmDevice) boots(ctx context.Context, q program, kernel string) error {
 func (k kvmDevice) prints(ctx context.Context, q program, kernel string, accel Accel, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	machine := Q35
-	if q.microvm {
-		machine = Microvm
-	}
-	o, err := qemu.OptionsFor(guestArch,
-		qemu.WithKernel(kernel), qemu.WithAppendKernel(earlyConsole),
+	machine := q.machinesOf(k.platform)[0]
+	o, err := qemu.OptionsFor(k.platform.arch,
+		qemu.WithKernel(kernel), qemu.WithAppendKernel(machine.earlyConsole()),
 		machine.options(accel, false, 1, k.memoryMiB),
 		qemu.WithQEMUArgs("-cpu", k.cpu, "-serial", "stdio"))
 	if err != nil {

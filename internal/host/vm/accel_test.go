@@ -34,7 +34,7 @@ func TestKVMThatIsNotThere(t *testing.T) {
 			if device.name == "unreadable" {
 				asNobody(t)
 			}
-			k := kvmDevice{path: device.path, cpu: "max"}
+			k := kvmDevice{path: device.path, platform: &platforms[0], cpu: "max"}
 			choice, err := k.choose(t.Context(), Auto, "no kernel is booted")
 			if err != nil || choice.Accel != TCG || !strings.Contains(choice.Reason, device.says) {
 				t.Errorf("auto: %+v, %v; want TCG because it %s", choice, err, device.says)
@@ -72,13 +72,13 @@ func TestChoiceBoots(t *testing.T) {
 	for _, cpu := range []string{"max", "qemu64"} {
 		t.Run(cpu, func(t *testing.T) {
 			t.Setenv(cache.Env, t.TempDir())
-			k := kvmDevice{path: "/dev/kvm", cpu: cpu, memoryMiB: 128}
+			k := kvmDevice{path: "/dev/kvm", platform: &platforms[0], cpu: cpu, memoryMiB: 128}
 			first, err := k.choose(t.Context(), Auto, kernel)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%+v", first)
-			q, err := openQEMU(t.Context())
+			q, err := openQEMU(t.Context(), &platforms[0])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,13 +114,13 @@ func TestKernelThatPrintsNothingIsNotBlamedOnKVM(t *testing.T) {
 	if err := os.WriteFile(kernel, make([]byte, 9000), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	choice, err := Choose(t.Context(), Auto, kernel, 128)
+	choice, err := Choose(t.Context(), Auto, "", kernel, 128)
 	if err != nil || choice.Accel != TCG || !strings.Contains(choice.Reason, "not known") {
 		t.Errorf("%+v, %v", choice, err)
 	}
 	// Of this kernel it is remembered, and of no other.
 	began := time.Now()
-	choice, err = Choose(t.Context(), Auto, kernel, 128)
+	choice, err = Choose(t.Context(), Auto, "", kernel, 128)
 	if took := time.Since(began); err != nil || choice.Accel != TCG || !strings.Contains(choice.Reason, "found earlier with this kernel") || took > kvmTime/2 {
 		t.Errorf("the second time, after %v: %+v, %v", took, choice, err)
 	}
@@ -128,14 +128,14 @@ func TestKernelThatPrintsNothingIsNotBlamedOnKVM(t *testing.T) {
 	if err := os.WriteFile(another, make([]byte, 9001), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	choice, err = Choose(t.Context(), Auto, another, 128)
+	choice, err = Choose(t.Context(), Auto, "", another, 128)
 	if err != nil || strings.Contains(choice.Reason, "earlier") {
 		t.Errorf("of another kernel: %+v, %v", choice, err)
 	}
 }
 
 func TestUnknownAccelerator(t *testing.T) {
-	if _, err := Choose(t.Context(), "xen", "", 128); err == nil || !strings.Contains(err.Error(), "auto, kvm, tcg") {
+	if _, err := Choose(t.Context(), "xen", "", "", 128); err == nil || !strings.Contains(err.Error(), "auto, kvm, tcg") {
 		t.Errorf("error %v does not say what is known", err)
 	}
 }

@@ -66,7 +66,7 @@ func (vm *VM) start(ctx context.Context, machine Machine) (*boot, error) {
 		monitor.Close()
 		theirMonitor.Close()
 	}
-	o, err := qemu.OptionsFor(guestArch,
+	o, err := qemu.OptionsFor(vm.platform.arch,
 		vm.options(machine),
 		machine.device(qevent.EventChannel(contract.PortName, b.events)),
 		withFile(theirConsole, "-chardev", "pipe,id=console,path=/proc/self/fd/%d", "-serial", "chardev:console"),
@@ -130,7 +130,7 @@ func (vm *VM) commandLine(machine Machine, bootArg string) string {
 func (vm *VM) fit() error {
 	over := func(bootArg string) int {
 		longest := 0
-		for _, machine := range []Machine{Microvm, Q35} {
+		for _, machine := range vm.platform.machines {
 			longest = max(longest, len(vm.commandLine(machine, bootArg))+machine.adds())
 		}
 		return longest - vm.cfg.CommandLine

@@ -16,7 +16,7 @@ func fitted(t *testing.T, pattern, appended int) (*VM, error) {
 	if err := os.WriteFile(image, []byte("image"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	vm := &VM{accel: Choice{Accel: TCG}, cfg: Config{
+	vm := &VM{platform: &platforms[0], accel: Choice{Accel: TCG}, cfg: Config{
 		Kernel: "bzImage", Initramfs: image, Dir: t.TempDir(), CommandLine: defaultCmdline,
 		Boot:   contract.Boot{Argv: []string{"/bin/guest.test", "-test.run=" + strings.Repeat("x", pattern)}},
 		Append: []string{strings.Repeat("y", appended)},

@@ -16,7 +16,7 @@ func (vm *VM) Command() string { return vm.command }
 
 // reproduce makes Command for that machine, and keeps it with the artifacts.
 func (vm *VM) reproduce(machine Machine) error {
-	o, err := qemu.OptionsFor(guestArch, vm.options(machine), machine.device(qemu.WithQEMUArgs(
+	o, err := qemu.OptionsFor(vm.platform.arch, vm.options(machine), machine.device(qemu.WithQEMUArgs(
 		"-device", "virtio-serial", "-serial", "mon:stdio")))
 	if err != nil {
 		return fmt.Errorf("configure QEMU: %w", err)

@@ -226,7 +226,7 @@ func (c *console) state() (log bootLog, reports []KernelReport, running string) 
 // lastWords says how far the guest came, by its console.
 func (l bootLog) lastWords() string {
 	if l.bytes == 0 {
-		return "its console stayed empty: is it a kernel for this machine, with CONFIG_SERIAL_8250_CONSOLE?"
+		return "its console stayed empty: is it a kernel for this machine, with the driver of its serial console (CONFIG_SERIAL_8250_CONSOLE, on arm64 CONFIG_SERIAL_AMBA_PL011_CONSOLE)?"
 	}
 	return fmt.Sprintf("its last line on the console is %q", l.last)
 }

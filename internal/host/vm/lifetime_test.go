@@ -129,7 +129,7 @@ func TestQEMUAbsent(t *testing.T) {
 	if err == nil {
 		t.Fatal("Start succeeded without QEMU")
 	}
-	for _, want := range []string{qemuCommand, "apt-get install " + qemuPackage} {
+	for _, want := range []string{platforms[0].commands[0], "apt-get install " + platforms[0].pkg} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q: %v", want, err)
 		}
@@ -137,7 +137,7 @@ func TestQEMUAbsent(t *testing.T) {
 }
 
 func TestQEMUElsewhere(t *testing.T) {
-	found, err := findQEMU()
+	found, err := findQEMU(&platforms[0])
 	if err != nil {
 		t.Skip("needs QEMU: ", err)
 	}
@@ -167,7 +167,7 @@ func TestQEMUElsewhere(t *testing.T) {
 			t.Setenv("PATH", c.path)
 			t.Setenv("QEMU", c.qemu)
 			t.Setenv("VMTEST_QEMU", c.vmtest)
-			q, err := findQEMU()
+			q, err := findQEMU(&platforms[0])
 			if c.says != "" {
 				if err == nil || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("%v; want %q", err, c.says)
@@ -181,12 +181,12 @@ func TestQEMUElsewhere(t *testing.T) {
 	}
 	// It works by that name, and its build can do what this one can.
 	t.Setenv(cache.Env, t.TempDir())
-	here, err := openQEMU(t.Context())
+	here, err := openQEMU(t.Context(), &platforms[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("QEMU", elsewhere)
-	there, err := openQEMU(t.Context())
+	there, err := openQEMU(t.Context(), &platforms[0])
 	if err != nil || there.microvm != here.microvm || there.sandboxed != here.sandboxed {
 		t.Errorf("%+v, %v; want as %+v", there, err, here)
 	}
@@ -201,7 +201,7 @@ func TestQEMUThatCanDoLess(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("QEMU", script)
-	q, err := openQEMU(t.Context())
+	q, err := openQEMU(t.Context(), &platforms[0])
 	if err != nil || q.microvm || q.sandboxed {
 		t.Errorf("%+v, %v; want neither microvm nor a sandbox", q, err)
 	}
@@ -213,7 +213,7 @@ func TestQEMUThatCanDoLess(t *testing.T) {
 // The guest is kept from more than QEMU does: see sandbox.
 func TestQEMUIsSandboxed(t *testing.T) {
 	t.Parallel()
-	q, err := openQEMU(t.Context())
+	q, err := openQEMU(t.Context(), &platforms[0])
 	if err != nil || !q.sandboxed {
 		t.Skip("needs a QEMU with a seccomp filter: ", err)
 	}

@@ -61,8 +61,9 @@ func machineMemory(cfg *Config, q program) (probe, error) {
 
 // machineFor is the first machine to try.
 func machineFor(cfg *Config, q program) (Machine, error) {
-	if !q.microvm {
-		return Q35, nil
+	machines := q.machinesOf(platformOf(cfg.Arch))
+	if len(machines) == 1 {
+		return machines[0], nil
 	}
 	m, err := machineMemory(cfg, q)
 	if err != nil {
@@ -71,7 +72,7 @@ func machineFor(cfg *Config, q program) (Machine, error) {
 	if value, known := m.recall(); known {
 		return Machine(value), nil
 	}
-	return Microvm, nil
+	return machines[0], nil
 }
 
 // rememberMachine makes it the first one to try from now on.

@@ -29,9 +29,9 @@ type program struct {
 // do: to run a program, to become another user, to change its priority.
 const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
-// findQEMU finds QEMU for the guest's architecture: what QEMU names, or
+// findQEMU finds QEMU for guests of an architecture: what QEMU names, or
 // VMTEST_QEMU with its arguments; else where distributions have it.
-func findQEMU() (program, error) {
+func findQEMU(p *platform) (program, error) {
 	name, variable := os.Getenv("QEMU"), "QEMU"
 	var args []string
 	if words := strings.Fields(os.Getenv("VMTEST_QEMU")); name == "" && len(words) > 0 {
@@ -47,19 +47,20 @@ func findQEMU() (program, error) {
 		}
 		return program{path: path, args: args}, nil
 	}
-	for _, name := range []string{qemuCommand, "qemu-kvm", "/usr/libexec/qemu-kvm"} {
+	for _, name := range p.commands {
 		if path, err := exec.LookPath(name); err == nil {
 			return program{path: path}, nil
 		}
 	}
-	return program{}, fmt.Errorf("%s is not installed, nor is qemu-kvm, and no VM can run without one of them\non Debian and Ubuntu: sudo apt-get install %s; if it is elsewhere, set QEMU", qemuCommand, qemuPackage)
+	return program{}, fmt.Errorf("none of %s is installed, and no VM can run without one of them\non Debian and Ubuntu: sudo apt-get install %s; if it is elsewhere, set QEMU", strings.Join(p.commands, ", "), p.pkg)
 }
 
-// MissingPackages lists the Debian packages that Start needs and that are not
-// installed.
-func MissingPackages() (missing []string) {
-	if _, err := findQEMU(); err != nil {
-		return []string{qemuPackage}
+// MissingPackages lists the Debian packages that Start needs for guests of an
+// architecture, as Go calls it, and that are not installed.
+func MissingPackages(arch string) (missing []string) {
+	p := platformOf(arch)
+	if _, err := findQEMU(p); err != nil {
+		return []string{p.pkg}
 	}
 	return nil
 }
@@ -74,8 +75,8 @@ func (q program) identity() string {
 }
 
 // openQEMU finds QEMU and what its build can do, which is remembered.
-func openQEMU(ctx context.Context) (program, error) {
-	q, err := findQEMU()
+func openQEMU(ctx context.Context, p *platform) (program, error) {
+	q, err := findQEMU(p)
 	if err != nil {
 		return q, err
 	}
@@ -111,10 +112,10 @@ func (q program) say(ctx context.Context, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// AskQEMU runs the QEMU that VMs here run in with arguments that make it end, and
+// AskQEMU runs the QEMU that x86-64 guests here run in with arguments that make it end, and
 // returns what it prints.
 func AskQEMU(ctx context.Context, args ...string) (string, error) {
-	q, err := findQEMU()
+	q, err := findQEMU(&platforms[0])
 	if err != nil {
 		return "", err
 	}

@@ -71,7 +71,7 @@ func sysrq(m *monitor, b *boot, key byte) error {
 	return nil
 }
 
-var whereExecuting = regexp.MustCompile(`(?m)^(CPU#\d+|[RE]IP=([0-9a-f]+).*)`)
+var whereExecuting = regexp.MustCompile(`(?m)^(CPU#\d+| ?(?:[RE]IP|PC)=([0-9a-f]+).*)`)
 
 // cpusByQEMU is where each virtual CPU executes, one a line.
 func cpusByQEMU(m *monitor, vmlinux string) string {

@@ -14,16 +14,17 @@ import (
 	"github.com/ringproof/ringproof/internal/host/srcline"
 )
 
-// supervise follows the boot to its end, and boots once more on q35 when
-// microvm did not get as far as init: the kernel may lack what microvm needs.
+// supervise follows the boot to its end, and boots once more on the second machine
+// when the first did not get as far as init: the kernel may lack what that needs.
 func (vm *VM) supervise(ctx context.Context, b *boot) (*Result, error) {
 	began := time.Now()
 	r, err := vm.insist(ctx, b, began)
-	if err != nil || r.Ending != NotBooted || b.machine != Microvm {
+	other := vm.platform.machines[len(vm.platform.machines)-1]
+	if err != nil || r.Ending != NotBooted || b.machine == other {
 		return r, err
 	}
-	fmt.Fprintf(vm.cfg.Progress, "%s: %s; trying %s\n", Microvm, r.Why, Q35)
-	second, err := vm.start(ctx, Q35)
+	fmt.Fprintf(vm.cfg.Progress, "%s: %s; trying %s\n", b.machine, r.Why, other)
+	second, err := vm.start(ctx, other)
 	if err != nil {
 		return r, err
 	}
@@ -33,11 +34,11 @@ func (vm *VM) supervise(ctx context.Context, b *boot) (*Result, error) {
 	case err != nil:
 		return r, err
 	case r.Ending == NotBooted && r.Why != first.Why:
-		r.Why += fmt.Sprintf(" (and on %s: %s)", Microvm, first.Why)
+		r.Why += fmt.Sprintf(" (and on %s: %s)", b.machine, first.Why)
 	case r.Hello != nil && first.Total < vm.cfg.BootTime && !vm.stale(first):
 		// Neither did it just take too long nor was it QEMU's fault, which
 		// another time may be otherwise.
-		return r, rememberMachine(&vm.cfg, vm.program, Q35)
+		return r, rememberMachine(&vm.cfg, vm.program, other)
 	}
 	return r, nil
 }
@@ -128,7 +129,7 @@ func (vm *VM) follow(ctx context.Context, b *boot, began time.Time) *Result {
 			case e.Hello != nil && b.machine == Microvm && vm.cfg.missesCPUs(e.Hello):
 				refuse(NotBooted, fmt.Sprintf("the kernel finds one of %d CPUs: for those of QEMU's microvm it needs CONFIG_X86_MPPARSE", vm.cfg.CPUs))
 			case e.Hello != nil && !vm.console.speaks(ctx):
-				refuse(NotBooted, "init has reported, but the kernel prints nothing on the serial console, and so what it reports cannot be known: it needs CONFIG_SERIAL_8250_CONSOLE")
+				refuse(NotBooted, "init has reported, but the kernel prints nothing on the serial console, and so what it reports cannot be known: it needs "+vm.platform.serial)
 			case e.Hello != nil:
 				if e.Hello.CPUs < vm.cfg.CPUs {
 					fmt.Fprintf(vm.cfg.Progress, "%s: the kernel uses %d of %d CPUs\n", b.machine, e.Hello.CPUs, vm.cfg.CPUs)

@@ -21,6 +21,8 @@ import (
 type Config struct {
 	// Kernel and Initramfs are the files to boot. Required.
 	Kernel, Initramfs string
+	// Arch is the kernel's architecture, as Go calls it; "" is amd64.
+	Arch string
 	// Vmlinux is the kernel's ELF file, which gives names to the addresses at
 	// which a hung guest's CPUs execute; "" if there is none.
 	Vmlinux string
@@ -143,16 +145,17 @@ func (c *Config) setDefaults() error {
 
 // VM is a virtual machine that runs, or has ended.
 type VM struct {
-	cfg     Config
-	bootArg string // what tells the guest's init of cfg.Boot
-	program program
-	accel   Choice
-	console *console
-	command string
-	overdue chan string // why End was called
-	ended   chan struct{}
-	result  *Result
-	err     error
+	cfg      Config
+	platform *platform
+	bootArg  string // what tells the guest's init of cfg.Boot
+	program  program
+	accel    Choice
+	console  *console
+	command  string
+	overdue  chan string // why End was called
+	ended    chan struct{}
+	result   *Result
+	err      error
 }
 
 // Start boots a VM:
@@ -166,11 +169,12 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	program, err := openQEMU(ctx)
+	platform := platformOf(cfg.Arch)
+	program, err := openQEMU(ctx, platform)
 	if err != nil {
 		return nil, err
 	}
-	accel, err := Choose(ctx, cfg.Accel, cfg.Kernel, cfg.MemoryMiB)
+	accel, err := Choose(ctx, cfg.Accel, cfg.Arch, cfg.Kernel, cfg.MemoryMiB)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +186,7 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	vm := &VM{cfg: cfg, program: program, accel: accel, console: console, overdue: make(chan string, 1), ended: make(chan struct{})}
+	vm := &VM{cfg: cfg, platform: platform, program: program, accel: accel, console: console, overdue: make(chan string, 1), ended: make(chan struct{})}
 	if err := vm.fit(); err != nil {
 		return nil, errors.Join(err, console.close())
 	}
