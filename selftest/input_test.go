@@ -57,8 +57,8 @@ func TestBadInput(t *testing.T) {
 		}
 		return path
 	}
-	arm64 := make([]byte, 4096)
-	copy(arm64[56:], "ARM\x64") // Documentation/arch/arm64/booting.rst
+	riscv := make([]byte, 4096)
+	copy(riscv[56:], "RSC\x05") // Documentation/arch/riscv/boot-image-header.rst
 	occupied := filepath.Join(dir, "occupied")
 	if err := os.MkdirAll(filepath.Join(occupied, "something"), 0o755); err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestBadInput(t *testing.T) {
 		{"missing", []string{"KERNEL=" + filepath.Join(dir, "absent")}, []string{"absent"}},
 		{"a directory", []string{"KERNEL=" + dir}, []string{"directory"}},
 		{"not a kernel", []string{"KERNEL=" + file("text", strings.Repeat("not a kernel\n", 500))}, []string{"not a"}},
-		{"another architecture", []string{"KERNEL=" + file("Image", string(arm64))}, []string{"arm64"}},
+		{"another architecture", []string{"KERNEL=" + file("Image", string(riscv))}, []string{"RISC-V", "x86-64 and arm64"}},
 		{"vmlinux", []string{"KERNEL=" + k.Vmlinux}, []string{"bzImage"}},
 		{"no such contract", on(k, "CONTRACT=losless"), []string{"losless", "lossless"}},
 		{"no such driver", on(k, "DRIVER=vet"), []string{"DRIVER", "vet", "veth", "all"}},
@@ -236,9 +236,10 @@ func TestLackingKernels(t *testing.T) {
 	})
 }
 
-// TestOtherMachines: what says that a machine is not the right one compiles there.
+// TestOtherMachines: what says that a machine is not the right one compiles there, and
+// what runs in guests of that architecture does.
 func TestOtherMachines(t *testing.T) {
-	vet := exec.Command("go", "vet", "./cmd/ringproof", "./vmtests")
+	vet := exec.Command("go", "vet", "./cmd/ringproof", "./vmtests/...", "./inject/...")
 	vet.Dir = ".."
 	vet.Env = append(os.Environ(), "GOARCH=arm64", "CGO_ENABLED=0")
 	if out, err := vet.CombinedOutput(); err != nil {

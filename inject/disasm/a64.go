@@ -24,7 +24,7 @@ func (f *Function) decodeA64(table symbols.Table, part symbols.Symbol, code []by
 		}
 		return fmt.Sprintf("%s+%#x", s.Raw, addr-s.Addr)
 	}
-	until := 0 // up to here it is between a load-exclusive and its store
+	until := 0 // up to here it is a load-exclusive, its store, and what is between them
 	for at := 0; at+4 <= len(code); at += 4 {
 		word := binary.LittleEndian.Uint32(code[at:])
 		p := Point{Addr: part.Addr + uint64(at), Symbol: part.Raw, Offset: uint64(at)}
@@ -39,17 +39,19 @@ func (f *Function) decodeA64(table symbols.Table, part symbols.Symbol, code []by
 			// It is the last argument of each.
 			p.Text = strings.TrimSuffix(p.Text, strings.ToLower(to.String())) + name(p.Addr+uint64(int64(to)))
 		}
-		// An exception clears the monitor, and so the store would fail for ever
-		// (Arm ARM B2.9.5; the kernel sets no kprobe there for the same reason,
-		// arch/arm64/kernel/probes/decode-insn.c: is_probed_address_atomic).
+		// An exception clears the monitor, so the store would fail for ever: one
+		// comes with a breakpoint, and one when the CPU has stepped over it (Arm
+		// ARM B2.9.5; the kernel sets no kprobe there for the same reason,
+		// arch/arm64/kernel/probes/decode-insn.c: arm_kprobe_decode_insn).
 		if at < until {
 			continue
 		}
-		f.Points = append(f.Points, p)
 		if n := exclusive(code[at:]); n > 0 {
 			until = at + n
 			f.Skipped = append(f.Skipped, fmt.Sprintf("%v (%s) and the %d behind it: the last is a store-exclusive, which would fail for ever", p, p.Text, n/4-1))
+			continue
 		}
+		f.Points = append(f.Points, p)
 	}
 	// What pads functions apart is not part of them: nops, and zeros.
 	for n := len(f.Points); n > 0 && (f.Points[n-1].Text == "nop" || f.Points[n-1].Text == ".inst 0x00000000"); n-- {

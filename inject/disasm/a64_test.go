@@ -10,7 +10,7 @@ import (
 )
 
 // TestDecodeA64: calls and jumps name where they go, unknown instructions are points, and
-// nothing between a load-exclusive and its store is.
+// nothing from a load-exclusive to its store is.
 func TestDecodeA64(t *testing.T) {
 	table := symbols.Table{{Addr: 0x1000, Raw: "callee", Name: "callee"}, {Addr: 0x2000, Raw: "f", Name: "f"}, {Addr: 0x3000, Raw: "last", Name: "last"}}
 	f := &Function{Name: "f"}
@@ -42,7 +42,7 @@ func TestDecodeA64(t *testing.T) {
 	}
 	want := []string{
 		"f+0x0 ldxr w2, [x0]",
-		"f+0x4 hint #0x19", "f+0x8 bl callee", "f+0xc cbz x0, f+0x14", "f+0x10 .inst 0xb8e00020", "f+0x14 ldxr w2, [x0]",
+		"f+0x4 hint #0x19", "f+0x8 bl callee", "f+0xc cbz x0, f+0x14", "f+0x10 .inst 0xb8e00020",
 		"f+0x20 cbnz w3, f+0x14", "f+0x24 .inst 0x88a07c41", "f+0x28 .inst 0x08607c82", "f+0x2c b callee",
 	}
 	if !slices.Equal(text, want) {

@@ -139,3 +139,13 @@ func TestUnknownAccelerator(t *testing.T) {
 		t.Errorf("error %v does not say what is known", err)
 	}
 }
+
+func TestAcceleratorOfAnotherArchitecture(t *testing.T) {
+	choice, err := Choose(t.Context(), Auto, "arm64", "no kernel is booted", 128)
+	if err != nil || choice.Accel != TCG || !strings.Contains(choice.Reason, "this one is for arm64") {
+		t.Errorf("auto: %+v, %v", choice, err)
+	}
+	if choice, err := Choose(t.Context(), KVM, "arm64", "no kernel is booted", 128); err == nil {
+		t.Errorf("kvm: %+v", choice)
+	}
+}

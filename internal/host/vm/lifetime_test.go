@@ -125,13 +125,15 @@ func TestQEMUAbsent(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	t.Setenv("QEMU", "")
 	t.Setenv("VMTEST_QEMU", "")
-	_, err := Start(t.Context(), Config{Kernel: "k", Initramfs: "i", Dir: t.TempDir()})
-	if err == nil {
-		t.Fatal("Start succeeded without QEMU")
-	}
-	for _, want := range []string{platforms[0].commands[0], "apt-get install " + platforms[0].pkg} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
+	for _, p := range platforms {
+		_, err := Start(t.Context(), Config{Kernel: "k", Arch: string(p.arch), Initramfs: "i", Dir: t.TempDir()})
+		if err == nil {
+			t.Fatal("Start succeeded without QEMU")
+		}
+		for _, want := range []string{p.commands[0], "apt-get install " + p.pkg} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("the error does not say %q: %v", want, err)
+			}
 		}
 	}
 }
