@@ -76,7 +76,8 @@ type Result struct {
 }
 
 // Build makes the kernel of spec, or finds it in the cache. The programs that CC,
-// HOSTCC and LD in the environment name are used, as by kbuild. What it does and
+// HOSTCC and LD in the environment name are used, as by kbuild, and it is built for
+// ARCH: x86_64 (the default) or arm64. What it does and
 // how far it is goes to progress: in place if that is a terminal, else as
 // plain lines.
 //

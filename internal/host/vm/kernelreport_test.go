@@ -40,6 +40,9 @@ func TestReportsAreRecognised(t *testing.T) {
 		"softlockup": {
 			{SoftLockup, "stuck for 5s!", "TestSoftLockup", "BUG: soft lockup", "</TASK>"},
 		},
+		"softlockup-arm64": {
+			{SoftLockup, "stuck for 26s!", "TestSchedules/tun_net_xmit/drain-all/ring=2/fq_codel/backpressure", "BUG: soft lockup", "el0t_64_sync"},
+		},
 		"lockdep": {
 			{Lockdep, "WARNING: possible circular locking dependency", "TestDebug/lockdep", "circular", "</TASK>"},
 			{Lockdep, "WARNING: suspicious RCU usage", "TestDebug/rcu", "suspicious", "</TASK>"},
