@@ -52,54 +52,48 @@ struct {
 	__type(value, struct recorder);
 } recorders SEC(".maps");
 
-#if defined(__TARGET_ARCH_arm64)
-static __always_inline void keep(struct record *r, struct bpf_perf_event_data *ctx)
+/* In the order in which instructions number them. */
+static __always_inline void keep(struct record *r, bpf_user_pt_regs_t *ctx)
 {
+#if defined(__TARGET_ARCH_arm64)
 	int i;
 
 #pragma unroll
 	for (i = 0; i < 31; i++)
-		r->gpr[i] = ctx->regs.regs[i];
-	r->gpr[31] = ctx->regs.sp; /* as the base of an operand */
-	r->pc = ctx->regs.pc;
-	r->sp = ctx->regs.sp;
-	r->flags = ctx->regs.pstate;
-}
+		r->gpr[i] = ctx->regs[i];
+	r->flags = ctx->pstate;
 #else
-static __always_inline void keep(struct record *r, struct bpf_perf_event_data *ctx)
-{
-	/* In the order in which instructions number them. */
-	r->gpr[0] = ctx->regs.rax;
-	r->gpr[1] = ctx->regs.rcx;
-	r->gpr[2] = ctx->regs.rdx;
-	r->gpr[3] = ctx->regs.rbx;
-	r->gpr[4] = ctx->regs.rsp;
-	r->gpr[5] = ctx->regs.rbp;
-	r->gpr[6] = ctx->regs.rsi;
-	r->gpr[7] = ctx->regs.rdi;
-	r->gpr[8] = ctx->regs.r8;
-	r->gpr[9] = ctx->regs.r9;
-	r->gpr[10] = ctx->regs.r10;
-	r->gpr[11] = ctx->regs.r11;
-	r->gpr[12] = ctx->regs.r12;
-	r->gpr[13] = ctx->regs.r13;
-	r->gpr[14] = ctx->regs.r14;
-	r->gpr[15] = ctx->regs.r15;
-	r->pc = ctx->regs.rip;
-	r->sp = ctx->regs.rsp;
-	r->flags = ctx->regs.eflags;
-}
+	r->gpr[0] = ctx->rax;
+	r->gpr[1] = ctx->rcx;
+	r->gpr[2] = ctx->rdx;
+	r->gpr[3] = ctx->rbx;
+	r->gpr[4] = ctx->rsp;
+	r->gpr[5] = ctx->rbp;
+	r->gpr[6] = ctx->rsi;
+	r->gpr[7] = ctx->rdi;
+	r->gpr[8] = ctx->r8;
+	r->gpr[9] = ctx->r9;
+	r->gpr[10] = ctx->r10;
+	r->gpr[11] = ctx->r11;
+	r->gpr[12] = ctx->r12;
+	r->gpr[13] = ctx->r13;
+	r->gpr[14] = ctx->r14;
+	r->gpr[15] = ctx->r15;
+	r->flags = ctx->eflags;
 #endif
+	r->pc = PT_REGS_IP(ctx);
+	r->sp = PT_REGS_SP(ctx);
+}
 
 SEC("perf_event")
-int record_at_breakpoint(struct bpf_perf_event_data *ctx)
+int record_at_breakpoint(bpf_user_pt_regs_t *ctx)
 {
 	__u32 zero = 0, cpu = bpf_get_smp_processor_id(), n, bytes;
 	struct recorder *all = bpf_map_lookup_elem(&recorders, &zero);
 	struct control *c = bpf_map_lookup_elem(&controls, &cpu);
 	struct place *p = 0;
 	struct record *r;
-	__u64 pc = PT_REGS_IP(&ctx->regs), address;
+	__u64 pc = PT_REGS_IP(ctx), address;
 	int i;
 
 	if (!all || !c || (all->task && all->task != (__u32)bpf_get_current_pid_tgid()))

@@ -11,13 +11,6 @@ typedef struct user_pt_regs {
 	__u64 pc;
 	__u64 pstate;
 } bpf_user_pt_regs_t;
-
-/* include/uapi/linux/bpf_perf_event.h */
-struct bpf_perf_event_data {
-	bpf_user_pt_regs_t regs;
-	__u64 sample_period;
-	__u64 addr;
-};
 #else
 #include <linux/bpf_perf_event.h>
 #endif

@@ -27,7 +27,7 @@ func (f *Function) decodeA64(table symbols.Table, part symbols.Symbol, code []by
 	until := 0 // up to here it is a load-exclusive, its store, and what is between them
 	for at := 0; at+4 <= len(code); at += 4 {
 		word := binary.LittleEndian.Uint32(code[at:])
-		p := Point{Addr: part.Addr + uint64(at), Symbol: part.Raw, Offset: uint64(at)}
+		p := Point{Addr: part.Addr + uint64(at), Symbol: part.Raw, Offset: uint64(at), Code: string(code[at : at+4])}
 		in, err := arm64asm.Decode(code[at:])
 		if err != nil {
 			p.Text = fmt.Sprintf(".inst %#08x", word)

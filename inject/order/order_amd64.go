@@ -9,9 +9,6 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 )
 
-// Known says whether there are rules for this architecture.
-const Known = true
-
 // What an instruction does with its first argument, if that is in memory. All other
 // arguments in memory are read.
 type first int
@@ -70,6 +67,9 @@ var ends = map[x86asm.Op]*Rule{
 
 // endbr64 is an instruction that x86asm does not know.
 const endbr64 = "\xf3\x0f\x1e\xfa"
+
+// Known is nil: the rules are those of x86.
+func Known() error { return nil }
 
 // Of says what the instruction does.
 func Of(p disasm.Point) Effect {

@@ -3,20 +3,24 @@
 package order
 
 import (
-	"fmt"
+	"errors"
 
 	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 )
 
-// Known says whether there are rules for this architecture.
-const Known = false
+// Known is an error, for there are no rules for this architecture yet: that a store may
+// become visible later is tried on x86-64 alone.
+func Known() error {
+	return &kernelfeature.MissingError{Option: "x86-64", What: "rules for the order of stores", Err: errors.ErrUnsupported}
+}
 
-// Of says that nothing is known of any instruction.
+// Of is that no instruction is known.
 func Of(disasm.Point) Effect { return Effect{Ends: Unknown} }
 
 // Next is not known.
-func Next(p disasm.Point, _ *Registers, _ func(uint64, []byte) error) (uint64, error) {
-	return 0, fmt.Errorf("where %v (%s) goes on is not known", p, p.Text)
+func Next(disasm.Point, *Registers, func(addr uint64, to []byte) error) (uint64, error) {
+	return 0, Known()
 }
 
 // Ahead is not known.

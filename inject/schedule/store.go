@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
-	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 )
 
 // Store is an interleaving in which a store of one side becomes visible late. The first
@@ -160,8 +158,8 @@ func (d *Delay) Same() bool { return d.Old == d.New }
 // stores opens what store schedules need beyond pairs. What the kernel lacks is a
 // *kernelfeature.MissingError.
 func (r *Runner) stores() (err error) {
-	if !order.Known {
-		return &kernelfeature.MissingError{Option: "the memory order of x86-64", What: "delayed stores", Err: fmt.Errorf("there are no rules for %s", runtime.GOARCH)}
+	if err := order.Known(); err != nil {
+		return err
 	}
 	if r.memory == nil {
 		if r.memory, err = memory.Open(); err != nil {

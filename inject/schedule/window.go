@@ -289,6 +289,9 @@ const mostTimes = 2
 // Search looks at which memory both sides of a driver's device come by, in the setting
 // of all. What the kernel lacks is a *kernelfeature.MissingError.
 func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
+	if err := order.Known(); err != nil {
+		return nil, err
+	}
 	s := &Search{runner: r, all: all, RuledOut: make(map[string]int)}
 	var both [2]accesses // of producer and consumer
 	for _, target := range drv.Targets {

@@ -41,7 +41,7 @@ func sample() *Run {
 		Why: "a fresh packet stayed in the qdisc for 1s although the ring is empty", Books: &contract.Books{Offered: 3, Drops: map[string]uint64{"NOT_SPECIFIED@tun_queue_purge": 2}, LeftQdisc: 1},
 	}}
 	return &Run{
-		Dir: "/artifacts/one", Label: "mine", Kernel: "/home/me/it's mine/bzImage", Release: "7.3.0-rc7", Preemption: "PREEMPT_LAZY", BuildID: "12ab", Accel: "tcg",
+		Dir: "/artifacts/one", Label: "mine", Kernel: "/home/me/it's mine/bzImage", Arch: "x86_64", Release: "7.3.0-rc7", Preemption: "PREEMPT_LAZY", BuildID: "12ab", Accel: "tcg",
 		AccelReason: "there is no /dev/kvm", Modules: []string{"vhost_net: exec format error"}, Contract: contract.Auto,
 		Command: `KERNEL='/home/me/it'\''s mine/bzImage' go test ./vmtests`, Seed: 7, Started: time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC), Seconds: 61.5,
 		Suite: []string{"TestNoTailDrop", "TestSchedules"}, Shard: "1/2",

@@ -26,7 +26,7 @@ type Run struct {
 	// (ARCH=; "" is x86_64), Release what it calls itself (uname -r), Preemption its
 	// preemption model (contract.Hello), Accel what ran it (kvm or tcg) and why.
 	Kernel      string `json:"kernel"`
-	Arch        string `json:"arch"`
+	Arch        string `json:"arch,omitempty"`
 	Release     string `json:"release"`
 	Preemption  string `json:"preemption"`
 	Accel       string `json:"accel"`
