@@ -235,6 +235,20 @@ func Holding(addr uint64) (*Function, error) {
 	return f, err
 }
 
+// Code takes code apart that is in no symbol table, but in the running kernel's memory.
+func Code(name string, addr uint64, bytes int) (*Function, error) {
+	code := make([]byte, bytes)
+	if err := Read(addr, code); err != nil {
+		return nil, err
+	}
+	table, err := symbols.Load()
+	if err != nil {
+		return nil, err
+	}
+	f := &Function{Name: name}
+	return f, f.decode(table, symbols.Symbol{Addr: addr, Raw: name, Name: name}, code)
+}
+
 // Read reads the running kernel's memory.
 func Read(addr uint64, p []byte) error {
 	memory, err := openText()

@@ -80,12 +80,22 @@ func TestIDs(t *testing.T) {
 		"tun_net_xmit/drain-all/ring=16/fq_codel":                           "is no schedule",
 		"tun_do_read+0x0&tun_net_xmit+0x0/ring=2/mq":                        "",
 		"tun_net_xmit+0x0&tun_do_read+0x0/drain-all/ring=2/mq":              "is no pair",
+		"tun_net_xmit+0x0&tun_do_read+0x0~tun_do_read+0x0/ring=1/mq":        "",
+		"tun_do_read+0x0&tun_net_xmit+0x0:2~tun_do_read+0x0:3/ring=1/mq":    "",
+		"tun_net_xmit+0x0&tun_do_read+0x0~tun_do_read+0x1/ring=1/mq":        "no instruction of the running kernel begins at tun_do_read+0x1",
+		"tun_net_xmit+0x0~tun_do_read+0x0/ring=1/mq":                        "is no schedule",
+		"tun_net_xmit+0x0&tun_do_read+0x0~tun_do_read+0x0/ring=1/mq/woken":  "a delayed store has no",
 		"tun_net_xmit+0x0/drain-all/ring=2/mq/napi":                         `tun has no consumer "napi"`,
 		"tun_net_xmit+0x0&tun_do_read+0x0/ring=2/mq/trim=4":                 "a pair has no",
 	} {
 		var got string
 		var err error
-		if strings.Contains(id, "&") {
+		if strings.Contains(id, "&") && strings.Contains(id, "~") {
+			var p Store
+			if p, err = ParseStore(tun.Driver, id); err == nil {
+				got = p.String()
+			}
+		} else if strings.Contains(id, "&") {
 			var p Pair
 			if p, err = ParsePair(tun.Driver, id); err == nil {
 				got = p.String()

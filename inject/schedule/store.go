@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -155,6 +157,15 @@ type Delay struct {
 // Same says whether the store has changed nothing.
 func (d *Delay) Same() bool { return d.Old == d.New }
 
+// Uncollected keeps Go's garbage collector from running, until the function that it
+// returns is called. The collector may wait for a thread that is held up, and with it
+// whoever is to let that go on.
+func Uncollected() (end func()) {
+	runtime.GC()
+	percent := debug.SetGCPercent(-1)
+	return func() { debug.SetGCPercent(percent) }
+}
+
 // stores opens what store schedules need beyond pairs. What the kernel lacks is a
 // *kernelfeature.MissingError.
 func (r *Runner) stores() (err error) {
@@ -173,7 +184,8 @@ func (r *Runner) stores() (err error) {
 }
 
 // RunStore runs a store schedule once, as Run runs a schedule. It is reached if the
-// first was held up, and the second executed the store and the load meanwhile.
+// first was held up, and the second executed the store and the load meanwhile. Call it
+// between Uncollected and its end.
 func (r *Runner) RunStore(s Store, patience time.Duration) (*stage.Result, *Delay, error) {
 	if r.Begins != nil {
 		r.Begins(s.String())
@@ -196,7 +208,7 @@ func (r *Runner) delayed(s Store, at Step, patience time.Duration) (*stage.Resul
 	result, err := r.overlap(s, meanwhile{
 		places: []breakpoint.Place{{Point: s.Store.Point, Operand: operand}, {Point: next, Operand: operand, Again: true}},
 		after:  s.Store.Nth, trap: at.Point, passes: at.Nth - 1,
-		act: func(result *stage.Result) error { return r.delay(s, d, result) },
+		act: func(result *stage.Result, goOn func()) error { return r.delay(s, d, result, goOn) },
 	}, patience)
 	return result, d, err
 }
@@ -208,10 +220,11 @@ type meanwhile struct {
 	places []breakpoint.Place
 	after  int
 	// The second is held up in turn at trap, when it comes there after that and has
-	// come by so many times more; then act is called. With none it acts to its end.
+	// come by so many times more; then act is called, which lets the first go on. With
+	// none the second acts to its end.
 	trap   disasm.Point
 	passes int
-	act    func(*stage.Result) error
+	act    func(result *stage.Result, goOn func()) error
 }
 
 // overlap lets the first side act until it is held up, and the second meanwhile. With
@@ -237,11 +250,20 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 		return nil, err
 	}
 	first, second := r.send, r.read
-	who := s.sides()
 	if s.ConsumerFirst {
 		first, second = second, first
 	}
-	result := stage.NewResult()
+	result, err := r.interleave(s, first, second, m)
+	if err != nil {
+		return nil, err
+	}
+	return result, on.Finish(before, result, patience)
+}
+
+// interleave does that with what the two sides do, on any memory. With no First and a
+// trap, the first begins only when it is to go on.
+func (r *Runner) interleave(s Store, first, second func() error, m meanwhile) (*stage.Result, error) {
+	who, result := s.sides(), stage.NewResult()
 	held, traps := s.First != disasm.Point{}, m.trap != disasm.Point{}
 	var errs [4]error
 	r.victim.Call(func() {
@@ -252,24 +274,32 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 			errs[0] = r.trap.Set(m.trap)
 		}
 	})
-	if err := errors.Join(errs[0], errs[1]); err != nil {
-		return nil, err
-	}
-	result.Note(who[0], "begins")
 	if held {
 		r.operator.Call(func() { errs[2] = r.waiting.Set(s.First) })
-		if errs[2] != nil {
-			return nil, errs[2]
-		}
-		r.waiting.Arm(delayed, nil)
 	}
-	r.operator.Start(func() { errs[2] = first() })
-	await(func() bool { return r.operator.Idle() || held && r.waiting.Caught() })
-	result.Reached = !held || r.waiting.Holding()
-	if result.Reached {
-		if held {
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	goOn := func() { r.waiting.Release() }
+	begin := func() { r.operator.Start(func() { errs[2] = first() }) }
+	result.Reached = true
+	switch {
+	case held:
+		result.Note(who[0], "begins")
+		r.waiting.Arm(delayed, nil)
+		begin()
+		await(func() bool { return r.operator.Idle() || r.waiting.Caught() })
+		if result.Reached = r.waiting.Holding(); result.Reached {
 			result.Note(who[0], "is held up")
 		}
+	case traps:
+		goOn = begin
+	default:
+		begin()
+		await(r.operator.Idle)
+	}
+	var acted error
+	if result.Reached {
 		result.Note(who[1], "begins")
 		if traps {
 			r.trap.Ready(delayed, m.passes)
@@ -278,14 +308,11 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 		r.victim.Start(func() { errs[3] = second() })
 		began := time.Now()
 		await(func() bool { return r.victim.Idle() || traps && r.trap.Holding() || held && time.Since(began) > aside })
-		if traps {
-			result.Reached = r.trap.Holding()
-		}
+		result.Reached = !traps || r.trap.Holding()
 	}
-	var acted error
 	if traps && result.Reached {
 		result.Note(who[1], "has executed the store and the load, and is held up")
-		acted = m.act(result)
+		acted = m.act(result, goOn)
 		if r.trap.Expired() || r.trap.Exhausted() {
 			// It has run on with memory that never was.
 			acted = errors.Join(acted, fmt.Errorf("a CPU that was to be held up for %v went on by itself", delayed))
@@ -302,10 +329,7 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 	r.recorder.End()
 	r.trap.Disarm()
 	r.waiting.Disarm()
-	if err := errors.Join(errs[2], errs[3], acted); err != nil {
-		return nil, err
-	}
-	return result, on.Finish(before, result, patience)
+	return result, errors.Join(errs[2], errs[3], acted)
 }
 
 // send and read are what the two sides do.
@@ -336,7 +360,7 @@ func await(cond func() bool) {
 // delay undoes the store in memory, lets the first side go on to its end, and does the
 // store again. Whatever the first has stored there meanwhile is overwritten, as it is
 // by a store that leaves its buffer.
-func (r *Runner) delay(s Store, d *Delay, result *stage.Result) error {
+func (r *Runner) delay(s Store, d *Delay, result *stage.Result, goOn func()) error {
 	store, _ := r.recorder.First(0)
 	behind, ok := r.recorder.First(1)
 	if !ok || store.At != behind.At {
@@ -365,7 +389,7 @@ func (r *Runner) delay(s Store, d *Delay, result *stage.Result) error {
 		return err
 	}
 	result.Note(s.sides()[0], "goes on, and does not see the store")
-	r.waiting.Release()
+	goOn()
 	for began := time.Now(); !r.operator.Idle() && time.Since(began) < since; {
 		cpu.Nap()
 	}

@@ -132,73 +132,107 @@ const longest = 200
 // Window follows what the second side of s executes from its store on, with the first
 // held up at s.First. It is nil if the store is not executed then.
 func (r *Runner) Window(s Store) (*Window, error) {
-	w := &Window{Store: s.Store}
-	logs := make(map[uint64][]breakpoint.Record)
-	points := make(map[uint64]disasm.Point)
-	at := func(addr uint64) (disasm.Point, error) {
-		if p, ok := points[addr]; ok {
-			return p, nil
-		}
-		f, err := disasm.Holding(addr)
+	f := follower{
+		record: func(places []breakpoint.Place, after int) ([]breakpoint.Record, error) {
+			_, err := r.overlap(s, meanwhile{places: places, after: after}, stage.Suspicion)
+			records, _ := r.recorder.Records()
+			return records, err
+		},
+		sees: func(at Step, l order.Location) (bool, error) { return r.sees(s, at, l) },
+	}
+	return f.follow(s.Store)
+}
+
+// follower follows what is executed from a store on.
+type follower struct {
+	// record has it executed, and returns what was recorded at the places from when
+	// the first of them, which is the store, was executed for the nth time on.
+	record func(places []breakpoint.Place, after int) ([]breakpoint.Record, error)
+	// sees says whether others come by the location while it is held up at the step,
+	// with its store not visible yet.
+	sees func(at Step, l order.Location) (bool, error)
+
+	points map[uint64]disasm.Point        // by address
+	logs   map[uint64][]breakpoint.Record // by address of the instruction
+}
+
+// at returns the instruction at an address.
+func (f *follower) at(addr uint64) (disasm.Point, error) {
+	if p, ok := f.points[addr]; ok {
+		return p, nil
+	}
+	function, err := disasm.Holding(addr)
+	if err != nil {
+		return disasm.Point{}, err
+	}
+	f.know(function)
+	if p, ok := f.points[addr]; ok {
+		return p, nil
+	}
+	return disasm.Point{}, fmt.Errorf("no instruction of %s begins at %#x", function.Name, addr)
+}
+
+func (f *follower) know(function *disasm.Function) {
+	if f.points == nil {
+		f.points = make(map[uint64]disasm.Point)
+	}
+	for _, p := range function.Points {
+		f.points[p.Addr] = p
+	}
+}
+
+// learn records what is executed at p and, since that costs no more, at what may
+// follow.
+func (f *follower) learn(store Step, p disasm.Point) error {
+	places := []breakpoint.Place{{Point: store.Point}}
+	for next := []uint64{p.Addr}; len(next) > 0 && len(places) < breakpoint.Places; next = next[1:] {
+		q, err := f.at(next[0])
 		if err != nil {
-			return disasm.Point{}, err
+			continue
 		}
-		for _, p := range f.Points {
-			points[p.Addr] = p
+		next = append(next, order.Ahead(q)...)
+		if known := slices.ContainsFunc(places, func(p breakpoint.Place) bool { return p.Addr == q.Addr }); !known && f.logs[q.Addr] == nil {
+			places = append(places, breakpoint.Place{Point: q})
 		}
-		if p, ok := points[addr]; ok {
-			return p, nil
-		}
-		return disasm.Point{}, fmt.Errorf("no instruction of %s begins at %#x", f.Name, addr)
 	}
-	// learn records what is executed at p and, since that costs no more, at what may
-	// follow.
-	learn := func(p disasm.Point) error {
-		places := []breakpoint.Place{{Point: s.Store.Point}}
-		for next := []uint64{p.Addr}; len(next) > 0 && len(places) < breakpoint.Places; next = next[1:] {
-			q, err := at(next[0])
-			if err != nil {
-				continue
-			}
-			next = append(next, order.Ahead(q)...)
-			if known := slices.ContainsFunc(places, func(p breakpoint.Place) bool { return p.Addr == q.Addr }); !known && logs[q.Addr] == nil {
-				places = append(places, breakpoint.Place{Point: q})
-			}
-		}
-		if _, err := r.overlap(s, meanwhile{places: places, after: s.Store.Nth}, stage.Suspicion); err != nil {
-			return err
-		}
-		records, _ := r.recorder.Records()
-		for _, p := range places {
-			logs[p.Addr] = slices.DeleteFunc(slices.Clone(records), func(r breakpoint.Record) bool { return r.PC != p.Addr })
-		}
-		return nil
+	records, err := f.record(places, store.Nth)
+	if err != nil {
+		return err
 	}
+	for _, p := range places {
+		f.logs[p.Addr] = slices.DeleteFunc(slices.Clone(records), func(r breakpoint.Record) bool { return r.PC != p.Addr })
+	}
+	return nil
+}
+
+func (f *follower) follow(store Step) (*Window, error) {
+	f.logs = make(map[uint64][]breakpoint.Record)
+	w := &Window{Store: store}
 	visits := make(map[uint64]int)
-	p := s.Store.Point
+	p := store.Point
 	for range longest {
 		n := visits[p.Addr]
-		if logs[p.Addr] == nil {
-			if err := learn(p); err != nil {
+		if f.logs[p.Addr] == nil {
+			if err := f.learn(store, p); err != nil {
 				return nil, err
 			}
 		}
-		if n >= len(logs[p.Addr]) {
-			if p.Addr == s.Store.Addr && n == 0 {
+		if n >= len(f.logs[p.Addr]) {
+			if p.Addr == store.Addr && n == 0 {
 				return nil, nil
 			}
-			w.By, w.Why = p, "the CPU did not come by there again"
+			w.By, w.Why = p, "not executed again"
 			return w, nil
 		}
 		visits[p.Addr]++
-		regs := &logs[p.Addr][n].Registers
+		regs := &f.logs[p.Addr][n].Registers
 		e := order.Of(p)
 		l := order.Location{Addr: e.Operand.Address(regs), Bytes: e.Operand.Bytes}
 		var err error
-		if p.Addr == s.Store.Addr && n == 0 {
+		if p.Addr == store.Addr && n == 0 {
 			w.At = l
 		} else {
-			w.Ends, err = r.ends(s, e, w.At, l, regs, Step{p, n + 1})
+			w.Ends, err = f.ends(e, w.At, l, regs, Step{p, n + 1})
 		}
 		if w.By = p; w.Ends != nil || err != nil {
 			return w, err
@@ -210,7 +244,7 @@ func (r *Runner) Window(s Store) (*Window, error) {
 		}
 		next, err := order.Next(p, regs, disasm.Read)
 		if err == nil {
-			p, err = at(next)
+			p, err = f.at(next)
 		}
 		if err != nil {
 			w.Why = err.Error()
@@ -223,7 +257,7 @@ func (r *Runner) Window(s Store) (*Window, error) {
 
 // ends is the rule by which the store at a location, that is delayed so far, does not
 // become visible after the instruction; nil if there is none.
-func (r *Runner) ends(s Store, e order.Effect, delayed, l order.Location, regs *order.Registers, at Step) (*order.Rule, error) {
+func (f *follower) ends(e order.Effect, delayed, l order.Location, regs *order.Registers, at Step) (*order.Rule, error) {
 	switch {
 	case e.Ends != nil:
 		return e.Ends, nil
@@ -234,7 +268,7 @@ func (r *Runner) ends(s Store, e order.Effect, delayed, l order.Location, regs *
 	case !e.Writes:
 		return nil, nil
 	}
-	seen, err := r.sees(s, at, l)
+	seen, err := f.sees(at, l)
 	if seen {
 		return order.LaterStore, err
 	}

@@ -3,8 +3,6 @@ package guest
 import (
 	"fmt"
 	"maps"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -30,19 +28,10 @@ type storeBreach struct {
 	books   *contract.Books
 }
 
-// uncollected keeps Go's garbage collector from running: it may wait for a thread that
-// is held up, and with it whoever is to let that go on. The function that is returned
-// ends this.
-func uncollected() func() {
-	runtime.GC()
-	percent := debug.SetGCPercent(-1)
-	return func() { debug.SetGCPercent(percent) }
-}
-
 // stores runs all store schedules, with the rest as all has it.
 func (x *exploration) stores(t *testing.T, all schedule.Store) {
 	c, promises := x.begin(t, all.Setting())
-	defer uncollected()()
+	defer schedule.Uncollected()()
 	began := time.Now()
 	search, err := x.runner.Search(subject, all)
 	x.check(t, c, promises, err)
@@ -194,7 +183,7 @@ func (x *exploration) replayStore(t *testing.T, id string) {
 		t.Fatal(err)
 	}
 	c, promises := x.begin(t, s.Setting())
-	defer uncollected()()
+	defer schedule.Uncollected()()
 	window, err := x.runner.Window(s)
 	x.check(t, c, promises, err)
 	if lawful := window != nil && slices.ContainsFunc(window.Loads, func(l schedule.Load) bool { return l.Step == s.Load }); !lawful {
