@@ -48,6 +48,11 @@ func (as accesses) among(others accesses) accesses {
 	return slices.DeleteFunc(slices.Clone(as), func(a *access) bool { return !slices.ContainsFunc(others, a.conflicts) })
 }
 
+// read says whether one of them reads the location.
+func (as accesses) read(l order.Location) bool {
+	return slices.ContainsFunc(as, func(a *access) bool { return a.Reads && a.touches(l) })
+}
+
 // accesses finds out which memory the instructions of the functions read and write,
 // when the second side of s executes them.
 func (r *Runner) accesses(s Store, functions []*disasm.Function) (found accesses, err error) {
@@ -131,14 +136,22 @@ const longest = 200
 
 // Window follows what the second side of s executes from its store on, with the first
 // held up at s.First. It is nil if the store is not executed then.
-func (r *Runner) Window(s Store) (*Window, error) {
+func (r *Runner) Window(s Store) (*Window, error) { return r.window(s, nil) }
+
+// window does that, where some of what the first side reads is known.
+func (r *Runner) window(s Store, known accesses) (*Window, error) {
 	f := follower{
 		record: func(places []breakpoint.Place, after int) ([]breakpoint.Record, error) {
 			_, err := r.overlap(s, meanwhile{places: places, after: after}, stage.Suspicion)
 			records, _ := r.recorder.Records()
 			return records, err
 		},
-		sees: func(at Step, l order.Location) (bool, error) { return r.sees(s, at, l) },
+		sees: func(at Step, l order.Location) (bool, error) {
+			if known.read(l) {
+				return true, nil
+			}
+			return r.sees(s, at, l)
+		},
 	}
 	return f.follow(s.Store)
 }
@@ -299,7 +312,8 @@ type Search struct {
 	runner *Runner
 	all    Store
 	stores accesses // of the second side, where the first reads
-	firsts accesses // of the first side, in conflict with the second
+	others accesses // of the first side
+	firsts accesses // those of them that are in conflict with the second
 
 	// Stores are how many instructions of the second side store where others may
 	// look, Read how many of them where the first does, and Firsts where the first is
@@ -357,13 +371,13 @@ func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
 			continue
 		}
 		s.Stores++
-		if slices.ContainsFunc(first, func(b *access) bool { return b.Reads && slices.ContainsFunc(a.at, b.touches) }) {
+		if slices.ContainsFunc(a.at, first.read) {
 			s.stores = append(s.stores, a)
 		} else {
 			s.RuledOut["the other side does not read it"]++
 		}
 	}
-	s.firsts = first.among(second)
+	s.others, s.firsts = first, first.among(second)
 	s.Read, s.Firsts = len(s.stores), len(s.firsts)
 	return s, nil
 }
@@ -381,7 +395,7 @@ func (s *Search) Windows() func(yield func(*Found, error) bool) {
 				for nth := 1; nth <= min(store.times, mostTimes); nth++ {
 					one := s.all
 					one.First, one.Store = first.Point, Step{store.Point, nth}
-					w, err := s.runner.Window(one)
+					w, err := s.runner.window(one, s.others)
 					if err != nil {
 						yield(nil, err)
 						return
