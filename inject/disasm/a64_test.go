@@ -9,6 +9,27 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/symbols"
 )
 
+// TestCritical: all of a function whose spinlock is inlined, and from the call on of one
+// that calls what takes it.
+func TestCritical(t *testing.T) {
+	f := &Function{Name: "f", Calls: []symbols.Symbol{{Raw: "callee"}}}
+	for i, text := range []string{"mov x0, x1", "bl _raw_spin_lock", "ret"} {
+		f.Points = append(f.Points, Point{Symbol: "f", Offset: 4 * uint64(i), Text: text})
+	}
+	g := &Function{Name: "g"}
+	for i, text := range []string{"mov x0, x1", "ret", "bl queued_spin_lock_slowpath"} {
+		g.Points = append(g.Points, Point{Symbol: "g", Offset: 4 * uint64(i), Text: text})
+	}
+	h := &Function{Name: "h", Points: []Point{{Symbol: "h", Text: "ret"}}}
+	var got []string
+	for _, p := range Critical([]*Function{f, g, h}, slices.Concat(f.Points, g.Points, h.Points)) {
+		got = append(got, p.String())
+	}
+	if want := []string{"f+0x4", "f+0x8", "g+0x0", "g+0x4", "g+0x8"}; !slices.Equal(got, want) {
+		t.Errorf("have %q, want %q", got, want)
+	}
+}
+
 // TestDecodeA64: calls and jumps name where they go, unknown instructions are points, and
 // nothing from a load-exclusive to its store is.
 func TestDecodeA64(t *testing.T) {

@@ -147,9 +147,16 @@ func Critical(functions []*Function, points []Point) []Point {
 	var called []string
 	for _, f := range functions {
 		for _, p := range f.Points {
-			if p.TakesSpinlock() {
-				if at, ok := after[p.Symbol]; !ok || p.Offset < at {
-					after[p.Symbol] = p.Offset
+			from, takes := p.Offset, p.TakesSpinlock()
+			// Where spin_lock() is inlined, as on arm64 (arch/arm64/Kconfig:
+			// ARCH_INLINE_SPIN_LOCK), only the slow path is called, and from
+			// anywhere: all of the function counts.
+			if strings.Contains(p.Text, "queued_spin_lock_slowpath") {
+				from, takes = 0, true
+			}
+			if takes {
+				if at, ok := after[p.Symbol]; !ok || from < at {
+					after[p.Symbol] = from
 				}
 				for _, callee := range f.Calls {
 					called = append(called, callee.Raw)
