@@ -22,7 +22,8 @@ struct place {
 	__s64 disp;
 	__u8 base, index, scale, bytes; /* registers, or NONE; bytes is 0 if there is no operand */
 	__u8 again; /* the operand is that of the first place, when it was executed last */
-	__u8 padding[3];
+	__u8 extend; /* of the index: 0 is all of it, 1 the lower half, 2 with its sign */
+	__u8 padding[2];
 };
 
 struct record {
@@ -61,6 +62,7 @@ static __always_inline void keep(struct record *r, bpf_user_pt_regs_t *ctx)
 #pragma unroll
 	for (i = 0; i < 31; i++)
 		r->gpr[i] = ctx->regs[i];
+	r->gpr[31] = ctx->sp; /* as a base; as anything else it is zero */
 	r->flags = ctx->pstate;
 #else
 	r->gpr[0] = ctx->rax;
@@ -118,8 +120,15 @@ int record_at_breakpoint(bpf_user_pt_regs_t *ctx)
 	address = p->disp;
 	if (p->base != NONE)
 		address += r->gpr[p->base & (REGISTERS - 1)];
-	if (p->index != NONE)
-		address += r->gpr[p->index & (REGISTERS - 1)] * p->scale;
+	if (p->index != NONE) {
+		__u64 index = r->gpr[p->index & (REGISTERS - 1)];
+
+		if (p->extend == 1)
+			index = (__u32)index;
+		else if (p->extend == 2)
+			index = (__s64)(__s32)index;
+		address += index * p->scale;
+	}
 	if (p->again)
 		address = all->address;
 	else if (p == &all->places[0])

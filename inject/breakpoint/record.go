@@ -92,7 +92,7 @@ func (r *Recorder) Set(places []Place) error {
 		}
 		p := places[i]
 		r.shared.Places[i] = recordPlace{
-			Pc: p.Addr, Disp: p.Operand.Disp, Base: p.Operand.Base, Index: p.Operand.Index, Scale: p.Operand.Scale, Bytes: p.Operand.Bytes,
+			Pc: p.Addr, Disp: p.Operand.Disp, Base: p.Operand.Base, Index: p.Operand.Index, Scale: p.Operand.Scale, Extend: p.Operand.Extend, Bytes: p.Operand.Bytes,
 		}
 		if p.Again {
 			r.shared.Places[i].Again = 1

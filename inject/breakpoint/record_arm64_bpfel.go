@@ -36,7 +36,8 @@ type recordPlace struct {
 	Scale   uint8
 	Bytes   uint8
 	Again   uint8
-	Padding [3]uint8
+	Extend  uint8
+	Padding [2]uint8
 }
 
 type recordRecord struct {

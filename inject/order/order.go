@@ -23,9 +23,21 @@ const None = 0xff
 // Operand is how an instruction computes the address of what it reads or writes.
 type Operand struct {
 	Base, Index, Scale uint8 // registers, or None
-	Bytes              uint8
-	Disp               int64
+	// Extend is what is taken of the index.
+	Extend Extend
+	Bytes  uint8
+	Disp   int64
 }
+
+// Extend is what is taken of a register.
+type Extend = uint8
+
+// All of it, or the lower half, with the sign or without.
+const (
+	Whole Extend = iota
+	Unsigned32
+	Signed32
+)
 
 // Address is where the operand is.
 func (o Operand) Address(r *Registers) uint64 {
@@ -34,7 +46,14 @@ func (o Operand) Address(r *Registers) uint64 {
 		addr += r.GPR[o.Base]
 	}
 	if o.Index != None {
-		addr += r.GPR[o.Index] * uint64(o.Scale)
+		index := r.GPR[o.Index]
+		switch o.Extend {
+		case Unsigned32:
+			index = uint64(uint32(index))
+		case Signed32:
+			index = uint64(int32(index))
+		}
+		addr += index * uint64(o.Scale)
 	}
 	return addr
 }
@@ -50,6 +69,11 @@ type Effect struct {
 	// Ends is the rule by which no store before it becomes visible after it; nil if
 	// there is none.
 	Ends *Rule
+	// Atomic: it changes what is there in one. Bits: it only sets or clears bits, and
+	// does not say what was there.
+	Atomic, Bits bool
+	// OrdersStores: stores behind it become visible after those before it.
+	OrdersStores bool
 	// Branches: it may go on elsewhere than at the next instruction.
 	Branches bool
 }

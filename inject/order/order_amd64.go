@@ -68,8 +68,8 @@ var ends = map[x86asm.Op]*Rule{
 // endbr64 is an instruction that x86asm does not know.
 const endbr64 = "\xf3\x0f\x1e\xfa"
 
-// Known is nil: the rules are those of x86.
-func Known() error { return nil }
+// InOrder says whether stores become visible in the order in which they are executed.
+const InOrder = true
 
 // Of says what the instruction does.
 func Of(p disasm.Point) Effect {

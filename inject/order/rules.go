@@ -46,5 +46,8 @@ var (
 		Source: "inject/order/order_amd64.go"}
 )
 
-// Rules are all of them.
-var Rules = []*Rule{Locked, Fence, Serializing, LaterStore, OwnRead, HalfFence, String, Streaming, Unknown}
+// Rules are those of x86, RulesA64 those of arm64.
+var (
+	Rules    = []*Rule{Locked, Fence, Serializing, LaterStore, OwnRead, HalfFence, String, Streaming, Unknown}
+	RulesA64 = []*Rule{Dmb, StoreBarrier, Release, SameLocation, OwnRead, Exception, Unknown}
+)

@@ -169,9 +169,6 @@ func Uncollected() (end func()) {
 // stores opens what store schedules need beyond pairs. What the kernel lacks is a
 // *kernelfeature.MissingError.
 func (r *Runner) stores() (err error) {
-	if err := order.Known(); err != nil {
-		return err
-	}
 	if r.memory == nil {
 		if r.memory, err = memory.Open(); err != nil {
 			return err
@@ -359,14 +356,15 @@ func await(cond func() bool) {
 
 // delay undoes the store in memory, lets the first side go on to its end, and does the
 // store again. Whatever the first has stored there meanwhile is overwritten, as it is
-// by a store that leaves its buffer.
+// by a store that leaves its buffer; an atomic instruction changes its bits of that.
 func (r *Runner) delay(s Store, d *Delay, result *stage.Result, goOn func()) error {
 	store, _ := r.recorder.First(0)
 	behind, ok := r.recorder.First(1)
 	if !ok || store.At != behind.At {
 		return errors.New("the store was not recorded")
 	}
-	d.At = order.Location{Addr: store.At, Bytes: order.Of(s.Store.Point).Operand.Bytes}
+	effect := order.Of(s.Store.Point)
+	d.At = order.Location{Addr: store.At, Bytes: effect.Operand.Bytes}
 	d.Old, d.New = store.Content, behind.Content
 	var was, is, now [8]byte
 	binary.LittleEndian.PutUint64(was[:], d.Old)
@@ -395,6 +393,14 @@ func (r *Runner) delay(s Store, d *Delay, result *stage.Result, goOn func()) err
 	}
 	if result.Locked = !r.operator.Idle(); !result.Locked {
 		result.Note(s.sides()[0], "is done")
+	}
+	if effect.Atomic {
+		// It changes what is there by now.
+		if err := r.memory.Read(d.At.Addr, now[:n]); err != nil {
+			return err
+		}
+		there := binary.LittleEndian.Uint64(now[:])
+		binary.LittleEndian.PutUint64(is[:], (there|d.New&^d.Old)&^(d.Old&^d.New))
 	}
 	err = r.memory.Write(d.At.Addr, is[:n])
 	if r.touches != nil {

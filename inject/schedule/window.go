@@ -103,7 +103,8 @@ func (r *Runner) accesses(s Store, functions []*disasm.Function) (found accesses
 type Window struct {
 	Store Step
 	At    order.Location
-	// Loads are those behind which it may still be invisible.
+	// Loads are those behind which it may still be invisible. If stores are not in
+	// order, stores are among them.
 	Loads []Load
 	// Ends is the rule that ends the window, and By the instruction; nil if it could
 	// not be followed any further, which Why says.
@@ -165,6 +166,9 @@ type follower struct {
 	// with its store not visible yet.
 	sees func(at Step, l order.Location) (bool, error)
 
+	// ordered: stores that are executed from now on become visible after it.
+	ordered bool
+
 	points map[uint64]disasm.Point        // by address
 	logs   map[uint64][]breakpoint.Record // by address of the instruction
 }
@@ -220,6 +224,7 @@ func (f *follower) learn(store Step, p disasm.Point) error {
 
 func (f *follower) follow(store Step) (*Window, error) {
 	f.logs = make(map[uint64][]breakpoint.Record)
+	f.ordered = order.InOrder
 	w := &Window{Store: store}
 	visits := make(map[uint64]int)
 	p := store.Point
@@ -251,7 +256,7 @@ func (f *follower) follow(store Step) (*Window, error) {
 			return w, err
 		}
 		mine := e.Private || order.OnStack(l.Addr, regs)
-		if e.Reads && !mine && !e.Branches && !l.Overlaps(w.At) {
+		if (e.Reads || e.Writes && !order.InOrder) && !mine && !e.Branches && !l.Overlaps(w.At) {
 			behind := p.Addr + uint64(len(p.Code))
 			w.Loads = append(w.Loads, Load{Step{p, visits[behind] + 1}, l})
 		}
@@ -274,14 +279,22 @@ func (f *follower) ends(e order.Effect, delayed, l order.Location, regs *order.R
 	switch {
 	case e.Ends != nil:
 		return e.Ends, nil
+	case e.OrdersStores:
+		f.ordered = true
+		return nil, nil
 	case !e.Reads && !e.Writes || e.Private || order.OnStack(l.Addr, regs):
 		return nil, nil
 	case e.Reads && l.Overlaps(delayed) && !delayed.Contains(l):
 		return order.OwnRead, nil
-	case !e.Writes:
+	case e.Writes && l.Overlaps(delayed) && !order.InOrder:
+		return order.SameLocation, nil
+	case !e.Writes || !f.ordered:
 		return nil, nil
 	}
 	seen, err := f.sees(at, l)
+	if seen && !order.InOrder {
+		return order.StoreBarrier, err
+	}
 	if seen {
 		return order.LaterStore, err
 	}
@@ -331,15 +344,15 @@ type Found struct {
 	*Window
 }
 
+// widest is how many bytes of a store are recorded.
+const widest = 8
+
 // mostTimes is for how many of the executions of a store it is delayed.
 const mostTimes = 2
 
 // Search looks at which memory both sides of a driver's device come by, in the setting
 // of all. What the kernel lacks is a *kernelfeature.MissingError.
 func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
-	if err := order.Known(); err != nil {
-		return nil, err
-	}
 	s := &Search{runner: r, all: all, RuledOut: make(map[string]int)}
 	var both [2]accesses // of producer and consumer
 	for _, target := range drv.Targets {
@@ -368,6 +381,15 @@ func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
 	}
 	for _, a := range second {
 		if !a.Writes || a.Ends != nil {
+			continue
+		}
+		if a.Atomic && !a.Bits {
+			// What it says was there depends on when it becomes visible.
+			s.RuledOut["atomic instruction with a result"]++
+			continue
+		}
+		if a.Operand.Bytes > widest {
+			s.RuledOut["more than 8 bytes"]++
 			continue
 		}
 		s.Stores++

@@ -55,10 +55,13 @@ type Place struct {
 
 // Delayed is a store that others see only behind a later load of its CPU.
 type Delayed struct {
-	// Load is that load.
+	// Load is that load; on an architecture that does not keep stores in order, it may
+	// be a store.
 	Load Place
 	// At is where the store is, in words.
 	At string
+	// Barrier between the two forbids it.
+	Barrier string
 	// Litmus is the order as a test for herd7 and the kernel's tools/memory-model.
 	Litmus string
 }
@@ -185,7 +188,7 @@ func (f *Finding) String() string {
 		b.WriteString("\n" + f.Evidence)
 	}
 	if f.Delayed != nil {
-		line("barrier", "smp_mb() between the store and the load forbids it. For herd7 and tools/memory-model:")
+		line("barrier", "%s between the two forbids it. For herd7 and tools/memory-model:", f.Delayed.Barrier)
 		b.WriteString("\n\n" + f.Delayed.Litmus)
 	}
 	return b.String()

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringproof/ringproof/inject/order"
 	"github.com/ringproof/ringproof/inject/schedule"
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
@@ -138,18 +139,22 @@ func (x *exploration) confirmStore(t *testing.T, c contract.Contract, breaches [
 	if b.store.ConsumerFirst {
 		first, second = second, first
 	}
+	behind, barrier := "load", "smp_mb()"
+	if order.Of(b.store.Load.Point).Writes {
+		behind, barrier = "store", "smp_wmb()"
+	}
 	f := &contract.Finding{
 		Promise: b.promise, Contract: c, Points: 1,
 		From: place(b.store.First), To: place(b.store.First),
-		Opponent: fmt.Sprintf("the store of the %s at %v (%s) becomes visible only behind its load at %v (%s); the %s ends before that",
-			second, b.store.Store, b.store.Store.Text, b.store.Load, b.store.Load.Text, first),
+		Opponent: fmt.Sprintf("the store of the %s at %v (%s) becomes visible only behind its %s at %v (%s); the %s ends before that",
+			second, b.store.Store, b.store.Store.Text, behind, b.store.Load, b.store.Load.Text, first),
 		Evidence: fmt.Sprintf("  %s broke it, the first %v, the last %v",
 			contract.Count(len(breaches), "delayed store"), breaches[0].store, breaches[len(breaches)-1].store),
 		Schedule: b.store.String(), Why: b.why, Books: b.books,
 		Delayed: &contract.Delayed{
-			Load:   place(b.store.Load.Point),
-			At:     fmt.Sprintf("%v, which held %#x before the store and %#x after it", b.delay.At, b.delay.Old, b.delay.New),
-			Litmus: litmus(first, second, b.store),
+			Load:    place(b.store.Load.Point),
+			At:      fmt.Sprintf("%v, which held %#x before the store and %#x after it", b.delay.At, b.delay.Old, b.delay.New),
+			Barrier: barrier, Litmus: litmus(first, second, b.store),
 		},
 	}
 	at := place(b.store.Store.Point)
@@ -208,6 +213,32 @@ func (x *exploration) replayStore(t *testing.T, id string) {
 // litmus is the order as a test for herd7, in C: what the two sides do with the two
 // locations. The first does it in the order in which it does, whatever the model.
 func litmus(first, second string, s schedule.Store) string {
+	if order.Of(s.Load.Point).Writes {
+		return fmt.Sprintf(`C %s-stores-late
+
+{}
+
+(* the %s: x is stored at %v, y is stored at %v *)
+P0(int *x, int *y)
+{
+	WRITE_ONCE(*x, 1);
+	WRITE_ONCE(*y, 1);
+}
+
+(* the %s, from %v on *)
+P1(int *x, int *y)
+{
+	int r0;
+	int r1;
+
+	r0 = READ_ONCE(*y);
+	smp_mb();
+	r1 = READ_ONCE(*x);
+}
+
+exists (1:r0=1 /\ 1:r1=0)
+`, second, second, s.Store, s.Load, first, s.First)
+	}
 	return fmt.Sprintf(`C %s-reads-early
 
 {}

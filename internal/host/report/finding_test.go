@@ -206,7 +206,7 @@ func TestManyFindings(t *testing.T) {
 }
 
 var delayed = &contract.Delayed{
-	Load: contract.Place{Addr: 0x2f0, Name: "tun_do_read+0x1f0", Text: "mov 0x110(%rbp),%rax"}, At: "8 bytes at 0x1000", Litmus: "C consumer-reads-early\n",
+	Load: contract.Place{Addr: 0x2f0, Name: "tun_do_read+0x1f0", Text: "mov 0x110(%rbp),%rax"}, At: "8 bytes at 0x1000", Barrier: "smp_mb()", Litmus: "C consumer-reads-early\n",
 }
 
 func TestWhyOfADelayedStore(t *testing.T) {
