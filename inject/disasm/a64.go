@@ -24,7 +24,7 @@ func (f *Function) decodeA64(table symbols.Table, part symbols.Symbol, code []by
 		}
 		return fmt.Sprintf("%s+%#x", s.Raw, addr-s.Addr)
 	}
-	until := 0 // up to here it is a load-exclusive, its store, and what is between them
+	until := 0 // up to here it is a load-exclusive, its store, and what belongs to them
 	for at := 0; at+4 <= len(code); at += 4 {
 		word := binary.LittleEndian.Uint32(code[at:])
 		p := Point{Addr: part.Addr + uint64(at), Symbol: part.Raw, Offset: uint64(at), Code: string(code[at : at+4])}
@@ -44,6 +44,12 @@ func (f *Function) decodeA64(table symbols.Table, part symbols.Symbol, code []by
 		// ARM B2.9.5; the kernel sets no kprobe there for the same reason,
 		// arch/arm64/kernel/probes/decode-insn.c: arm_kprobe_decode_insn).
 		if at < until {
+			continue
+		}
+		if n := prefetched(code[at:]); n > 0 {
+			until = at + n
+			p.Code, p.Text = string(code[at:until]), p.Text+", and the loop of load-exclusive and store-exclusive behind it"
+			f.Points = append(f.Points, p)
 			continue
 		}
 		if n := exclusive(code[at:]); n > 0 {
@@ -71,6 +77,25 @@ func jump(in arm64asm.Inst) int {
 		}
 	}
 	return -1
+}
+
+// prefetched is the length of an atomic operation that begins with a prefetch for it, as
+// the kernel's do (arch/arm64/include/asm/atomic_ll_sc.h), and ends with the branch that
+// tries again; 0 if there is none. To a breakpoint it is one instruction.
+func prefetched(code []byte) int {
+	const prfm, mask = 0xf9800011, 0xffc0001f // pstl1strm, of a register without offset
+	if len(code) < 8 || binary.LittleEndian.Uint32(code)&(mask|0x3ffc00) != prfm {
+		return 0
+	}
+	n := exclusive(code[4:])
+	if n == 0 || len(code) < 4+n+4 {
+		return 0
+	}
+	again := binary.LittleEndian.Uint32(code[4+n:])
+	if again&0x7f000000 != 0x35000000 || int32(again<<8)>>13 != int32(-n/4) { // cbnz
+		return 0
+	}
+	return 4 + n + 4
 }
 
 // exclusive is the length of what a load-exclusive begins and its store-exclusive ends;

@@ -49,6 +49,12 @@ func TestDecodeA64(t *testing.T) {
 		0x88a07c41, // cas w0, w1, [x2], of LSE
 		0x08607c82, // casp w0, w1, w2, w3, [x4], of LSE
 		0x17fffbf5, // b callee
+		0xf9800051, // prfm pstl1strm, [x2]
+		0xc85f7c40, // ldxr x0, [x2]
+		0xb2400000, // orr x0, x0, #1
+		0xc8017c40, // stxr w1, x0, [x2]
+		0x35ffffa1, // cbnz w1, -12
+		0xd65f03c0, // ret
 		0xd503201f, // nop
 		0x00000000,
 	} {
@@ -65,6 +71,7 @@ func TestDecodeA64(t *testing.T) {
 		"f+0x0 ldxr w2, [x0]",
 		"f+0x4 hint #0x19", "f+0x8 bl callee", "f+0xc cbz x0, f+0x14", "f+0x10 .inst 0xb8e00020",
 		"f+0x20 cbnz w3, f+0x14", "f+0x24 .inst 0x88a07c41", "f+0x28 .inst 0x08607c82", "f+0x2c b callee",
+		"f+0x30 prfm pstl1strm, [x2], and the loop of load-exclusive and store-exclusive behind it", "f+0x44 ret",
 	}
 	if !slices.Equal(text, want) {
 		t.Errorf("have\n%s\nwant\n%s", strings.Join(text, "\n"), strings.Join(want, "\n"))

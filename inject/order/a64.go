@@ -50,7 +50,7 @@ func word(p disasm.Point) (uint32, bool) {
 func ofA64(p disasm.Point) Effect {
 	w, ok := word(p)
 	if !ok {
-		return Effect{Ends: Unknown}
+		return loopA64(p)
 	}
 	switch {
 	case field(w, 26, 3) == 0b101: // branches, exceptions, system
@@ -61,6 +61,33 @@ func ofA64(p disasm.Point) Effect {
 		return Effect{}
 	}
 	return Effect{Ends: Unknown} // SIMD, SVE, and what is reserved
+}
+
+// loopA64 is an atomic operation that is made of a prefetch, a load-exclusive, what
+// changes it, a store-exclusive and a branch (inject/disasm).
+func loopA64(p disasm.Point) Effect {
+	var words []uint32
+	for code := []byte(p.Code); len(code) >= 4; code = code[4:] {
+		words = append(words, binary.LittleEndian.Uint32(code))
+	}
+	if len(words) < 4 {
+		return Effect{Ends: Unknown}
+	}
+	load, store := words[1], words[len(words)-2]
+	e := Effect{Operand: Operand{Base: uint8(field(load, 5, 5)), Index: None, Bytes: 1 << field(load, 30, 2)}, Reads: true, Writes: true, Atomic: true}
+	if field(store, 15, 1) == 1 { // stlxr
+		e.Ends = Release
+	}
+	if len(words) == 5 {
+		// One register is loaded, changed and stored, so nobody looks at what was
+		// there: orr, or and, with an immediate, or orr, bic with a register.
+		change, to := words[2], field(load, 0, 5)
+		same := field(change, 0, 5) == to && field(change, 5, 5) == to && field(store, 0, 5) == to
+		immediate := field(change, 23, 6) == 0b100100 && field(change, 29, 2) <= 1
+		register := field(change, 24, 5) == 0b01010 && (field(change, 29, 2) == 1 && field(change, 21, 1) == 0 || field(change, 29, 2) == 0)
+		e.Bits = same && (immediate || register)
+	}
+	return e
 }
 
 func systemA64(w uint32) Effect {
@@ -228,7 +255,7 @@ func holds(cond uint32, nzcv uint64) bool {
 // nextA64 is Next for arm64.
 func nextA64(p disasm.Point, r *Registers) (uint64, error) {
 	w, _ := word(p)
-	behind := p.Addr + 4
+	behind := p.Addr + uint64(len(p.Code))
 	gpr := func(n uint32) uint64 {
 		if n == zr {
 			return 0
@@ -270,11 +297,8 @@ func nextA64(p disasm.Point, r *Registers) (uint64, error) {
 
 // aheadA64 is Ahead for arm64.
 func aheadA64(p disasm.Point) (addrs []uint64) {
-	w, ok := word(p)
-	if !ok {
-		return nil
-	}
-	behind := p.Addr + 4
+	w, _ := word(p)
+	behind := p.Addr + uint64(len(p.Code))
 	to := func(imm uint32, bits uint) uint64 { return p.Addr + uint64(4*signed(imm, bits)) }
 	switch {
 	case !ofA64(p).Branches:

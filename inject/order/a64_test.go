@@ -78,6 +78,34 @@ func TestEffectsA64(t *testing.T) {
 	}
 }
 
+// TestLoopsA64: an atomic operation that is made of a load-exclusive and a
+// store-exclusive is one instruction.
+func TestLoopsA64(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		code []uint32
+		want Effect
+	}{
+		{"set_bit()", []uint32{0xf9800051, 0xc85f7c40, 0xb2400000, 0xc8017c40, 0x35ffffa1}, Effect{Reads: true, Writes: true, Atomic: true, Bits: true}},
+		{"with a register", []uint32{0xf9800051, 0xc85f7c40, 0xaa030000, 0xc8017c40, 0x35ffffa1}, Effect{Reads: true, Writes: true, Atomic: true, Bits: true}},
+		{"with the old value", []uint32{0xf9800051, 0xc85f7c40, 0xb2400005, 0xc8017c45, 0x35ffffa1}, Effect{Reads: true, Writes: true, Atomic: true}},
+		{"an addition", []uint32{0xf9800051, 0xc85f7c40, 0x8b030000, 0xc8017c40, 0x35ffffa1}, Effect{Reads: true, Writes: true, Atomic: true}},
+		{"with release", []uint32{0xf9800051, 0xc85f7c40, 0xb2400000, 0xc801fc40, 0x35ffffa1}, Effect{Reads: true, Writes: true, Atomic: true, Bits: true, Ends: Release}},
+	} {
+		p := disasm.Point{Addr: 0x1000}
+		for _, w := range test.code {
+			p.Code += a64(w).Code
+		}
+		test.want.Operand = Operand{Base: 2, Index: None, Bytes: 8}
+		if e := ofA64(p); e != test.want {
+			t.Errorf("%s: %+v, want %+v", test.text, e, test.want)
+		}
+		if next, err := nextA64(p, &Registers{}); err != nil || next != 0x1014 {
+			t.Errorf("%s goes on at %#x: %v", test.text, next, err)
+		}
+	}
+}
+
 // TestNextA64: where a branch goes is known from the registers.
 func TestNextA64(t *testing.T) {
 	r := &Registers{Flags: 1 << 30} // Z
