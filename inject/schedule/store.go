@@ -142,12 +142,17 @@ const (
 	delayed = 10 * time.Second
 )
 
+// longestStore is how many bytes a store has at most that is delayed.
+const longestStore = 8
+
 // Delay is what came of delaying a store.
 type Delay struct {
 	// At is the location, Old what was there before the store, and New what it has
 	// stored.
 	At       order.Location
 	Old, New uint64
+	// Unmapped: it has no physical address that is known (memory.NotMappedError).
+	Unmapped bool
 	// Overwritten: somebody else stored there before the store could be delayed.
 	Overwritten bool
 	// Touched: the first side came by what is watched.
@@ -156,6 +161,19 @@ type Delay struct {
 
 // Same says whether the store has changed nothing.
 func (d *Delay) Same() bool { return d.Old == d.New }
+
+// Prevented says why the store was not delayed; "" if it was.
+func (d *Delay) Prevented() string {
+	switch {
+	case d.Unmapped:
+		return "not in the direct map"
+	case d.Overwritten:
+		return "somebody else stored there"
+	case d.Same():
+		return "it stores what is there"
+	}
+	return ""
+}
 
 // Uncollected keeps Go's garbage collector from running, until the function that it
 // returns is called. The collector may wait for a thread that is held up, and with it
@@ -370,14 +388,21 @@ func (r *Runner) delay(s Store, d *Delay, result *stage.Result, goOn func()) err
 	binary.LittleEndian.PutUint64(was[:], d.Old)
 	binary.LittleEndian.PutUint64(is[:], d.New)
 	n := d.At.Bytes
-	if err := r.memory.Read(d.At.Addr, now[:n]); err != nil {
+	if n > longestStore {
+		return fmt.Errorf("%v stores %d bytes, and at most %d can be delayed", s.Store, n, longestStore)
+	}
+	err := r.memory.Read(d.At.Addr, now[:n])
+	if not := (*memory.NotMappedError)(nil); errors.As(err, &not) {
+		d.Unmapped = true
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	if d.Overwritten = now != is; d.Overwritten || d.Same() {
 		return nil
 	}
 	var before, after uint64
-	var err error
 	if r.touches != nil {
 		if before, err = r.touches.Count(); err != nil {
 			return err

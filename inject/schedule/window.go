@@ -314,7 +314,7 @@ func (r *Runner) sees(s Store, at Step, l order.Location) (bool, error) {
 		result, d, err := r.delayed(s, at, stage.Suspicion)
 		r.touches = nil
 		if err != nil || result.Decisive() && !result.Locked {
-			return d == nil || d.Touched || d.Same(), errors.Join(err, touches.Close())
+			return d == nil || d.Touched || d.Prevented() != "", errors.Join(err, touches.Close())
 		}
 	}
 	return true, touches.Close()
@@ -393,7 +393,9 @@ func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
 			continue
 		}
 		s.Stores++
-		if slices.ContainsFunc(a.at, first.read) {
+		if a.Operand.Bytes > longestStore {
+			s.RuledOut[fmt.Sprintf("more than %d bytes", longestStore)]++
+		} else if slices.ContainsFunc(a.at, first.read) {
 			s.stores = append(s.stores, a)
 		} else {
 			s.RuledOut["the other side does not read it"]++

@@ -55,22 +55,24 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 				search.RuledOut["not executed again"]++
 			case result.Locked:
 				search.RuledOut["the other side needs a lock"]++
-			case delay.Overwritten:
-				search.RuledOut["somebody else stored there"]++
-			case delay.Same():
-				search.RuledOut["it stores what is there"]++
+			case delay.Prevented() != "":
+				search.RuledOut[delay.Prevented()]++
 			default:
 				reached++
 			}
-			// What happened without the delay is an execution, too.
-			if promise, why := storeBreachOf(result, c, s); promise != "" {
+			promise, why := storeBreachOf(result, c, s)
+			switch {
+			case promise != "" && (!result.Reached || delay.Prevented() != ""):
+				// It takes no delayed store, so others find it.
+				t.Logf("%s broken without a delayed store, in %v: %s", promise, s, why)
+			case promise != "":
 				breaches = append(breaches, storeBreach{s, delay, search.Known(load), promise, why, result.Books})
-			} else if result.Unbalanced != nil {
+			case result.Unbalanced != nil:
 				unbalanced = append(unbalanced, result.Unbalanced)
 				t.Errorf("schedule %v: %v", s, result.Unbalanced)
 			}
 		}
-		if left || len(breaches) >= plenty {
+		if left = left || noTime(t); left || len(breaches) >= plenty {
 			break
 		}
 	}
@@ -164,11 +166,11 @@ func (x *exploration) confirmStore(t *testing.T, c contract.Contract, breaches [
 		t.Fatal(err)
 	}
 	for range again {
-		result, _, err := x.decideStore(b.store, stage.Patience)
+		result, delay, err := x.decideStore(b.store, stage.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !result.Decisive() {
+		if !result.Decisive() || delay.Prevented() != "" {
 			continue
 		}
 		f.Tries++
@@ -196,9 +198,16 @@ func (x *exploration) replayStore(t *testing.T, id string) {
 	}
 	result, delay, err := x.decideStore(s, stage.Patience)
 	x.check(t, c, promises, err)
-	if !result.Decisive() {
+	why := ""
+	switch {
+	case !result.Decisive():
+		why = fmt.Sprintf("the store and the load were not executed, %d times", attempts)
+	case delay.Prevented() != "":
+		why = "the store was not delayed: " + delay.Prevented()
+	}
+	if why != "" {
 		for _, promise := range promises {
-			report(t, contract.Verdict{Promise: promise, Contract: c, Outcome: contract.Undecided, Why: fmt.Sprintf("the store was not delayed, %d times", attempts)})
+			report(t, contract.Verdict{Promise: promise, Contract: c, Outcome: contract.Undecided, Why: why})
 		}
 		return
 	}
