@@ -28,7 +28,7 @@ var (
 		Source: "SDM 9.3: serializing instructions; SDM 9.2.2: I/O instructions"}
 	LaterStore = &Rule{Name: "later store",
 		Says:   "Stores become visible in the order in which they are executed. So a store that the other side reads cannot become visible before the one that is delayed.",
-		Source: "SDM 9.2.3.2: stores are not reordered with other stores; tools/memory-model: smp_wmb() is a compiler barrier on x86"}
+		Source: "SDM 9.2.3.2: stores are not reordered with other stores; arch/x86/include/asm/barrier.h: __smp_wmb() is a compiler barrier"}
 	OwnRead = &Rule{Name: "own read of more",
 		Says:   "The CPU sees its own store before others do. A read that takes only a part of its bytes from that store waits until the store is visible.",
 		Source: "SDM 9.2.3.5: intra-processor forwarding is allowed; of a read of more bytes than were stored nothing is said"}

@@ -157,6 +157,10 @@ func (r *Runner) window(s Store, known accesses) (*Window, error) {
 	return f.follow(s.Store)
 }
 
+// tries is how often a CPU is given the chance to come by an instruction: no two runs
+// are the same on a busy machine.
+const tries = 3
+
 // follower follows what is executed from a store on.
 type follower struct {
 	// record has it executed, and returns what was recorded at the places from when
@@ -208,7 +212,7 @@ func (f *follower) learn(store Step, p disasm.Point) error {
 			continue
 		}
 		next = append(next, order.Ahead(q)...)
-		if known := slices.ContainsFunc(places, func(p breakpoint.Place) bool { return p.Addr == q.Addr }); !known && f.logs[q.Addr] == nil {
+		if known := slices.ContainsFunc(places, func(p breakpoint.Place) bool { return p.Addr == q.Addr }); !known && (q.Addr == p.Addr || f.logs[q.Addr] == nil) {
 			places = append(places, breakpoint.Place{Point: q})
 		}
 	}
@@ -230,7 +234,7 @@ func (f *follower) follow(store Step) (*Window, error) {
 	p := store.Point
 	for range longest {
 		n := visits[p.Addr]
-		if f.logs[p.Addr] == nil {
+		for try := 0; try < tries && n >= len(f.logs[p.Addr]); try++ {
 			if err := f.learn(store, p); err != nil {
 				return nil, err
 			}
