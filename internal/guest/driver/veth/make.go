@@ -43,6 +43,8 @@ type way struct {
 	drops, redirects bool
 	// rxqs is how many receive queues it has; 0 is as many as the near end has txqs.
 	rxqs int
+	// spare: each end has a queue more than it uses.
+	spare bool
 	// away: it is in a network namespace of its own.
 	away bool
 	// threads: NAPI has some, which a hog holds up. Else, if it is deferred, it puts off
@@ -66,9 +68,9 @@ var (
 		"namespaces":   {gro: true, threads: true, away: true},
 	}
 	waysOfOpen = map[driver.Consumer]way{
-		GRO:      {gro: true, deferred: true},
-		XDP:      {xdp: true, deferred: true},
-		Threaded: {gro: true, threads: true},
+		GRO:      {gro: true, deferred: true, spare: true},
+		XDP:      {xdp: true, deferred: true, spare: true},
+		Threaded: {gro: true, threads: true, spare: true},
 	}
 )
 
@@ -107,7 +109,11 @@ func openEnd(by way, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) (_ *e
 		return nil, cpus(2, "CPU on which what polls can be held up")
 	}
 	rxqs := cmp.Or(by.rxqs, queues)
-	if e.pair, err = newPair(queues, rxqs, txQueueLen); err != nil {
+	spare := 0
+	if by.spare {
+		spare = 1
+	}
+	if e.pair, err = newPair(queues+spare, rxqs+spare, txQueueLen); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -115,6 +121,11 @@ func openEnd(by way, queues, cpu int, txQueueLen *int, qdisc netdev.Qdisc) (_ *e
 			err = errors.Join(err, e.Close())
 		}
 	}()
+	if by.spare {
+		if err = errors.Join(setChannels(e.near.Name(), queues, queues), setChannels(e.far.Name(), rxqs, rxqs)); err != nil {
+			return nil, err
+		}
+	}
 	if by.gro {
 		if err = e.setGRO(true); err != nil {
 			return nil, err

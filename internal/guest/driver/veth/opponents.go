@@ -57,6 +57,16 @@ func opponents() (all []*driver.Opponent) {
 	for _, o := range all[len(all)-2:] {
 		o.Follow = driver.Bench.Reopen
 	}
+	add(nil, "far-queues", "the far end uses a receive queue more, and one fewer again", func(_ driver.Bench, d *device) error {
+		return errors.Join(setChannels(d.far.Name(), 2, 1), setChannels(d.far.Name(), 1, 1))
+	})
+	// An XDP program wants a receive queue for each txq.
+	add(gro, "near-queues", "the near end uses a txq more, and one fewer again", func(_ driver.Bench, d *device) error {
+		return errors.Join(setChannels(d.near.Name(), 1, 2), setChannels(d.near.Name(), 1, 1))
+	})
+	add(nil, "mtu", "the MTU of the near end is changed, and changed back", func(_ driver.Bench, d *device) error {
+		return errors.Join(d.near.SetMTU(1400), d.near.SetMTU(1500))
+	})
 	add([]driver.Consumer{Threaded}, "threads-cycle", "NAPI of the far end loses its threads, and gets them back", func(_ driver.Bench, d *device) error {
 		return errors.Join(setThreaded(d.far.Name(), false), setThreaded(d.far.Name(), true))
 	})
