@@ -43,7 +43,14 @@ func noStall(t *testing.T) {
 	}
 	variants(t, "each-queue", func(t *testing.T, backpressure bool) {
 		r := newRig(t, rigConfig{queues: 4, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
-		r.stopEach()
+		r.stop(r.fresh)
+		r.consumer.Resume()
+		r.decide()
+	})
+	// Another's ring would start the txq that was stopped in the place of its own.
+	variants(t, "one-queue", func(t *testing.T, backpressure bool) {
+		r := newRig(t, rigConfig{queues: 4, txQueue: 2, qdisc: netdev.Qdisc{Kind: netdev.MQ}, backpressure: backpressure}, contract.NoStall)
+		r.stop(r.fresh[3:])
 		r.consumer.Resume()
 		r.decide()
 	})
@@ -58,7 +65,7 @@ func noStall(t *testing.T) {
 			}
 			r := newRig(t, rigConfig{mode: mode.Name, queues: cmp.Or(mode.TxQueues, 4), txQueue: 1000, qdisc: qdisc, backpressure: backpressure}, contract.NoStall)
 			if !mode.Free {
-				r.stopEach()
+				r.stop(r.fresh)
 			}
 			r.produce(2, traffic.PacketSocket)
 			r.race(5000)
@@ -87,12 +94,13 @@ func noStall(t *testing.T) {
 	})
 }
 
-// stopEach fills each ring, and sends more: then each txq is stopped.
-func (r *rig) stopEach() {
+// stop fills the rings that these senders reach, and sends more: then their txqs are
+// stopped.
+func (r *rig) stop(senders []liveness.Sender) {
 	r.t.Helper()
-	step("fill each ring, and send more", "")
+	step("fill rings, and send more", "")
 	for range r.slots() + 2 {
-		for _, s := range r.fresh {
+		for _, s := range senders {
 			if _, err := s.Send(); err != nil {
 				r.t.Fatal(err)
 			}
@@ -119,7 +127,7 @@ func (r *rig) change(c driver.Change) {
 			r.t.Fatal(err)
 		}
 	}
-	r.stopEach()
+	r.stop(r.fresh)
 	stats, err := r.dev.QdiscStats()
 	if err != nil {
 		r.t.Fatal(err)
