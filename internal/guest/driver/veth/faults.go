@@ -28,6 +28,17 @@ func faults(driver.Consumer) []*driver.Fault {
 		}}
 	}
 	return []*driver.Fault{
+		// What random faults seldom come to: a ring that is full, and a txq that is stopped.
+		{Name: "hold NAPI up and stop the txq", Do: func(b driver.Bench, _ int) error {
+			d := of(b)
+			if up, err := d.near.IsUp(); err != nil || !up {
+				return errors.Join(err, &driver.RefusedError{Why: "the link is down"})
+			}
+			if err := d.worker.Stop(); err != nil {
+				return err
+			}
+			return b.Fill(d.Hand() + slots + 2)
+		}},
 		{Name: "hold NAPI up", Do: func(b driver.Bench, _ int) error { return of(b).worker.Stop() }},
 		letGo,
 		do("switch GRO of the far end off", func(d *device) error { return d.idle(func() error { return d.setGRO(false) }) }),
