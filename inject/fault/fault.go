@@ -148,6 +148,9 @@ func (q *Sequence) send(packets int) error {
 
 func (q *Sequence) replaceQdisc(by netdev.Qdisc) error {
 	if by.Kind == netdev.Noqueue {
+		if err := q.mayBeStopped(); err != nil {
+			return err
+		}
 		q.note(", after all is read")
 		if err := q.empty(); err != nil {
 			return err
@@ -159,6 +162,15 @@ func (q *Sequence) replaceQdisc(by netdev.Qdisc) error {
 		return &driver.RefusedError{Why: "no tx_queue_len"}
 	}
 	return err
+}
+
+// mayBeStopped refuses to leave a device without a qdisc whose txq nobody would start:
+// the core complains of every packet then, whatever the driver.
+func (q *Sequence) mayBeStopped() error {
+	if q.Device().HeldUp() {
+		return &driver.RefusedError{Why: "the consumer is held up, and the txq may be stopped"}
+	}
+	return nil
 }
 
 // empty reads until the qdisc holds nothing. A driver is not told that its qdisc
@@ -192,6 +204,9 @@ func (q *Sequence) rename() error {
 }
 
 func (q *Sequence) moveThroughNamespace() error {
+	if err := q.mayBeStopped(); err != nil {
+		return err
+	}
 	link := q.Device().Link()
 	if err := link.MoveThroughNamespace(); err != nil {
 		return err

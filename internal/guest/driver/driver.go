@@ -230,6 +230,8 @@ type Device interface {
 	// Worker is the consumer that takes packets by itself; nil if there is none
 	// beside Read.
 	Worker() Worker
+	// HeldUp: its consumer was told to take nothing, whoever reads.
+	HeldUp() bool
 	// Trim cuts so many bytes from the end of each packet that is sent.
 	Trim(bytes int) error
 	// Undo is what keeps the device from working at all, each as the fault that

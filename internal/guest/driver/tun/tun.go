@@ -162,6 +162,9 @@ func (d *device) Block(on bool) error {
 
 func (d *device) Discarded() uint64 { return d.discarded }
 
+// HeldUp: it is read on whichever thread asks.
+func (d *device) HeldUp() bool { return false }
+
 func (d *device) Worker() driver.Worker {
 	if d.worker == nil {
 		return nil

@@ -138,6 +138,8 @@ func (d *device) Discarded() uint64 { return 0 }
 
 func (d *device) Worker() driver.Worker { return &d.worker }
 
+func (d *device) HeldUp() bool { return d.holds() }
+
 func (d *device) Trim(int) error { return errors.New("a veth pair has no filter that trims packets") }
 
 // Resize makes the ring anew, and empty.
