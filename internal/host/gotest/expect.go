@@ -28,6 +28,7 @@ var tests = []expected{
 	{"TestRequeue", time.Second, 0},
 	{"TestRequeueSchedules", 54 * time.Second, 0},
 	{"TestFaults", 11 * time.Second, 0},
+	{"TestStoreSchedules", 60 * time.Second, 0},
 	{"TestPairSchedules", 338 * time.Second, 0},
 	{"TestSchedules", 829 * time.Second, 47 * time.Second},
 	{"TestControlSchedules", 224 * time.Second, 0},

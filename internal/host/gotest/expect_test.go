@@ -43,11 +43,11 @@ func TestExpect(t *testing.T) {
 		args string
 		want string
 	}{
-		{"", "Baseline Kernel Mirror NoqueueDrops NoStall NoTailDrop BackpressureFlag Requeue RequeueSchedules Faults PairSchedules Schedules ControlSchedules"},
+		{"", "Baseline Kernel Mirror NoqueueDrops NoStall NoTailDrop BackpressureFlag Requeue RequeueSchedules Faults StoreSchedules PairSchedules Schedules ControlSchedules"},
 		{"-run=^TestNoStall$", "NoStall"},
 		{"-run=No", "NoqueueDrops NoStall NoTailDrop"},
 		{"-run=^TestNoStall$/^detach$", ""},
-		{"-skip=^TestNoStall$/^detach$|^Test(ControlSchedules|RequeueSchedules|Faults)$|Back", "Baseline Kernel Mirror NoqueueDrops NoStall NoTailDrop Requeue PairSchedules Schedules"},
+		{"-skip=^TestNoStall$/^detach$|^Test(ControlSchedules|RequeueSchedules|Faults)$|Back", "Baseline Kernel Mirror NoqueueDrops NoStall NoTailDrop Requeue StoreSchedules PairSchedules Schedules"},
 		{"-run=(", ""},
 	} {
 		if got := names(tt.args); got != tt.want {
