@@ -71,7 +71,8 @@ func skipElsewhere(t *testing.T) {
 // clock is what is known of how fast this machine is.
 var clock struct {
 	start time.Time // of the first test
-	// longest is what the longest check has taken that does not look at the clock.
+	// longest is what the longest check has taken that does not look at the clock, or
+	// the longest search for what another one is to try.
 	longest time.Duration
 	looked  bool // the running test does
 }
@@ -82,9 +83,14 @@ func measure(t *testing.T) {
 	clock.looked = false
 	t.Cleanup(func() {
 		if !clock.looked {
-			clock.longest = max(clock.longest, time.Since(began))
+			tookSince(began)
 		}
 	})
+}
+
+// tookSince measures what did not look at the clock since then.
+func tookSince(began time.Time) {
+	clock.longest = max(clock.longest, time.Since(began))
 }
 
 // tooLate is how much time is left before go test's -timeout, or a quarter of all,

@@ -286,6 +286,7 @@ func (x *exploration) points(t *testing.T, target driver.Target, at stage.Settin
 	key := fmt.Sprint(target.Root, at)
 	r, known := x.reached[key]
 	if !known {
+		defer tookSince(time.Now())
 		nobody := schedule.Nothing
 		if target.Consumes {
 			nobody = schedule.NothingSent

@@ -39,6 +39,7 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 	defer schedule.Uncollected()()
 	began := time.Now()
 	search, err := x.runner.Search(subject, all)
+	tookSince(began)
 	x.check(t, c, promises, err)
 	var breaches []storeBreach
 	var unbalanced []error
