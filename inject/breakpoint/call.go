@@ -3,6 +3,7 @@ package breakpoint
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/ringproof/ringproof/inject/disasm"
 	"golang.org/x/sys/unix"
@@ -22,19 +23,27 @@ func Arguments(function string, do func() error) (_ [3]uint64, err error) {
 			err = fmt.Errorf("watch the arguments of %s: %w", function, err)
 		}
 	}()
-	var objects callObjects
-	if err := loadCallObjects(&objects, nil); err != nil {
-		return arguments, pauseError(err)
-	}
-	defer objects.Close()
-	attr := Attr(f.Points[0])
-	event, err := unix.PerfEventOpen(&attr, 0, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	spec, err := loadCall()
 	if err != nil {
 		return arguments, err
 	}
-	defer unix.Close(event)
-	if err := unix.IoctlSetInt(event, unix.PERF_EVENT_IOC_SET_BPF, objects.KeepArguments.FD()); err != nil {
+	if err := spec.Variables["thread"].Set(uint32(unix.Gettid())); err != nil {
 		return arguments, err
+	}
+	var objects callObjects
+	if err := spec.LoadAndAssign(&objects, nil); err != nil {
+		return arguments, pauseError(err)
+	}
+	defer objects.Close()
+	// On each CPU, and not of the thread: arm64 has no such breakpoints in the
+	// kernel's text (arch/arm64/kernel/hw_breakpoint.c: hw_breakpoint_arch_parse).
+	attr := Attr(f.Points[0])
+	for cpu := range runtime.NumCPU() {
+		event, err := openBreakpoint(&attr, cpu, objects.KeepArguments)
+		if err != nil {
+			return arguments, err
+		}
+		defer unix.Close(event)
 	}
 	if err := do(); err != nil {
 		return arguments, err

@@ -18,6 +18,7 @@ import (
 const (
 	callProgKeepArguments = "keep_arguments"
 	callVarArguments      = "arguments"
+	callVarThread         = "thread"
 )
 
 // loadCall returns the embedded CollectionSpec for call.
@@ -76,6 +77,7 @@ type callMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type callVariableSpecs struct {
 	Arguments *ebpf.VariableSpec `ebpf:"arguments"`
+	Thread    *ebpf.VariableSpec `ebpf:"thread"`
 }
 
 // callObjects contains all objects after they have been loaded into the kernel.
@@ -109,6 +111,7 @@ func (m *callMaps) Close() error {
 // It can be passed to loadCallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type callVariables struct {
 	Arguments *ebpf.Variable `ebpf:"arguments"`
+	Thread    *ebpf.Variable `ebpf:"thread"`
 }
 
 // callPrograms contains all programs after they have been loaded into the kernel.
