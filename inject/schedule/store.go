@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -177,9 +176,11 @@ func (d *Delay) Prevented() string {
 
 // Uncollected keeps Go's garbage collector from running, until the function that it
 // returns is called. The collector may wait for a thread that is held up, and with it
-// whoever is to let that go on.
+// whoever is to let that go on. What it has freed is given back to the kernel at once: a
+// thread that does so later waits for each CPU to flush its TLB, and keeps the
+// controller from its own CPU meanwhile.
 func Uncollected() (end func()) {
-	runtime.GC()
+	debug.FreeOSMemory()
 	percent := debug.SetGCPercent(-1)
 	return func() { debug.SetGCPercent(percent) }
 }
