@@ -536,3 +536,26 @@ func TestSamplesAreRead(t *testing.T) {
 		t.Errorf("the rest: %q", o.text.String())
 	}
 }
+
+// TestBootThatStrays: a limit that is hardly exceeded is tried in a second boot, and only
+// there.
+func TestBootThatStrays(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		patched float64
+		boots   int
+	}{{"hardly", 1022, 1}, {"by far", 1100, 0}, {"not", 1010, 0}} {
+		r := measured(Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{tt.patched, tt.patched})
+		r.Boots = slices.DeleteFunc(r.Boots, func(o Outcome) bool { return o.Variant == "patched" && o.Nth == 1 })
+		if jobs := r.doubtful(); len(jobs) != tt.boots {
+			t.Errorf("%s above the limit: %v", tt.name, jobs)
+		}
+	}
+	r := measured(Instructions, "Path/x", "instr/pkt", []float64{1000, 1000}, []float64{1022, 1000})
+	if jobs := r.doubtful(); len(jobs) != 0 {
+		t.Errorf("two boots, and again %v", jobs)
+	}
+	if row := r.Rows()[0]; row.Outcome != contract.Undecided {
+		t.Errorf("of two boots one exceeds the limit: %s", row.Outcome)
+	}
+}
