@@ -56,7 +56,9 @@ func ofA64(p disasm.Point) Effect {
 	case field(w, 26, 3) == 0b101: // branches, exceptions, system
 		return systemA64(w)
 	case field(w, 25, 1) == 0 && field(w, 27, 1) == 1: // loads and stores
-		return memoryA64(w)
+		e := memoryA64(w)
+		e.Private = e.Operand.Bytes > 0 && e.Operand.Base == sp
+		return e
 	case field(w, 26, 3) == 0b100, field(w, 25, 3) == 0b101: // data processing, immediate and register
 		return Effect{}
 	}

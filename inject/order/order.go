@@ -64,7 +64,7 @@ type Effect struct {
 	// pushes and pops is left out: nobody else reads that.
 	Operand       Operand
 	Reads, Writes bool
-	// Private: the operand is the CPU's own.
+	// Private: the operand is the CPU's own, or on the stack of what it executes.
 	Private bool
 	// Ends is the rule by which no store before it becomes visible after it; nil if
 	// there is none.

@@ -48,16 +48,23 @@ func TestLitmus(t *testing.T) {
 		half    bool        // the store is of the first half of x
 		reads   bool        // the other side reads z before x
 		ends    *order.Rule // before the load; nil if the order is allowed
+		// inOrder: it is about an architecture that keeps stores in order, and whose
+		// atomic instructions are barriers.
+		inOrder bool
 	}{
 		{name: "store buffering"},
 		{name: "a store that nobody reads", between: []asm.Instruction{asm.StoreMem(asm.R3, 0, asm.R6, asm.DWord)}},
 		{name: "a load", between: []asm.Instruction{asm.LoadMem(asm.R8, asm.R3, 0, asm.DWord)}},
 		{name: "own read", between: []asm.Instruction{asm.LoadMem(asm.R8, asm.R1, 0, asm.DWord)}},
 		{name: "own read of more", half: true, between: []asm.Instruction{asm.LoadMem(asm.R8, asm.R1, 0, asm.DWord)}, ends: order.OwnRead},
-		{name: "lock", between: []asm.Instruction{asm.StoreXAdd(asm.R3, asm.R6, asm.DWord)}, ends: order.Locked},
-		{name: "xchg", between: []asm.Instruction{asm.Xchg.Mem(asm.R3, asm.R8, asm.DWord, 0)}, ends: order.Locked},
-		{name: "message passing", between: []asm.Instruction{asm.StoreMem(asm.R3, 0, asm.R6, asm.DWord)}, reads: true, ends: order.LaterStore},
+		{name: "lock", between: []asm.Instruction{asm.StoreXAdd(asm.R3, asm.R6, asm.DWord)}, inOrder: true, ends: order.Locked},
+		{name: "xchg", between: []asm.Instruction{asm.Xchg.Mem(asm.R3, asm.R8, asm.DWord, 0)}, inOrder: true, ends: order.Locked},
+		{name: "message passing", between: []asm.Instruction{asm.StoreMem(asm.R3, 0, asm.R6, asm.DWord)}, reads: true, inOrder: true, ends: order.LaterStore},
+		{name: "message passing, not in order", between: []asm.Instruction{asm.StoreMem(asm.R3, 0, asm.R6, asm.DWord)}, reads: true},
 	} {
+		if test.inOrder && !order.InOrder || test.reads && !test.inOrder && order.InOrder {
+			continue
+		}
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
 			size := asm.DWord
 			if test.half {
