@@ -110,12 +110,11 @@ func Reach(root string, also ...string) ([]*Function, error) {
 		return nil, err
 	}
 	module := table.Parts(root)[0].Module
-	prefix := root[:strings.IndexByte(root+"_", '_')+1]
 	found := []*Function{f}
 	known := map[string]bool{root: true}
 	for i := 0; i < len(found); i++ {
 		for _, callee := range found[i].Calls {
-			ours := strings.HasPrefix(callee.Name, prefix) && callee.Module == module ||
+			ours := prefix(callee.Name) == prefix(root) && callee.Module == module ||
 				slices.ContainsFunc(also, func(prefix string) bool { return strings.HasPrefix(callee.Name, prefix) })
 			if !ours && (module == "" || callee.Module != module) || known[callee.Name] {
 				continue
@@ -131,6 +130,13 @@ func Reach(root string, also ...string) ([]*Function, error) {
 		}
 	}
 	return found, nil
+}
+
+// prefix is what the functions of a driver have in common: "tun" of tun_net_xmit, and of
+// __tun_wake_queue.
+func prefix(name string) string {
+	first, _, _ := strings.Cut(strings.TrimLeft(name, "_"), "_")
+	return first
 }
 
 func (f *Function) called(s symbols.Symbol) {

@@ -348,9 +348,6 @@ type Found struct {
 	*Window
 }
 
-// widest is how many bytes of a store are recorded.
-const widest = 8
-
 // mostTimes is for how many of the executions of a store it is delayed.
 const mostTimes = 2
 
@@ -390,10 +387,6 @@ func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
 		if a.Atomic && !a.Bits {
 			// What it says was there depends on when it becomes visible.
 			s.RuledOut["atomic instruction with a result"]++
-			continue
-		}
-		if a.Operand.Bytes > widest {
-			s.RuledOut["more than 8 bytes"]++
 			continue
 		}
 		s.Stores++

@@ -113,6 +113,8 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 			v.Outcome, v.Why = contract.NotRun, contract.NoTime
 		case search.Stores == 0:
 			v.Outcome, v.Why = contract.Undecided, "no store was found that could be delayed"
+		case search.Followed == 0 && search.Read > 0:
+			v.Outcome, v.Why = contract.Undecided, "no store was executed while the other side was held up: "+coverage
 		case suspected > run/20:
 			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("of %s %d seemed to stall and did not do so again", contract.Count(run, "delayed store"), suspected)
 		}
