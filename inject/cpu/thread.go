@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -72,28 +73,29 @@ func Pin(cpu int) error {
 	return nil
 }
 
-// KeepOff keeps this process's threads off a CPU, or, if it is negative, lets
-// them run on any again. Threads that are pinned must be so afterwards. One on a
-// CPU that is held up would not run until that goes on, and with it whatever Go
-// has scheduled on it: the opponent, even, after it was preempted.
-func KeepOff(cpu int) error {
+// KeepOff keeps this process's threads off some CPUs, and lets them run on all
+// others. Threads that are pinned must be so afterwards. One on a CPU that is held
+// up would not run until that goes on, and with it whatever Go has scheduled on
+// it: the opponent, even, after it was preempted, or whoever is to let the CPU go
+// on.
+func KeepOff(cpus ...int) error {
 	var set unix.CPUSet
 	for i := range runtime.NumCPU() {
-		if i != cpu {
+		if !slices.Contains(cpus, i) {
 			set.Set(i)
 		}
 	}
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
-		return fmt.Errorf("keep threads off CPU %d: %w", cpu, err)
+		return fmt.Errorf("keep threads off CPUs %d: %w", cpus, err)
 	}
 	for _, task := range tasks {
 		tid, err := strconv.Atoi(task.Name())
 		if err != nil {
-			return fmt.Errorf("keep threads off CPU %d: %w", cpu, err)
+			return fmt.Errorf("keep threads off CPUs %d: %w", cpus, err)
 		}
 		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("keep threads off CPU %d: %w", cpu, err)
+			return fmt.Errorf("keep threads off CPUs %d: %w", cpus, err)
 		}
 	}
 	return nil
@@ -217,4 +219,9 @@ func (t *Thread) ID() int { return t.tid }
 
 // Nap leaves the CPU to others for a moment; Go's own sleep takes ten times as
 // long without KVM.
-func Nap() { unix.Nanosleep(&unix.Timespec{Nsec: 100_000}, nil) }
+func Nap() {
+	moment := unix.Timespec{Nsec: 100_000}
+	// Go's scheduler is not told: to go on, the thread would need another one of
+	// Go's, which may have to wait for a CPU that is held up.
+	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&moment)), 0, 0)
+}

@@ -106,7 +106,7 @@ func NewRunner(drv *driver.Driver) (_ *Runner, err error) {
 	if err = errors.Join(r.second.WatchLocks(), r.waiting.WatchLocks()); err != nil {
 		return nil, err
 	}
-	if err = cpu.KeepOff(victimCPU); err != nil {
+	if err = cpu.KeepOff(victimCPU, operatorCPU); err != nil {
 		return nil, err
 	}
 	if r.victim, err = cpu.Start(victimCPU); err != nil {
@@ -140,7 +140,7 @@ func (r *Runner) Close() error {
 			thread.Stop()
 		}
 	}
-	return errors.Join(append(errs, cpu.KeepOff(-1), r.closeStage(), r.pauser.Close())...)
+	return errors.Join(append(errs, cpu.KeepOff(), r.closeStage(), r.pauser.Close())...)
 }
 
 func (r *Runner) closeStage() error {

@@ -330,8 +330,10 @@ func (r *Runner) interleave(s Store, first, second func() error, m meanwhile) (*
 		result.Note(who[1], "has executed the store and the load, and is held up")
 		acted = m.act(result, goOn)
 		if r.trap.Expired() || r.trap.Exhausted() {
-			// It has run on with memory that never was.
-			acted = errors.Join(acted, fmt.Errorf("a CPU that was to be held up for %v went on by itself", delayed))
+			// It has run on with memory that never was, and whatever the guest does
+			// from here on says nothing of its kernel. So this program ends, and
+			// what is left runs in another guest.
+			panic(fmt.Sprintf("schedule %v: a CPU that was to be held up went on by itself after %v, with memory as it never was: the guest cannot be used any more", s, delayed))
 		}
 		r.trap.Release()
 		result.Note(who[1], "goes on")
