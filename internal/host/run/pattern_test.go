@@ -15,3 +15,25 @@ func TestAnIDStandsForItself(t *testing.T) {
 		}
 	}
 }
+
+// TestAPatternThatMatchesNothing: tests of which no check has run are not all that was
+// asked for, if the pattern names checks.
+func TestAPatternThatMatchesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		pattern string
+		ran     []string
+		says    bool
+	}{
+		{"TestSchedules/no_such_function", []string{"TestSchedules"}, true},
+		{"TestSchedules/tun_net_xmit", []string{"TestSchedules/tun_net_xmit/fill"}, false},
+		{"TestKernel", []string{"TestKernel"}, false},
+	} {
+		r := &Run{flags: Flags{Run: tt.pattern}}
+		for _, test := range tt.ran {
+			r.Count(test, "pass")
+		}
+		if says := r.unmatched(); (says != "") != tt.says {
+			t.Errorf("-run %s, and %v has run: %q", tt.pattern, tt.ran, says)
+		}
+	}
+}

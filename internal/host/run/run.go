@@ -49,7 +49,9 @@ type Run struct {
 	result  report.Run
 	saved   time.Time // when the result was last written
 	checks  int       // that have begun
-	guests  []*Guest
+	// subtests: some test below a top-level one has run.
+	subtests bool
+	guests   []*Guest
 }
 
 // Start prepares a run: an error says what is wrong with what it was given.
@@ -202,6 +204,7 @@ func (r *Run) lost(test, title string) {
 func (r *Run) Count(test, ended string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.subtests = r.subtests || strings.Contains(test, "/")
 	switch ended {
 	case "pass":
 		r.result.Tests.Passed++
@@ -258,6 +261,9 @@ func (r *Run) Finish() *report.Run {
 	if r.lines != nil {
 		r.lines.Close()
 	}
+	if what := r.unmatched(); what != "" {
+		r.add(report.Fault{Kind: report.SetUp, What: what})
+	}
 	if what := r.leftOut(); what != "" {
 		r.add(report.Fault{Kind: report.SetUp, What: what})
 	}
@@ -283,6 +289,15 @@ func (r *Run) Finish() *report.Run {
 		r.add(report.Fault{Kind: report.SetUp, What: err.Error()})
 	}
 	return &r.result
+}
+
+// unmatched says that -run names checks, and there is none of those names: go test lets
+// the tests pass that it names before the first slash. "" if all is well.
+func (r *Run) unmatched() string {
+	if !strings.Contains(r.flags.Run, "/") || r.subtests || len(r.result.Verdicts) > 0 || len(r.result.Errors) > 0 || r.cfg.Shard.Of > 0 {
+		return ""
+	}
+	return fmt.Sprintf("no check matches -run '%s', so nothing was decided: with -v go test prints the names of the checks that run", r.flags.Run)
 }
 
 // leftOut names the tests whose checks did not all run because of go test's
