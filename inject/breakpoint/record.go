@@ -40,6 +40,7 @@ type Record struct {
 type Recorder struct {
 	cpu     int
 	objects recordObjects
+	touches stopsObjects
 	memory  []byte
 	shared  *recordRecorder
 	events  [Places]int // of perf_event_open(2), -1 while there is none
@@ -50,12 +51,12 @@ type Recorder struct {
 func (p *Pauser) Recorder(cpu int) (_ *Recorder, err error) {
 	r := &Recorder{cpu: cpu, events: [Places]int{-1, -1, -1, -1}}
 	shares := &ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{"controls": p.objects.Controls}}
-	if err := loadRecordObjects(&r.objects, shares); err != nil {
-		return nil, pauseError(err)
+	if err := errors.Join(loadRecordObjects(&r.objects, shares), loadStopsObjects(&r.touches, nil)); err != nil {
+		return nil, errors.Join(pauseError(err), r.objects.Close(), r.touches.Close())
 	}
 	size := (int(unsafe.Sizeof(recordRecorder{})) + os.Getpagesize() - 1) &^ (os.Getpagesize() - 1)
 	if r.memory, err = unix.Mmap(r.objects.Recorders.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-		return nil, errors.Join(fmt.Errorf("map the records of a CPU: %w", err), r.objects.Close())
+		return nil, errors.Join(fmt.Errorf("map the records of a CPU: %w", err), r.objects.Close(), r.touches.Close())
 	}
 	r.shared = (*recordRecorder)(unsafe.Pointer(&r.memory[0]))
 	return r, nil
@@ -67,7 +68,7 @@ func (r *Recorder) Close() error {
 	for i := range r.events {
 		errs = append(errs, r.remove(i))
 	}
-	return errors.Join(append(errs, unix.Munmap(r.memory), r.objects.Close())...)
+	return errors.Join(append(errs, unix.Munmap(r.memory), r.objects.Close(), r.touches.Close())...)
 }
 
 func (r *Recorder) remove(i int) (err error) {

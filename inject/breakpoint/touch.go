@@ -15,20 +15,23 @@ const breakpointRW = 3
 // Touches counts how often a CPU reads or writes a location in the kernel's memory.
 // Close it when done.
 type Touches struct {
-	objects stopsObjects
-	events  []int
+	recorder *Recorder
+	before   uint64
+	events   []int
 }
 
-// CountTouches begins to count.
-func CountTouches(cpu int, where order.Location) (_ *Touches, err error) {
-	t := &Touches{}
+// CountTouches begins to count; one at a time does. The program is the recorder's: to
+// free one takes the kernel a flush of all CPUs' TLBs, some time later, and whatever
+// runs where it is done would then wait for a CPU that is held up.
+func (r *Recorder) CountTouches(cpu int, where order.Location) (_ *Touches, err error) {
+	t := &Touches{recorder: r}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("count who reads and writes %v: %w", where, err), t.Close())
 		}
 	}()
-	if err := loadStopsObjects(&t.objects, nil); err != nil {
-		return nil, pauseError(err)
+	if err := r.touches.Stops.Get(&t.before); err != nil {
+		return nil, err
 	}
 	// A breakpoint is at a multiple of its length.
 	for at := where.Addr &^ 7; at < where.Addr+uint64(where.Bytes); at += 8 {
@@ -41,7 +44,7 @@ func CountTouches(cpu int, where order.Location) (_ *Touches, err error) {
 			Type: unix.PERF_TYPE_BREAKPOINT, Sample: 1, Bp_type: breakpointRW, Ext1: from &^ (length - 1), Ext2: length, Bits: unix.PerfBitExcludeHv,
 		}
 		attr.Size = uint32(unsafe.Sizeof(attr))
-		event, err := openBreakpoint(&attr, cpu, t.objects.CountStop)
+		event, err := openBreakpoint(&attr, cpu, r.touches.CountStop)
 		if err != nil {
 			return nil, err
 		}
@@ -52,8 +55,8 @@ func CountTouches(cpu int, where order.Location) (_ *Touches, err error) {
 
 // Count is how often so far.
 func (t *Touches) Count() (n uint64, err error) {
-	err = t.objects.Stops.Get(&n)
-	return n, err
+	err = t.recorder.touches.Stops.Get(&n)
+	return n - t.before, err
 }
 
 // Close ends the count.
@@ -62,5 +65,5 @@ func (t *Touches) Close() error {
 	for _, event := range t.events {
 		errs = append(errs, unix.Close(event))
 	}
-	return errors.Join(append(errs, t.objects.Close())...)
+	return errors.Join(errs...)
 }

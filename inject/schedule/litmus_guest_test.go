@@ -32,6 +32,13 @@ func TestLitmus(t *testing.T) {
 	r := newRunner(t)
 	guesttest.NoError(t, r.stores())
 	defer Uncollected()()
+	// Programs are freed when all is done: see breakpoint.Recorder.CountTouches.
+	var programs []*ebpf.Program
+	defer func() {
+		for _, p := range programs {
+			p.Close()
+		}
+	}()
 	var all locations
 	for name, m := range map[string]**ebpf.Map{"x": &all.x, "y": &all.y, "z": &all.z, "seen": &all.seen} {
 		var err error
@@ -77,6 +84,7 @@ func TestLitmus(t *testing.T) {
 			code = append(code, test.between...)
 			code = append(code, load, asm.StoreMem(asm.R4, 0, asm.R7, asm.DWord), asm.Mov.Imm(asm.R0, 0), asm.Return())
 			l := newLitmus(t, r, all, code)
+			programs = append(programs, l.program)
 			var err error
 			if test.reads {
 				// Not by a system call, which copies by rep movs: that sets off no
@@ -85,7 +93,7 @@ func TestLitmus(t *testing.T) {
 				if l.reader, err = ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, Instructions: reader, License: "GPL"}); err != nil {
 					t.Fatal(err)
 				}
-				defer l.reader.Close()
+				programs = append(programs, l.reader)
 			}
 			w, err := l.follower().follow(l.store)
 			if err != nil {
@@ -134,7 +142,6 @@ func newLitmus(t *testing.T, r *Runner, all locations, code asm.Instructions) *l
 	if l.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "litmus", Type: ebpf.SocketFilter, Instructions: code, License: "GPL"}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.program.Close() })
 	info, err := l.program.Info()
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +179,7 @@ func (l *litmus) follower() *follower {
 			return records, err
 		},
 		sees: func(at Step, where order.Location) (bool, error) {
-			touches, err := breakpoint.CountTouches(operatorCPU, where)
+			touches, err := l.recorder.CountTouches(operatorCPU, where)
 			if err != nil {
 				return false, err
 			}
@@ -261,6 +268,7 @@ func TestTouches(t *testing.T) {
 	l := newLitmus(t, r, all, asm.Instructions{
 		asm.LoadMapValue(asm.R1, all.x.FD(), 0), asm.Mov.Imm(asm.R0, 0), asm.StoreMem(asm.R1, 0, asm.R0, asm.DWord), asm.LoadMem(asm.R0, asm.R1, 0, asm.DWord), asm.Return(),
 	})
+	defer l.program.Close()
 	guesttest.NoError(t, r.stores())
 	records, err := l.follower().record([]breakpoint.Place{{Point: l.store.Point}}, 1)
 	if err != nil || len(records) == 0 {
@@ -273,7 +281,7 @@ func TestTouches(t *testing.T) {
 	}{
 		{order.Location{Addr: at, Bytes: 8}, 2}, {order.Location{Addr: at + 4, Bytes: 8}, 2}, {order.Location{Addr: at + 2, Bytes: 1}, 2}, {order.Location{Addr: at + 8, Bytes: 8}, 0},
 	} {
-		touches, err := breakpoint.CountTouches(victimCPU, test.where)
+		touches, err := r.recorder.CountTouches(victimCPU, test.where)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -133,7 +133,7 @@ func (r *Runner) Close() error {
 		errs = append(errs, r.recorder.Close())
 	}
 	if r.memory != nil {
-		errs = append(errs, r.memory.Close())
+		errs = append(errs, r.memory.Close(), unix.Munlockall())
 	}
 	for _, thread := range []*cpu.Thread{r.victim, r.operator, r.starter} {
 		if thread != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
+	"golang.org/x/sys/unix"
 )
 
 // Store is an interleaving in which a store of one side becomes visible late. The first
@@ -189,9 +190,18 @@ func Uncollected() (end func()) {
 // *kernelfeature.MissingError.
 func (r *Runner) stores() (err error) {
 	if r.memory == nil {
-		if r.memory, err = memory.Open(); err != nil {
+		m, err := memory.Open()
+		if err != nil {
 			return err
 		}
+		// A page that was read before it is written is another page from then on, and
+		// each CPU has to flush its TLB first (mm/memory.c: wp_page_copy). The
+		// controller must not wait for that. Pages that are locked are there, to be
+		// written.
+		if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
+			return errors.Join(fmt.Errorf("lock the memory of whoever releases CPUs: %w", err), m.Close())
+		}
+		r.memory = m
 	}
 	if r.recorder == nil {
 		r.recorder, err = r.pauser.Recorder(victimCPU)

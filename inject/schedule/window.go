@@ -309,7 +309,7 @@ func (f *follower) ends(e order.Effect, delayed, l order.Location, regs *order.R
 // second is about to store there, with its first store not visible yet. If that cannot
 // be told, it does.
 func (r *Runner) sees(s Store, at Step, l order.Location) (bool, error) {
-	touches, err := breakpoint.CountTouches(operatorCPU, l)
+	touches, err := r.recorder.CountTouches(operatorCPU, l)
 	if err != nil {
 		return true, err
 	}
