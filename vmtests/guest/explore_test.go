@@ -348,13 +348,34 @@ func windows(breaches []breach, open map[int]bool) (groups [][]breach) {
 // replays is how often what breaks a promise is run again before it is reported.
 func replays() (int, error) { return strconv.Atoi(os.Getenv("REPLAYS")) }
 
+// countAgain runs what broke a promise again, and counts in the finding how often it
+// does so again. The last such run is the finding's evidence. A nil result is of a run
+// that was not what it should be, and does not count.
+func countAgain(f *contract.Finding, run func() (result *stage.Result, promise contract.Promise, why string, err error)) error {
+	again, err := replays()
+	if err != nil {
+		return err
+	}
+	for range again {
+		result, promise, why, err := run()
+		if err != nil {
+			return err
+		}
+		if result == nil {
+			continue
+		}
+		f.Tries++
+		if promise == f.Promise {
+			f.Failed++
+			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
+		}
+	}
+	return nil
+}
+
 // confirm runs a schedule from the middle of a window again. Runs that are not
 // what they say do not count.
 func (x *exploration) confirm(t *testing.T, c contract.Contract, window []breach, reached int) (*contract.Finding, error) {
-	again, err := replays()
-	if err != nil {
-		return nil, err
-	}
 	first, middle, last := window[0], window[len(window)/2], window[len(window)-1]
 	f := &contract.Finding{
 		Promise: middle.promise, Contract: c, Points: len(window), Reached: reached,
@@ -365,19 +386,15 @@ func (x *exploration) confirm(t *testing.T, c contract.Contract, window []breach
 	for _, b := range window {
 		f.At = append(f.At, b.schedule.Point.Addr)
 	}
-	for range again {
-		result, err := x.decide(middle.schedule, stage.Patience)
-		if err != nil {
-			return nil, err
+	err := countAgain(f, func() (result *stage.Result, promise contract.Promise, why string, err error) {
+		if result, err = x.decide(middle.schedule, stage.Patience); err != nil || result == nil {
+			return nil, "", "", err
 		}
-		if result == nil {
-			continue
-		}
-		f.Tries++
-		if promise, why := schedule.Breach(result, c, middle.schedule); promise == middle.promise {
-			f.Failed++
-			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
-		}
+		promise, why = schedule.Breach(result, c, middle.schedule)
+		return result, promise, why, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if f.Failed > 0 {
 		result, err := x.watched(t, middle.schedule)

@@ -153,23 +153,15 @@ func (x *exploration) confirmPair(t *testing.T, c contract.Contract, breaches []
 	}
 	at := place(b.pair.Second)
 	f.Second = &at
-	again, err := replays()
+	err := countAgain(f, func() (result *stage.Result, promise contract.Promise, why string, err error) {
+		if result, err = x.decidePair(b.pair, stage.Patience); err != nil || !result.Decisive() {
+			return nil, "", "", err
+		}
+		promise, why = breachOf(result, c, b.pair)
+		return result, promise, why, nil
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for range again {
-		result, err := x.decidePair(b.pair, stage.Patience)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !result.Decisive() {
-			continue
-		}
-		f.Tries++
-		if promise, why := breachOf(result, c, b.pair); promise == b.promise {
-			f.Failed++
-			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
-		}
 	}
 	return f
 }

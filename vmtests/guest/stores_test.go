@@ -113,8 +113,10 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 			v.Outcome, v.Why = contract.NotRun, contract.NoTime
 		case search.Stores == 0:
 			v.Outcome, v.Why = contract.Undecided, "no store was found that could be delayed"
-		case search.Followed == 0 && search.Read > 0:
+		case search.Followed == 0:
 			v.Outcome, v.Why = contract.Undecided, "no store was executed while the other side was held up: "+coverage
+		case run > 0 && reached == 0:
+			v.Outcome, v.Why = contract.Undecided, "no delayed store was carried out: "+coverage
 		case suspected > run/20:
 			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("of %s %d seemed to stall and did not do so again", contract.Count(run, "delayed store"), suspected)
 		}
@@ -171,23 +173,16 @@ func (x *exploration) confirmStore(t *testing.T, c contract.Contract, breaches [
 	}
 	at := place(b.store.Store.Point)
 	f.Second = &at
-	again, err := replays()
+	err := countAgain(f, func() (result *stage.Result, promise contract.Promise, why string, err error) {
+		result, delay, err := x.decideStore(b.store, stage.Patience)
+		if err != nil || !result.Decisive() || delay.Prevented() != "" {
+			return nil, "", "", err
+		}
+		promise, why = storeBreachOf(result, c, b.store)
+		return result, promise, why, nil
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for range again {
-		result, delay, err := x.decideStore(b.store, stage.Patience)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !result.Decisive() || delay.Prevented() != "" {
-			continue
-		}
-		f.Tries++
-		if promise, why := storeBreachOf(result, c, b.store); promise == b.promise {
-			f.Failed++
-			f.Why, f.Books, f.TimeLine = why, result.Books, result.TimeLine
-		}
 	}
 	return f
 }
