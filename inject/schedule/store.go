@@ -385,6 +385,15 @@ func await(cond func() bool) {
 	}
 }
 
+// finishes lets the first side go on, and says whether it came to its end.
+func (r *Runner) finishes(goOn func()) bool {
+	goOn()
+	for began := time.Now(); !r.operator.Idle() && time.Since(began) < since; {
+		cpu.Nap()
+	}
+	return r.operator.Idle()
+}
+
 // delay undoes the store in memory, lets the first side go on to its end, and does the
 // store again. Whatever the first has stored there meanwhile is overwritten, as it is
 // by a store that leaves its buffer; an atomic instruction changes its bits of that.
@@ -425,11 +434,7 @@ func (r *Runner) delay(s Store, d *Delay, result *stage.Result, goOn func()) err
 		return err
 	}
 	result.Note(s.sides()[0], "goes on, and does not see the store")
-	goOn()
-	for began := time.Now(); !r.operator.Idle() && time.Since(began) < since; {
-		cpu.Nap()
-	}
-	if result.Locked = !r.operator.Idle(); !result.Locked {
+	if result.Locked = !r.finishes(goOn); !result.Locked {
 		result.Note(s.sides()[0], "is done")
 	}
 	if effect.Atomic {

@@ -392,7 +392,16 @@ func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
 		s.Stores++
 		if a.Operand.Bytes > longestStore {
 			s.RuledOut[fmt.Sprintf("more than %d bytes", longestStore)]++
-		} else if slices.ContainsFunc(a.at, first.read) {
+			continue
+		}
+		looked := slices.ContainsFunc(a.at, first.read)
+		if !looked {
+			var err error
+			if looked, err = r.looksAt(all, a, first); err != nil {
+				return nil, err
+			}
+		}
+		if looked {
 			s.stores = append(s.stores, a)
 		} else {
 			s.RuledOut["the other side does not read it"]++
@@ -401,6 +410,40 @@ func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
 	s.others, s.firsts = first, first.among(second)
 	s.Read, s.Firsts = len(s.stores), len(s.firsts)
 	return s, nil
+}
+
+// looksAt says whether the first side comes by what the second has stored, in whatever
+// function, when it begins with the second held up where the window of the store ends: a
+// packet is looked at by functions outside a driver, too, once it is in the ring.
+func (r *Runner) looksAt(s Store, a *access, known accesses) (looked bool, err error) {
+	s.First, s.Store = disasm.Point{}, Step{a.Point, 1}
+	w, err := r.window(s, known)
+	if err != nil || w == nil || len(w.Loads) == 0 {
+		return false, err
+	}
+	last := w.Loads[len(w.Loads)-1]
+	behind, err := pointAt(last.Addr + uint64(len(last.Code)))
+	if err != nil {
+		return false, err
+	}
+	_, err = r.overlap(s, meanwhile{
+		places: []breakpoint.Place{{Point: a.Point}}, after: 1, trap: behind, passes: last.Nth - 1,
+		act: func(_ *stage.Result, goOn func()) error {
+			records, _ := r.recorder.Records()
+			if len(records) == 0 {
+				return errors.New("the store was not recorded")
+			}
+			touches, err := r.recorder.CountTouches(operatorCPU, order.Location{Addr: a.Operand.Address(&records[0].Registers), Bytes: a.Operand.Bytes})
+			if err != nil {
+				return err
+			}
+			r.finishes(goOn)
+			n, err := touches.Count()
+			looked = n > 0
+			return errors.Join(err, touches.Close())
+		},
+	}, stage.Suspicion)
+	return looked, err
 }
 
 // Known says whether the first side is known to write what the load reads.
