@@ -118,7 +118,7 @@ func exclusive(code []byte) int {
 }
 
 // Bit 22 of the instructions of the class "load/store exclusive" tells the two apart
-// (Arm ARM C4.1.94).
+// (Arm ARM, A64 instruction set encoding).
 const (
 	load  = 1 << 22
 	store = 0

@@ -9,23 +9,24 @@ import (
 )
 
 // The rules of arm64. "Arm ARM" is the Arm Architecture Reference Manual for A-profile
-// (DDI 0487); the same as a model is herd's aarch64.cat.
+// (DDI 0487), cited by headings, because section numbers differ between its issues; the
+// same as a model is herd's aarch64.cat.
 var (
 	Dmb = &Rule{Name: "dmb",
 		Says:   "dmb and dsb, with the options sy, ish, osh and nsh, keep all accesses before them before all behind them.",
-		Source: "Arm ARM B2.3.12: memory barriers; tools/memory-model/linux-kernel.cat: mb"}
+		Source: "Arm ARM, Data Memory Barrier (DMB) and Data Synchronization Barrier (DSB); tools/memory-model/linux-kernel.cat: mb"}
 	StoreBarrier = &Rule{Name: "dmb ishst",
 		Says:   "dmb st and its like keep stores before them before stores behind them. Loads may still pass.",
-		Source: "Arm ARM B2.3.12; smp_wmb() is dmb ishst (arch/arm64/include/asm/barrier.h)"}
+		Source: "Arm ARM, Data Memory Barrier (DMB): limitations by type of access; smp_wmb() is dmb ishst (arch/arm64/include/asm/barrier.h)"}
 	Release = &Rule{Name: "release",
 		Says:   "A store-release, and an atomic instruction with release, become visible after all accesses before them. That a load behind them may pass all of these is not tried, nor that they are late themselves.",
-		Source: "Arm ARM B2.3.12.8: load-acquire, load-acquirePC and store-release"}
+		Source: "Arm ARM, Load-Acquire, Load-AcquirePC and Store-Release"}
 	SameLocation = &Rule{Name: "same location",
 		Says:   "Stores of one CPU to one location become visible in the order in which they are executed.",
-		Source: "Arm ARM B2.3: internal visibility requirement; tools/memory-model/linux-kernel.cat: coherence"}
+		Source: "Arm ARM, internal visibility requirement; tools/memory-model/linux-kernel.cat: coherence"}
 	Exception = &Rule{Name: "exception", Lawful: true,
 		Says:   "svc, hvc, smc, brk and eret, isb, and instructions for caches and page tables. What may pass them is not tried.",
-		Source: "Arm ARM D1.3"}
+		Source: "Arm ARM, exception entry and return; context synchronization events"}
 )
 
 // field is the bits of an instruction from lo on, n of them.
@@ -46,7 +47,7 @@ func word(p disasm.Point) (uint32, bool) {
 	return binary.LittleEndian.Uint32([]byte(p.Code)), true
 }
 
-// ofA64 is Of for arm64. Encodings are those of Arm ARM C4.1.
+// ofA64 is Of for arm64. Encodings are those of Arm ARM, A64 instruction set encoding.
 func ofA64(p disasm.Point) Effect {
 	w, ok := word(p)
 	if !ok {

@@ -31,7 +31,7 @@ var (
 		Source: "SDM 9.2.3.2: stores are not reordered with other stores; arch/x86/include/asm/barrier.h: __smp_wmb() is a compiler barrier"}
 	OwnRead = &Rule{Name: "own read of more",
 		Says:   "The CPU sees its own store before others do. A read that takes only a part of its bytes from that store waits until the store is visible.",
-		Source: "SDM 9.2.3.5: intra-processor forwarding is allowed; of a read of more bytes than were stored nothing is said"}
+		Source: "SDM 9.2.3.5: intra-processor forwarding is allowed; of a read of more bytes than were stored nothing is said. On arm64 the same is left out"}
 	HalfFence = &Rule{Name: "lfence or sfence", Lawful: true,
 		Says:   "sfence orders stores only, and lfence loads only. That a load may pass an earlier store all the same is not tried.",
 		Source: "SDM 9.2.5"}
@@ -43,7 +43,7 @@ var (
 		Source: "SDM 9.2.2"}
 	Unknown = &Rule{Name: "unknown instruction", Lawful: true,
 		Says:   "An instruction that is in no list here may be any of these.",
-		Source: "inject/order/order_amd64.go"}
+		Source: "inject/order: Of"}
 )
 
 // Rules are those of x86, RulesA64 those of arm64.
