@@ -22,7 +22,8 @@ const (
 	AttrMarked = "ringproof.marked"
 	// AttrOwes carries Owes. It comes before anything that may end the test.
 	AttrOwes = "ringproof.owes"
-	// AttrAt carries At. It comes every few seconds while a test runs.
+	// AttrAt carries At. It comes every few seconds while a test runs, and before a
+	// schedule that takes much longer than to say so.
 	AttrAt = "ringproof.at"
 	// AttrPackets is how many packets were offered in a check that is decided: the
 	// host's word to whoever follows it.
@@ -68,6 +69,8 @@ type At struct {
 	// Schedules is how many schedules the guest has run, of this test and those
 	// before it.
 	Schedules int `json:",omitempty"`
+	// Again runs that step alone. It is there if the step is about to begin.
+	Again string `json:",omitempty"`
 }
 
 // Baseline is what one way to look for bugs has found within a time.

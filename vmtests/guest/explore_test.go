@@ -59,11 +59,10 @@ func (x *exploration) begin(t *testing.T, at stage.Setting) (contract.Contract, 
 	step("start the runner", "")
 	var err error
 	if x.runner == nil {
-		if x.runner, err = schedule.NewRunner(subject); err == nil {
-			x.runner.Begins = beginSchedule
-		}
+		x.runner, err = schedule.NewRunner(subject)
 	}
 	if err == nil {
+		x.runner.Begins = beginSchedule
 		err = x.runner.Pin()
 	}
 	x.check(t, c, promises, err)

@@ -25,6 +25,7 @@ const plenty = 100
 func (x *exploration) pairs(t *testing.T, all schedule.Pair) {
 	at := all.Setting()
 	c, promises := x.begin(t, at)
+	x.runner.Begins = announceSchedule(t)
 	var points [2][]disasm.Point
 	for _, target := range subject.Targets {
 		if target.Consumer != all.Consumer {
@@ -174,6 +175,7 @@ func (x *exploration) replayPair(t *testing.T, id string) {
 		t.Fatal(err)
 	}
 	c, promises := x.begin(t, p.Setting())
+	x.runner.Begins = announceSchedule(t)
 	result, err := x.decidePair(p, stage.Patience)
 	x.check(t, c, promises, err)
 	if !result.Decisive() {

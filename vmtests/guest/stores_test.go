@@ -36,6 +36,7 @@ const plentyStores = 10
 // stores runs all store schedules, with the rest as all has it.
 func (x *exploration) stores(t *testing.T, all schedule.Store) {
 	c, promises := x.begin(t, all.Setting())
+	x.runner.Begins = announceSchedule(t)
 	defer schedule.Uncollected()()
 	began := time.Now()
 	search, err := x.runner.Search(subject, all)
@@ -195,6 +196,7 @@ func (x *exploration) replayStore(t *testing.T, id string) {
 		t.Fatal(err)
 	}
 	c, promises := x.begin(t, s.Setting())
+	x.runner.Begins = announceSchedule(t)
 	defer schedule.Uncollected()()
 	window, err := x.runner.Window(s)
 	x.check(t, c, promises, err)

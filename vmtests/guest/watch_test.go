@@ -72,8 +72,20 @@ func beginSchedule(id string) {
 	watched.Lock()
 	watched.ran++
 	watched.Unlock()
-	step("schedule "+id, fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", id))
+	step("schedule "+id, again(id))
 }
+
+// announceSchedule is beginSchedule that tells the host as well, for a guest that dies of
+// it. This takes about a millisecond: too much for a schedule of one breakpoint.
+func announceSchedule(t *testing.T) func(id string) {
+	return func(id string) {
+		beginSchedule(id)
+		attribute(t, contract.AttrAt, contract.At{Doing: "schedule " + id, Again: again(id)})
+	}
+}
+
+// again is the command that runs a schedule alone.
+func again(id string) string { return fmt.Sprintf("go test ./vmtests -run 'Schedules/%s'", id) }
 
 // sayEvery is after how many beats the host is told how far the test is: it takes
 // a guest for hung whose tests say nothing.

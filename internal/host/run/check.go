@@ -19,8 +19,9 @@ type Check struct {
 	test    string
 	owes    contract.Owes
 	decided []contract.Promise
-	said    string // what the test said last
-	told    bool   // a verdict, a fault or a subtest says why it failed
+	said    string      // what the test said last
+	at      contract.At // the last step that it said to begin
+	told    bool        // a verdict, a fault or a subtest says why it failed
 	overdue *contract.Overdue
 	nth     int // of the run
 }
@@ -49,6 +50,10 @@ func (c *Check) Attribute(key, value string) (any, error) {
 		c.run.baseline(what)
 	case contract.Paths:
 		c.run.unknown(what)
+	case contract.At:
+		if what.Again != "" {
+			c.at = what
+		}
 	case contract.Overdue:
 		c.overdue = &what
 	}
@@ -129,6 +134,9 @@ func (c *Check) Ended(ended string) {
 	cut := !slices.Contains([]string{"pass", "fail", "skip"}, ended)
 	if cut {
 		reason = ended
+		if c.at.Again != "" {
+			reason += fmt.Sprintf("; the last that began was %s; again: %s", c.at.Doing, c.at.Again)
+		}
 	}
 	for _, p := range c.owes.Promises {
 		if slices.Contains(c.decided, p) {

@@ -220,3 +220,23 @@ func TestFailed(t *testing.T) {
 		}
 	}
 }
+
+// TestLastStepIsNamed: if the guest dies, the verdict names the schedule that began last.
+func TestLastStepIsNamed(t *testing.T) {
+	r := &Run{}
+	c := r.Check("TestA/x")
+	for _, e := range []struct{ key, value string }{
+		{contract.AttrOwes, `{"Contract":"lossless","Promises":["no-stall"]}`},
+		{contract.AttrAt, `{"Doing":"schedule a","Again":"go test -run a"}`},
+		{contract.AttrAt, `{"Doing":"schedule b","Again":"go test -run b"}`},
+		{contract.AttrAt, `{"Doing":"close the books"}`},
+	} {
+		if _, err := c.Attribute(e.key, e.value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Ended("the guest ended early: kernel panic")
+	if len(r.result.Verdicts) != 1 || !strings.Contains(r.result.Verdicts[0].Why, "kernel panic; the last that began was schedule b; again: go test -run b") {
+		t.Errorf("%+v", r.result.Verdicts)
+	}
+}
