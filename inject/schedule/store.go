@@ -270,12 +270,34 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 	if err := r.on(s.Setting()); err != nil {
 		return nil, err
 	}
-	on := r.stage
+	on, works := r.stage, s.Consumer != ""
+	// No window holds but for the way on which it was followed.
+	if err := on.Align(); err != nil {
+		return nil, err
+	}
 	before := on.Begin()
+	if works {
+		if err := on.Halt(); err != nil {
+			return nil, err
+		}
+	}
 	if err := on.Fill(on.Room() - 1); err != nil {
 		return nil, err
 	}
-	first, second := r.send, r.read
+	consumes, consumed := r.read, false
+	if works {
+		// The worker runs on the CPU of its side. Whoever starts it there sleeps until
+		// it is done.
+		side := victimCPU
+		if s.ConsumerFirst {
+			side = operatorCPU
+		}
+		var err error
+		if consumes, err = on.Ready(side); err != nil {
+			return nil, err
+		}
+	}
+	first, second := r.send, func() error { consumed = true; return consumes() }
 	if s.ConsumerFirst {
 		first, second = second, first
 	}
@@ -283,7 +305,11 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 	if err != nil {
 		return nil, err
 	}
-	return result, on.Finish(before, result, patience)
+	on.Plug(works && consumed)
+	if err := on.Finish(before, result, patience); err != nil || !works {
+		return result, err
+	}
+	return result, on.Unplug()
 }
 
 // interleave does that with what the two sides do, on any memory. With no First and a

@@ -119,6 +119,11 @@ type Load struct {
 	At order.Location
 }
 
+// Has says whether the store may still be invisible behind the load.
+func (w *Window) Has(load Step) bool {
+	return w != nil && slices.ContainsFunc(w.Loads, func(l Load) bool { return l.Step == load })
+}
+
 // String is what the window is, for errors.
 func (w *Window) String() string {
 	if w == nil {

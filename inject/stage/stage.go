@@ -276,6 +276,21 @@ func (s *Stage) Realign() error {
 	return s.Resize()
 }
 
+// Align moves on to the ring's start: which slots are used decides which way a driver
+// goes. The ring must be empty, and no worker plugged in.
+func (s *Stage) Align() error {
+	for s.ring.head != 0 {
+		packets := min(s.ring.size-s.ring.head, s.Room()-1)
+		if err := s.Fill(packets); err != nil {
+			return err
+		}
+		if n, err := s.Drain(packets); err != nil || n == 0 {
+			return errors.Join(fmt.Errorf("move on to the start of the ring: %d of %d packets were read", n, packets), err)
+		}
+	}
+	return nil
+}
+
 // Resize changes the ring's size and back, which wakes the txq of most designs.
 // What is in the ring stays, from its start on.
 func (s *Stage) Resize() error {

@@ -63,11 +63,7 @@ func storeSchedules(t *testing.T) {
 	leaveOut(t)
 	x := &exploration{reached: make(map[string]reached)}
 	defer x.close(t)
-	if subject.Whole {
-		t.Skip("left out: the driver's consumer is no thread that could be followed")
-	}
-	usual := consumers()
-	twoSided(t, usual[:min(1, len(usual))], func(t *testing.T, p schedule.Pair) {
+	twoSided(t, consumers(), func(t *testing.T, p schedule.Pair) {
 		x.stores(t, schedule.Store{ConsumerFirst: p.ConsumerFirst, Setup: p.Setup})
 	})
 }
