@@ -272,7 +272,7 @@ func (r *Runner) overlapped(s Store, m meanwhile, patience time.Duration) (*stag
 	}
 	on, works := r.stage, s.Consumer != ""
 	// No window holds but for the way on which it was followed.
-	if err := on.Align(); err != nil {
+	if err := on.Align(controllerCPU); err != nil {
 		return nil, err
 	}
 	before := on.Begin()

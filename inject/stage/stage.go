@@ -277,15 +277,31 @@ func (s *Stage) Realign() error {
 }
 
 // Align moves on to the ring's start: which slots are used decides which way a driver
-// goes. The ring must be empty, and no worker plugged in.
-func (s *Stage) Align() error {
+// goes. The ring must be empty, and no worker plugged in. One that is the only consumer
+// takes its packets on that CPU.
+func (s *Stage) Align(cpu int) error {
 	for s.ring.head != 0 {
 		packets := min(s.ring.size-s.ring.head, s.Room()-1)
 		if err := s.Fill(packets); err != nil {
 			return err
 		}
+		if s.driver.Whole {
+			begin, err := s.Ready(cpu)
+			if err == nil {
+				s.plugged = true
+				err = begin()
+			}
+			if err != nil {
+				return err
+			}
+		}
 		if n, err := s.Drain(packets); err != nil || n == 0 {
 			return errors.Join(fmt.Errorf("move on to the start of the ring: %d of %d packets were read", n, packets), err)
+		}
+		if s.driver.Whole {
+			if err := s.Unplug(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
