@@ -53,6 +53,7 @@ type Runner struct {
 	recorder *breakpoint.Recorder // the victim's
 	memory   *memory.Memory
 	touches  *breakpoint.Touches // the operator's; nil unless they are counted
+	alone    time.Duration       // that a second side takes at most if no first is held up
 	// Begins is called with the id of each schedule or pair that is about to be
 	// run; nil is nobody.
 	Begins func(id string)

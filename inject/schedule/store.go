@@ -131,9 +131,13 @@ func pointAt(addr uint64) (disasm.Point, error) {
 }
 
 const (
-	// aside is how long the second side is given to execute its store and its load
-	// while the first is held up. It may need a lock that the first holds.
-	aside = 50 * time.Millisecond
+	// aside is how long the second side is given at least to execute its store and its
+	// load while the first is held up. It may need a lock that the first holds. If it
+	// takes long without that, on a busy machine, it is given timesAlone as long, and
+	// mostAside at most.
+	aside      = 50 * time.Millisecond
+	timesAlone = 4
+	mostAside  = time.Second / 2
 	// since is how long the first is given to go on to its end. It may need a lock
 	// that the second holds.
 	since = time.Second
@@ -359,7 +363,13 @@ func (r *Runner) interleave(s Store, first, second func() error, m meanwhile) (*
 		r.recorder.Begin(0, m.after, traps)
 		r.victim.Start(func() { errs[3] = second() })
 		began := time.Now()
-		await(func() bool { return r.victim.Idle() || traps && r.trap.Holding() || held && time.Since(began) > aside })
+		given := min(max(aside, r.alone*timesAlone), mostAside)
+		await(func() bool { return r.victim.Idle() || traps && r.trap.Holding() || held && time.Since(began) > given })
+		if !held && !traps {
+			r.alone = max(r.alone, time.Since(began))
+		}
+		// A worker acts on when the first goes on, and that is no part of this.
+		r.recorder.End()
 		result.Reached = !traps || r.trap.Holding()
 	}
 	if traps && result.Reached {

@@ -142,7 +142,16 @@ const longest = 200
 
 // Window follows what the second side of s executes from its store on, with the first
 // held up at s.First. It is nil if the store is not executed then.
-func (r *Runner) Window(s Store) (*Window, error) { return r.window(s, nil) }
+func (r *Runner) Window(s Store) (*Window, error) {
+	if r.alone == 0 {
+		alone := s
+		alone.First = disasm.Point{}
+		if _, err := r.overlap(alone, meanwhile{}, stage.Suspicion); err != nil {
+			return nil, err
+		}
+	}
+	return r.window(s, nil)
+}
 
 // window does that, where some of what the first side reads is known.
 func (r *Runner) window(s Store, known accesses) (*Window, error) {

@@ -123,7 +123,7 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 		case search.Stores == 0:
 			v.Outcome, v.Why = contract.Undecided, "no store was found that could be delayed"
 		case search.Followed == 0:
-			v.Outcome, v.Why = contract.Undecided, "no store was executed while the other side was held up: "+coverage
+			v.Outcome, v.Why = contract.NotRun, "no store was executed while the other side was held up: "+coverage
 		case run > 0 && reached == 0:
 			v.Outcome, v.Why = contract.Undecided, "no delayed store was carried out: "+coverage
 		case suspected > run/20:
