@@ -6,6 +6,7 @@ import (
 
 	"github.com/ringproof/ringproof/inject/breakpoint"
 	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/order"
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/guest/driver"
@@ -19,43 +20,117 @@ const enoughStalls = 8
 // without an opponent. An instruction that cannot be a point is added to its function's
 // Skipped. If stalls, the queue stalls even without an opponent, and only some points
 // were tried.
+//
+// Who executes an instruction executes all that follow up to the next branch. So the last
+// of them tells whether any is executed, and the first, as a rule, that all are.
 func (r *Runner) Reached(functions []*disasm.Function, nobody *driver.Opponent, at stage.Setting) (reached []disasm.Point, stalls bool, err error) {
-	stalled := 0
+	s := search{runner: r, nobody: nobody, at: at}
 	for _, f := range functions {
-		for _, p := range f.Points {
-			result, err := r.Run(Schedule{p, nobody, at}, stage.Suspicion)
-			if cannot := (*breakpoint.CannotHoldError)(nil); errors.As(err, &cannot) {
-				f.Skipped = append(f.Skipped, cannot.Error())
-				continue
-			}
-			if err != nil {
-				return nil, false, err
-			}
-			if result.Reached {
-				reached = append(reached, p)
-			}
-			// What does not come by a function's first instruction comes by none of
-			// the others, but for those that the compiler has moved out of a
-			// function that it does come by.
-			if p.Offset == 0 && !result.Reached && !strings.Contains(f.Name, ".") {
-				again, err := r.Run(Schedule{p, nobody, at}, stage.Suspicion)
+		points, err := r.holdable(f)
+		if err != nil {
+			return nil, false, err
+		}
+		for i, run := range straight(points) {
+			if i == 0 && run[0].Offset == 0 && !strings.Contains(f.Name, ".") {
+				// What does not come by a function's first instruction comes by none of
+				// the others, but for those that the compiler has moved out of a
+				// function that it does come by.
+				comes, err := s.comesBy(run[0])
 				if err != nil {
 					return nil, false, err
 				}
-				if !again.Reached {
+				if !comes {
 					break
 				}
-				reached = append(reached, p)
 			}
-			if result.Stalled != "" {
-				stalled++
+			executed, err := s.among(run)
+			if err != nil {
+				return nil, false, err
 			}
-			if stalled >= enoughStalls && len(reached) > 0 {
+			reached = append(reached, executed...)
+			if s.stalled >= enoughStalls && len(reached) > 0 {
 				return reached, true, nil
 			}
 		}
 	}
 	return reached, false, nil
+}
+
+// holdable are the points of the function at which a CPU can be held up. The others are
+// added to its Skipped.
+func (r *Runner) holdable(f *disasm.Function) (points []disasm.Point, err error) {
+	r.victim.Call(func() {
+		for _, p := range f.Points {
+			set := r.trap.Set(p)
+			if cannot := (*breakpoint.CannotHoldError)(nil); errors.As(set, &cannot) {
+				f.Skipped = append(f.Skipped, cannot.Error())
+				continue
+			}
+			if err = set; err != nil {
+				return
+			}
+			points = append(points, p)
+		}
+	})
+	return points, err
+}
+
+// straight divides the points into runs: who executes an instruction of a run executes
+// all that follow in it.
+func straight(points []disasm.Point) (runs [][]disasm.Point) {
+	begin := 0
+	for i, p := range points {
+		if i+1 == len(points) || order.Of(p).Branches || points[i+1].Addr != p.Addr+uint64(len(p.Code)) {
+			runs = append(runs, points[begin:i+1])
+			begin = i + 1
+		}
+	}
+	return runs
+}
+
+// search finds out by which points the victim comes.
+type search struct {
+	runner  *Runner
+	nobody  *driver.Opponent
+	at      stage.Setting
+	stalled int // how often the queue has stalled meanwhile
+}
+
+// comesBy says whether the victim comes by the point. Now and then a breakpoint is missed,
+// so one that was not reached is tried again: a whole run may depend on it.
+func (s *search) comesBy(p disasm.Point) (bool, error) {
+	for range 2 {
+		result, err := s.runner.Run(Schedule{p, s.nobody, s.at}, stage.Suspicion)
+		if err != nil {
+			return false, err
+		}
+		if result.Stalled != "" {
+			s.stalled++
+		}
+		if result.Reached {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// among are the points of a run that the victim comes by: all or none as a rule, or those
+// behind one that is jumped to.
+func (s *search) among(run []disasm.Point) ([]disasm.Point, error) {
+	// It does not come by those before low, and by all from high on.
+	low, high := 0, len(run)
+	for next := len(run) - 1; low < high; next = low {
+		comes, err := s.comesBy(run[next])
+		if err != nil {
+			return nil, err
+		}
+		if comes {
+			high = next
+		} else {
+			low = next + 1
+		}
+	}
+	return run[high:], nil
 }
 
 // Breach says which promise of the contract the result of a schedule breaks; "" is

@@ -350,3 +350,32 @@ func TestNoPauseInAnException(t *testing.T) {
 		t.Errorf("reached %v, %v; cannot be held up: %v", reached, err, few.Skipped)
 	}
 }
+
+// TestReached: few points are tried, and those are found that one after the other finds.
+func TestReached(t *testing.T) {
+	r := newRunner(t)
+	f, err := disasm.Disassemble("tun_net_xmit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []disasm.Point
+	each := search{runner: r, nobody: Nothing, at: small}
+	for _, p := range f.Points {
+		comes, err := each.comesBy(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if comes {
+			want = append(want, p)
+		}
+	}
+	tried := 0
+	r.Begins = func(string) { tried++ }
+	got, stalls, err := r.Reached([]*disasm.Function{f}, Nothing, small)
+	if err != nil || stalls || !slices.Equal(got, want) {
+		t.Errorf("have %d points, stalls %v, %v, want %d: %v, %v", len(got), stalls, err, len(want), got, want)
+	}
+	if len(want) == 0 || len(want) == len(f.Points) || tried > len(f.Points)*4/5 {
+		t.Errorf("%d of %d points are reached, and %d schedules were run", len(want), len(f.Points), tried)
+	}
+}
