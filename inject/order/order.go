@@ -6,7 +6,11 @@
 // its own (order_amd64.go).
 package order
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/ringproof/ringproof/inject/disasm"
+)
 
 // Registers are a CPU's, just before it executes an instruction.
 type Registers struct {
@@ -76,6 +80,18 @@ type Effect struct {
 	OrdersStores bool
 	// Branches: it may go on elsewhere than at the next instruction.
 	Branches bool
+}
+
+// Shared says whether it can matter to another CPU that the instruction was executed: it
+// accesses memory that is not this CPU's own, or goes on where that may happen, in another
+// function or its caller. A CPU that is held up before any other instruction could as well
+// be held up before the next one.
+func Shared(p disasm.Point) bool {
+	e := Of(p)
+	if e.Branches {
+		return len(Ahead(p)) < 2 // of a conditional branch both are known
+	}
+	return (e.Reads || e.Writes) && !e.Private || e.Ends != nil
 }
 
 // Location is a range of memory.

@@ -99,3 +99,30 @@ func TestLocations(t *testing.T) {
 		}
 	}
 }
+
+func TestShared(t *testing.T) {
+	for _, test := range []struct {
+		text, code string
+		want       bool
+	}{
+		{"mov 0x110(%rbp),%rax", "\x48\x8b\x85\x10\x01\x00\x00", true},
+		{"movb $0x0,(%rdx)", "\xc6\x02\x00", true},
+		{"lock orb $0x1,(%rax)", "\xf0\x80\x08\x01", true},
+		{"lock addl $0x0,-0x4(%rsp)", "\xf0\x83\x44\x24\xfc\x00", true}, // a barrier
+		{"mfence", "\x0f\xae\xf0", true},
+		{"bts %rax,(%rdx)", "\x48\x0f\xab\x02", true},
+		{"stac", "\x0f\x01\xcb", true}, // not known
+		{"call", "\xe8\x00\x00\x00\x00", true},
+		{"jmp", "\xeb\x10", true},
+		{"ret", "\xc3", true},
+		{"je", "\x74\x10", false},
+		{"mov %gs:0x0,%rax", "\x65\x48\x8b\x04\x25\x00\x00\x00\x00", false},
+		{"lea 0x8(%rax),%rdx", "\x48\x8d\x50\x08", false},
+		{"push %rbp", "\x55", false},
+		{"test %rax,%rax", "\x48\x85\xc0", false},
+	} {
+		if got := Shared(disasm.Point{Addr: 0x1000, Code: test.code}); got != test.want {
+			t.Errorf("%s: have %v", test.text, got)
+		}
+	}
+}

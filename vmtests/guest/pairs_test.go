@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/order"
 	"github.com/ringproof/ringproof/inject/schedule"
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
@@ -46,6 +47,9 @@ func (x *exploration) pairs(t *testing.T, all schedule.Pair) {
 			functions, err := schedule.Functions(target)
 			x.check(t, c, promises, err)
 			tried = disasm.Critical(functions, tried)
+		}
+		if !everything() {
+			tried = slices.DeleteFunc(slices.Clone(tried), func(p disasm.Point) bool { return !order.Shared(p) })
 		}
 		points[side] = append(points[side], tried...)
 	}

@@ -68,9 +68,9 @@ func storeSchedules(t *testing.T) {
 	})
 }
 
-// TestPairSchedules holds up both sides, the producer at each of its
-// instructions and the consumer at each of its own, either of them first: from
-// where they take the ring's lock on or, with SCHEDULES=all, everywhere.
+// TestPairSchedules holds up both sides, the producer at each of its instructions and the
+// consumer at each of its own, either of them first: from where they take the ring's lock
+// on, and where others can tell (order.Shared), or, with SCHEDULES=all, everywhere.
 func TestPairSchedules(t *testing.T) { each(t, pairSchedules) }
 
 func pairSchedules(t *testing.T) {
