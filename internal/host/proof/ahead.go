@@ -24,7 +24,7 @@ func build(ctx context.Context, j job, progress io.Writer) *building {
 	b := &building{voice: &voice{to: progress}, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(b.done)
-		b.kernel, b.err = kernel.Build(ctx, kernel.Spec{Series: j.series}, b.voice)
+		b.kernel, b.err = kernel.Build(ctx, kernel.Spec{Series: j.series, Fragments: j.design.Fragments}, b.voice)
 	}()
 	return b
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/ringproof/ringproof/internal/contract"
+	"github.com/ringproof/ringproof/internal/host/kernel"
 )
 
 // Design is a series under patches/designs, or the stock kernel, and what
@@ -19,16 +20,19 @@ import (
 // each:
 //
 //	driver    veth
+//	config    macvtap
 //	contract  rare-drop
 //	no-stall  broken
 //
-// A promise that is not in it is kept, and the driver is tun unless it says another one.
+// A promise that is not in it is kept, the driver is tun unless it says another one, and
+// the kernel is configured by the base fragment alone unless it names more.
 type Design struct {
-	Name     string
-	Driver   string
-	Series   []string // nil is stock
-	Contract contract.Contract
-	Broken   []contract.Promise
+	Name      string
+	Driver    string
+	Series    []string // nil is stock
+	Fragments []string
+	Contract  contract.Contract
+	Broken    []contract.Promise
 	// Bugs are planted on it.
 	Bugs []*Bug
 }
@@ -104,6 +108,11 @@ func readDesign(file string) (*Design, error) {
 			if d.Driver, err = contract.ParseDriver(words[1]); err != nil {
 				return nil, err
 			}
+		case words[0] == "config":
+			if !slices.Contains(kernel.Fragments(), words[1]) {
+				return nil, fmt.Errorf("there is no fragment %q in kconfigs/, but %v", words[1], kernel.Fragments())
+			}
+			d.Fragments = append(d.Fragments, words[1])
 		case words[0] == "contract":
 			if d.Contract, err = contract.Parse(words[1]); err != nil {
 				return nil, err

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -215,11 +216,14 @@ func (p *Proof) Wrong() (wrong []string) {
 func (d *Design) wrong(o *Outcome) (wrong []string) {
 	for _, promise := range contract.Promises() {
 		want := contract.Kept
-		if slices.Contains(d.Broken, promise) {
+		switch {
+		case slices.Contains(d.Broken, promise):
 			want = contract.Broken
+		case slices.Contains(untried[d.Driver], promise):
+			want = ""
 		}
 		if got := o.Promises[promise]; got != want {
-			wrong = append(wrong, fmt.Sprintf("%s: %s is %s, and should be %s", d.Name, promise, got, want))
+			wrong = append(wrong, fmt.Sprintf("%s: %s is %s, and should be %s", d.Name, promise, cmp.Or(got, "not tried"), cmp.Or(want, "not tried")))
 		}
 	}
 	for _, e := range o.Errors {

@@ -89,6 +89,15 @@ var designPasses = map[string][][]string{
 		{"-short"},
 		{"-run=^TestControlSchedules$/.*/gro-cycle|^TestFaults$"},
 	},
+	"macvtap": {
+		{"-short"},
+	},
+}
+
+// untried are the promises that no check of a driver decides.
+var untried = map[string][]contract.Promise{
+	"veth":    {contract.OptInFlag},
+	"macvtap": {contract.RequeueIntact, contract.OptInFlag},
 }
 
 // job is a kernel to judge.

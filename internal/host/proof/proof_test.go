@@ -22,8 +22,11 @@ func TestPatches(t *testing.T) {
 		t.Errorf("%d designs, want at least 5", len(designs))
 	}
 	for _, d := range designs {
-		if d.Name != "stock" && d.Name != "mainline" && len(d.Series) == 0 {
+		if d.Name != "stock" && d.Name != "mainline" && d.Name != "macvtap" && len(d.Series) == 0 {
 			t.Errorf("%s has no patches", d.Name)
+		}
+		if d.Driver == "macvtap" && !slices.Equal(d.Fragments, []string{"macvtap"}) {
+			t.Errorf("%s is configured by %v, which has no macvtap", d.Name, d.Fragments)
 		}
 	}
 }
@@ -61,6 +64,7 @@ func TestRead(t *testing.T) {
 	}{
 		{"good", nil, ""},
 		{"a verdict that is none", map[string]string{"designs/sound/verdict": "no-stall perhaps\n"}, `"no-stall perhaps"`},
+		{"a fragment that is none", map[string]string{"designs/sound/verdict": "config macvtop\n"}, `there is no fragment "macvtop"`},
 		{"a promise that is none", map[string]string{"designs/sound/verdict": "no-fun broken\n"}, `there is no promise "no-fun"`},
 		{"a bug of no design", map[string]string{"bugs/b.patch": strings.Replace(bug, "sound", "loud", 1)}, `there is no design "loud"`},
 		{"a bug that nothing catches", map[string]string{"bugs/b.patch": strings.Replace(bug, "Caught-by", "Seen-by", 1)}, `no line "Caught-by: ..."`},
@@ -100,7 +104,7 @@ func TestWrong(t *testing.T) {
 	}{
 		{"as it should be", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestA"}, ""},
 		{"not judged", nil, &Outcome{CaughtBy: "TestA"}, "d: was not judged"},
-		{"a promise that nothing tried", &Outcome{}, &Outcome{CaughtBy: "TestA"}, "no-tail-drop is , and should be kept"},
+		{"a promise that nothing tried", &Outcome{}, &Outcome{CaughtBy: "TestA"}, "no-tail-drop is not tried, and should be kept"},
 		{"not tried", &Outcome{Promises: asReviewed}, nil, "b: was not tried"},
 		{"survives", &Outcome{Promises: asReviewed}, &Outcome{}, "b: survives"},
 		{"elsewhere", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestB", Elsewhere: true}, "caught by TestB, and not by TestA"},

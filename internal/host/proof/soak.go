@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/ringproof/ringproof/internal/contract"
 	"github.com/ringproof/ringproof/internal/host/gotest"
@@ -25,7 +26,7 @@ func Soak(ctx context.Context, patches string, fragments []string, n int, progre
 		if len(d.Broken) > 0 {
 			continue
 		}
-		if sound[d], err = kernel.Build(ctx, kernel.Spec{Series: d.Series, Fragments: fragments}, progress); err != nil {
+		if sound[d], err = kernel.Build(ctx, kernel.Spec{Series: d.Series, Fragments: slices.Concat(d.Fragments, fragments)}, progress); err != nil {
 			return err
 		}
 	}
