@@ -220,10 +220,10 @@ func (d *Design) wrong(o *Outcome) (wrong []string) {
 		case slices.Contains(d.Broken, promise):
 			want = contract.Broken
 		case slices.Contains(untried[d.Driver], promise):
-			want = ""
+			want = contract.NotRun
 		}
 		if got := o.Promises[promise]; got != want {
-			wrong = append(wrong, fmt.Sprintf("%s: %s is %s, and should be %s", d.Name, promise, cmp.Or(got, "not tried"), cmp.Or(want, "not tried")))
+			wrong = append(wrong, fmt.Sprintf("%s: %s is %s, and should be %s", d.Name, promise, cmp.Or(got, "not tried"), want))
 		}
 	}
 	for _, e := range o.Errors {

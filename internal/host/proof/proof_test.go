@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,21 +98,27 @@ func TestWrong(t *testing.T) {
 		contract.NoTailDrop: contract.Kept, contract.NoqueueDrops: contract.Kept, contract.NoStall: contract.Broken, contract.RequeueIntact: contract.Kept,
 		contract.OptInFlag: contract.Kept,
 	}
+	notOptIn := maps.Clone(asReviewed)
+	notOptIn[contract.OptInFlag] = contract.NotRun
 	for _, tt := range []struct {
 		name        string
 		design, bug *Outcome
+		driver      string
 		want        string
 	}{
-		{"as it should be", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestA"}, ""},
-		{"not judged", nil, &Outcome{CaughtBy: "TestA"}, "d: was not judged"},
-		{"a promise that nothing tried", &Outcome{}, &Outcome{CaughtBy: "TestA"}, "no-tail-drop is not tried, and should be kept"},
-		{"not tried", &Outcome{Promises: asReviewed}, nil, "b: was not tried"},
-		{"survives", &Outcome{Promises: asReviewed}, &Outcome{}, "b: survives"},
-		{"elsewhere", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestB", Elsewhere: true}, "caught by TestB, and not by TestA"},
-		{"without it, too", &Outcome{Promises: asReviewed, Tests: map[contract.Promise][]string{contract.NoTailDrop: {"TestA"}}}, &Outcome{CaughtBy: "TestA"}, "fails without it"},
-		{"an error of the guest's", &Outcome{Promises: asReviewed, Errors: []string{"panic"}}, &Outcome{CaughtBy: "TestA"}, "d: panic"},
+		{"as it should be", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestA"}, "", ""},
+		{"not judged", nil, &Outcome{CaughtBy: "TestA"}, "", "d: was not judged"},
+		{"a promise that nothing tried", &Outcome{}, &Outcome{CaughtBy: "TestA"}, "", "no-tail-drop is not tried, and should be kept"},
+		{"not tried", &Outcome{Promises: asReviewed}, nil, "", "b: was not tried"},
+		{"survives", &Outcome{Promises: asReviewed}, &Outcome{}, "", "b: survives"},
+		{"elsewhere", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestB", Elsewhere: true}, "", "caught by TestB, and not by TestA"},
+		{"without it, too", &Outcome{Promises: asReviewed, Tests: map[contract.Promise][]string{contract.NoTailDrop: {"TestA"}}}, &Outcome{CaughtBy: "TestA"}, "", "fails without it"},
+		{"what no check of the driver tries", &Outcome{Promises: notOptIn}, &Outcome{CaughtBy: "TestA"}, "veth", ""},
+		{"what no check of the driver tries, and one does", &Outcome{Promises: asReviewed}, &Outcome{CaughtBy: "TestA"}, "veth", "opt-in-flag is kept, and should be not run"},
+		{"an error of the guest's", &Outcome{Promises: asReviewed, Errors: []string{"panic"}}, &Outcome{CaughtBy: "TestA"}, "", "d: panic"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			d.Driver = tt.driver
 			p := &Proof{Designs: []*Design{d}, Outcomes: map[string]*Outcome{}}
 			if tt.design != nil {
 				p.Outcomes["d"] = tt.design
