@@ -33,7 +33,19 @@ func (r *Recorder) CountTouches(cpu int, where order.Location) (_ *Touches, err 
 	if err := r.touches.Stops.Get(&t.before); err != nil {
 		return nil, err
 	}
-	// A breakpoint is at a multiple of its length.
+	for _, attr := range watchpoints(where) {
+		event, err := openBreakpoint(&attr, cpu, r.touches.CountStop)
+		if err != nil {
+			return nil, err
+		}
+		t.events = append(t.events, event)
+	}
+	return t, nil
+}
+
+// watchpoints are the breakpoints that a location needs: each is at a multiple of its
+// length.
+func watchpoints(where order.Location) (attrs []unix.PerfEventAttr) {
 	for at := where.Addr &^ 7; at < where.Addr+uint64(where.Bytes); at += 8 {
 		from, to := max(at, where.Addr), min(at+8, where.Addr+uint64(where.Bytes))
 		length := uint64(8)
@@ -44,13 +56,25 @@ func (r *Recorder) CountTouches(cpu int, where order.Location) (_ *Touches, err 
 			Type: unix.PERF_TYPE_BREAKPOINT, Sample: 1, Bp_type: breakpointRW, Ext1: from &^ (length - 1), Ext2: length, Bits: unix.PerfBitExcludeHv,
 		}
 		attr.Size = uint32(unsafe.Sizeof(attr))
-		event, err := openBreakpoint(&attr, cpu, r.touches.CountStop)
-		if err != nil {
-			return nil, err
-		}
-		t.events = append(t.events, event)
+		attrs = append(attrs, attr)
 	}
-	return t, nil
+	return attrs
+}
+
+// Move begins to count anew, at another location, and says whether it can: both must need
+// as many breakpoints. Another CPU may be held up meanwhile. To open or to close a
+// breakpoint would wait for it (kernel/events/hw_breakpoint.c: bp_constraints_lock).
+func (t *Touches) Move(where order.Location) (bool, error) {
+	attrs := watchpoints(where)
+	if len(attrs) != len(t.events) {
+		return false, nil
+	}
+	for i, event := range t.events {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(event), unix.PERF_EVENT_IOC_MODIFY_ATTRIBUTES, uintptr(unsafe.Pointer(&attrs[i]))); errno != 0 {
+			return false, fmt.Errorf("count who reads and writes %v: move a breakpoint: %w", where, errno)
+		}
+	}
+	return true, t.recorder.touches.Stops.Get(&t.before)
 }
 
 // Count is how often so far.

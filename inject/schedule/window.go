@@ -440,6 +440,10 @@ func (r *Runner) looksAt(s Store, a *access, known accesses) (looked bool, err e
 	if err != nil {
 		return false, err
 	}
+	touches, err := r.recorder.CountTouches(operatorCPU, a.at[0])
+	if err != nil {
+		return false, err
+	}
 	_, err = r.overlap(s, meanwhile{
 		places: []breakpoint.Place{{Point: a.Point}}, after: 1, trap: behind, passes: last.Nth - 1,
 		act: func(_ *stage.Result, goOn func()) error {
@@ -447,17 +451,18 @@ func (r *Runner) looksAt(s Store, a *access, known accesses) (looked bool, err e
 			if len(records) == 0 {
 				return errors.New("the store was not recorded")
 			}
-			touches, err := r.recorder.CountTouches(operatorCPU, order.Location{Addr: a.Operand.Address(&records[0].Registers), Bytes: a.Operand.Bytes})
-			if err != nil {
+			// A packet is not where that of another run was.
+			counts, err := touches.Move(order.Location{Addr: a.Operand.Address(&records[0].Registers), Bytes: a.Operand.Bytes})
+			if err != nil || !counts {
 				return err
 			}
 			r.finishes(goOn)
 			n, err := touches.Count()
 			looked = n > 0
-			return errors.Join(err, touches.Close())
+			return err
 		},
 	}, stage.Suspicion)
-	return looked, err
+	return looked, errors.Join(err, touches.Close())
 }
 
 // Known says whether the first side is known to write what the load reads.
