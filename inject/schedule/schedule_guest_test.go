@@ -372,10 +372,33 @@ func TestReached(t *testing.T) {
 	tried := 0
 	r.Begins = func(string) { tried++ }
 	got, stalls, err := r.Reached([]*disasm.Function{f}, Nothing, small)
-	if err != nil || stalls || !slices.Equal(got, want) {
-		t.Errorf("have %d points, stalls %v, %v, want %d: %v, %v", len(got), stalls, err, len(want), got, want)
+	if err != nil || stalls {
+		t.Fatalf("stalls %v, %v", stalls, err)
+	}
+	for _, p := range f.Points {
+		if slices.Contains(got, p) != slices.Contains(want, p) && !sometimes(t, r, p) {
+			t.Errorf("%v (%s) is reached: %v, and one by one %v", p, p.Text, slices.Contains(got, p), slices.Contains(want, p))
+		}
 	}
 	if len(want) == 0 || len(want) == len(f.Points) || tried > len(f.Points)*4/5 {
 		t.Errorf("%d of %d points are reached, and %d schedules were run", len(want), len(f.Points), tried)
 	}
+}
+
+// sometimes says whether the victim comes by the point at one time and not at another:
+// trans_start of a txq is written if it is not what jiffies is.
+func sometimes(t *testing.T, r *Runner, p disasm.Point) bool {
+	t.Helper()
+	var comes, comesNot bool
+	for i := range 60 {
+		if i%2 == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		result, err := r.Run(Schedule{p, Nothing, small}, stage.Suspicion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		comes, comesNot = comes || result.Reached, comesNot || !result.Reached
+	}
+	return comes && comesNot
 }
