@@ -24,7 +24,7 @@ const enoughStalls = 8
 // Who executes an instruction executes all that follow up to the next branch. So the last
 // of them tells whether any is executed, and the first, as a rule, that all are.
 func (r *Runner) Reached(functions []*disasm.Function, nobody *driver.Opponent, at stage.Setting) (reached []disasm.Point, stalls bool, err error) {
-	s := search{runner: r, nobody: nobody, at: at}
+	c := coverage{runner: r, nobody: nobody, at: at}
 	for _, f := range functions {
 		points, err := r.holdable(f)
 		if err != nil {
@@ -35,7 +35,7 @@ func (r *Runner) Reached(functions []*disasm.Function, nobody *driver.Opponent, 
 				// What does not come by a function's first instruction comes by none of
 				// the others, but for those that the compiler has moved out of a
 				// function that it does come by.
-				comes, err := s.comesBy(run[0])
+				comes, err := c.comesBy(run[0])
 				if err != nil {
 					return nil, false, err
 				}
@@ -43,12 +43,12 @@ func (r *Runner) Reached(functions []*disasm.Function, nobody *driver.Opponent, 
 					break
 				}
 			}
-			executed, err := s.among(run)
+			executed, err := c.among(run)
 			if err != nil {
 				return nil, false, err
 			}
 			reached = append(reached, executed...)
-			if s.stalled >= enoughStalls && len(reached) > 0 {
+			if c.stalled >= enoughStalls && len(reached) > 0 {
 				return reached, true, nil
 			}
 		}
@@ -88,8 +88,8 @@ func straight(points []disasm.Point) (runs [][]disasm.Point) {
 	return runs
 }
 
-// search finds out by which points the victim comes.
-type search struct {
+// coverage finds out by which points the victim comes.
+type coverage struct {
 	runner  *Runner
 	nobody  *driver.Opponent
 	at      stage.Setting
@@ -98,14 +98,14 @@ type search struct {
 
 // comesBy says whether the victim comes by the point. Now and then a breakpoint is missed,
 // so one that was not reached is tried again: a whole run may depend on it.
-func (s *search) comesBy(p disasm.Point) (bool, error) {
+func (c *coverage) comesBy(p disasm.Point) (bool, error) {
 	for range 2 {
-		result, err := s.runner.Run(Schedule{p, s.nobody, s.at}, stage.Suspicion)
+		result, err := c.runner.Run(Schedule{p, c.nobody, c.at}, stage.Suspicion)
 		if err != nil {
 			return false, err
 		}
 		if result.Stalled != "" {
-			s.stalled++
+			c.stalled++
 		}
 		if result.Reached {
 			return true, nil
@@ -116,11 +116,11 @@ func (s *search) comesBy(p disasm.Point) (bool, error) {
 
 // among are the points of a run that the victim comes by: all or none as a rule, or those
 // behind one that is jumped to.
-func (s *search) among(run []disasm.Point) ([]disasm.Point, error) {
+func (c *coverage) among(run []disasm.Point) ([]disasm.Point, error) {
 	// It does not come by those before low, and by all from high on.
 	low, high := 0, len(run)
 	for next := len(run) - 1; low < high; next = low {
-		comes, err := s.comesBy(run[next])
+		comes, err := c.comesBy(run[next])
 		if err != nil {
 			return nil, err
 		}

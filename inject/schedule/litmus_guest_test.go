@@ -294,4 +294,29 @@ func TestTouches(t *testing.T) {
 			t.Errorf("%v: touched %d times, want %d", test.where, n, test.want)
 		}
 	}
+	touches, err := r.recorder.CountTouches(victimCPU, order.Location{Addr: at + 8, Bytes: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer touches.Close()
+	for _, test := range []struct {
+		where order.Location
+		moves bool
+		want  uint64
+	}{
+		{order.Location{Addr: at, Bytes: 8}, true, 2}, {order.Location{Addr: at + 8, Bytes: 4}, true, 0}, {order.Location{Addr: at + 4, Bytes: 8}, false, 0},
+	} {
+		moves, err := touches.Move(test.where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.victim.Call(func() { _, err = l.program.Run(&ebpf.RunOptions{Data: make([]byte, 64)}) })
+		n, counted := touches.Count()
+		if err := errors.Join(err, counted); err != nil {
+			t.Fatal(err)
+		}
+		if moves != test.moves || n != test.want {
+			t.Errorf("moved to %v: %v, touched %d times, want %v, %d", test.where, moves, n, test.moves, test.want)
+		}
+	}
 }

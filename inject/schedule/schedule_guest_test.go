@@ -359,7 +359,7 @@ func TestReached(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []disasm.Point
-	each := search{runner: r, nobody: Nothing, at: small}
+	each := coverage{runner: r, nobody: Nothing, at: small}
 	for _, p := range f.Points {
 		comes, err := each.comesBy(p)
 		if err != nil {
