@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ringproof/ringproof/inject/disasm"
-	"github.com/ringproof/ringproof/inject/order"
 	"github.com/ringproof/ringproof/inject/schedule"
 	"github.com/ringproof/ringproof/inject/stage"
 	"github.com/ringproof/ringproof/internal/contract"
@@ -49,7 +48,7 @@ func (x *exploration) pairs(t *testing.T, all schedule.Pair) {
 			tried = disasm.Critical(functions, tried)
 		}
 		if !everything() {
-			tried = slices.DeleteFunc(slices.Clone(tried), func(p disasm.Point) bool { return !order.Shared(p) })
+			tried = distinct(tried)
 		}
 		points[side] = append(points[side], tried...)
 	}

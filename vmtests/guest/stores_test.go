@@ -124,7 +124,9 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 			v.Outcome, v.Why = contract.Undecided, "no store was found that could be delayed"
 		case search.Followed == 0:
 			v.Outcome, v.Why = contract.NotRun, "no store was executed while the other side was held up: "+coverage
-		case run > 0 && reached == 0:
+		case run == 0:
+			v.Outcome, v.Why = contract.NotRun, "no store can be delayed beyond a load: "+coverage
+		case reached == 0:
 			v.Outcome, v.Why = contract.Undecided, "no delayed store was carried out: "+coverage
 		case suspected > run/20:
 			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("of %s %d seemed to stall and did not do so again", contract.Count(run, "delayed store"), suspected)
