@@ -108,7 +108,7 @@ func TestKTAP(t *testing.T) {
 		t.Skipf("not run: no kernel source with %s at hand; KSRC names a tree", parser)
 	}
 	for _, tool := range tools {
-		readKTAP(t, tool)
+		t.Run(tool, func(t *testing.T) { readKTAP(t, tool) })
 	}
 }
 
@@ -129,7 +129,6 @@ func (g *group) count(statuses map[string]int) {
 }
 
 func readKTAP(t *testing.T, tool string) {
-	t.Helper()
 	read := func(r *Run) map[string]int {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "verdict.ktap")
