@@ -357,10 +357,15 @@ func (p *probe) Send() (traffic.Outcome, error) {
 	return p.sender.Send()
 }
 
+// flush waits until what was sent is in the rings, and what was taken from them is received.
+func (r *rig) flush() error {
+	return errors.Join(r.made.Settle(), r.consumer.Flush())
+}
+
 // oracle is how the stall oracle shall look at the device.
 func (r *rig) oracle() liveness.Config {
 	cfg := liveness.Config{
-		Device: r.dev, Queues: r.made.Queues(), Received: r.consumer.Received, Flush: r.consumer.Flush,
+		Device: r.dev, Queues: r.made.Queues(), Received: r.consumer.Received, Flush: r.flush,
 		Fresh: r.fresh, Bypass: r.bypass, Revivals: r.made.Revivals(),
 	}
 	if r.cfg.qdisc.Shaped() {

@@ -135,6 +135,8 @@ type Made interface {
 	// Taker takes packets from the rings to the descriptors; nil if who reads those
 	// does.
 	Taker() traffic.Taker
+	// Settle waits until what was sent through it is in a ring, or freed.
+	Settle() error
 	// Revivals is what may set it going when it is stalled, the least first. What is
 	// queued may be lost by it.
 	Revivals() []Revival

@@ -181,6 +181,9 @@ func (m *made) Queues() []int { return m.queues }
 // Taker: who reads a queue takes packets from its ring.
 func (m *made) Taker() traffic.Taker { return nil }
 
+// Settle: on its way to the ring a packet waits in the backlog of a CPU.
+func (m *made) Settle() error { return netdev.SettleBacklog() }
+
 func (m *made) Revivals() []driver.Revival {
 	return []driver.Revival{{Name: "link down and up", Do: func() error {
 		return errors.Join(m.near.SetUp(false), m.near.SetUp(true))

@@ -55,6 +55,9 @@ func (m made) Far() int { return 0 }
 // Taker: who reads a queue, or vhost-net, takes packets from its ring.
 func (m made) Taker() traffic.Taker { return nil }
 
+// Settle: what the qdisc has handed over is in a ring.
+func (m made) Settle() error { return nil }
+
 func (m made) Revivals() []driver.Revival { return Revivals(m.Device) }
 
 // Revivals returns what can be done to a tun or tap device that is stalled, the

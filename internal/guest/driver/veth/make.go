@@ -251,6 +251,9 @@ func (m made) Queues() []int { return m.sockets }
 
 func (m made) Taker() traffic.Taker { return m.poller }
 
+// Settle: without NAPI a packet waits in the backlog of a CPU.
+func (m made) Settle() error { return netdev.SettleBacklog() }
+
 // Revivals returns what can be done to a pair that is stalled, the least first. What is
 // queued is lost by it.
 func (m made) Revivals() []driver.Revival {
