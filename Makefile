@@ -62,6 +62,7 @@ help:
 # version 9 did. selftest checks that it does.
 test: DEPS = -config modular
 test: deps
+	@ARCH=arm64 $(RINGPROOF) deps -run
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	$(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12

@@ -37,10 +37,11 @@ type Client struct {
 }
 
 // Open reads the machine's apt configuration. dir, an absolute path, is where
-// the client keeps its own state; it is made if it does not exist. lock is what
-// keeps others away from dir; apt inherits it, so that it is held until apt has
+// the client keeps its own state; it is made if it does not exist. arch is the
+// architecture of the packages, as Debian calls it, or "" for the machine's. lock is
+// what keeps others away from dir; apt inherits it, so that it is held until apt has
 // ended, too.
-func Open(ctx context.Context, dir string, lock *os.File, progress io.Writer) (*Client, error) {
+func Open(ctx context.Context, dir, arch string, lock *os.File, progress io.Writer) (*Client, error) {
 	for _, name := range []string{"apt-get", "apt-cache", "apt-config"} {
 		if _, err := exec.LookPath(name); err != nil {
 			return nil, fmt.Errorf("%w: this machine has no %s", ErrNoDebian, name)
@@ -71,7 +72,7 @@ func Open(ctx context.Context, dir string, lock *os.File, progress io.Writer) (*
 			return nil, fmt.Errorf("prepare apt: %w", err)
 		}
 	}
-	return c, c.configure(ctx, paths)
+	return c, c.configure(ctx, paths, arch)
 }
 
 // codename is of the machine's release, if that is Debian's (os-release(5)).
@@ -113,20 +114,23 @@ func (c *Client) config() string { return filepath.Join(c.dir, "apt.conf") }
 // configure writes our own apt.conf: how to download as the machine does, and
 // everything else apart from it. The machine's own files are not read any more,
 // since they may have hooks that clean the machine's cache.
-func (c *Client) configure(ctx context.Context, paths map[string]string) error {
+func (c *Client) configure(ctx context.Context, paths map[string]string, arch string) error {
 	acquire, err := run(ctx, command{}, "apt-config", "dump", "Acquire")
 	if err != nil {
 		return fmt.Errorf("read apt's configuration: %w", err)
 	}
-	arch, err := run(ctx, command{}, "apt-config", "dump", "APT::Architecture")
-	if err != nil {
-		return fmt.Errorf("read apt's configuration: %w", err)
+	if arch == "" {
+		out, err := run(ctx, command{}, "apt-config", "shell", "arch", "APT::Architecture")
+		if err != nil {
+			return fmt.Errorf("read apt's configuration: %w", err)
+		}
+		arch = strings.Trim(strings.TrimPrefix(strings.TrimSpace(out), "arch="), "'")
 	}
 	var b strings.Builder
 	b.WriteString(acquire)
-	b.WriteString(arch)
-	b.WriteString(strings.Replace(arch, "APT::Architecture ", "APT::Architectures:: ", 1))
 	set := func(name, value string) { fmt.Fprintf(&b, "%s \"%s\";\n", name, value) }
+	set("APT::Architecture", arch)
+	set("APT::Architectures::", arch)
 	for _, name := range []string{"trusted", "trustedparts", "netrc", "netrcparts"} {
 		set("Dir::Etc::"+name, paths[name])
 	}

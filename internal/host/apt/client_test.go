@@ -44,7 +44,7 @@ func state(t *testing.T) string {
 func TestSuiteOfTheRealArchive(t *testing.T) {
 	before := state(t)
 	dir := t.TempDir()
-	c, err := Open(t.Context(), dir, nil, os.Stderr)
+	c, err := Open(t.Context(), dir, "", nil, os.Stderr)
 	if errors.Is(err, ErrNoDebian) {
 		t.Skip(err)
 	}
@@ -82,7 +82,7 @@ func TestSuiteOfTheRealArchive(t *testing.T) {
 	if err := os.WriteFile(keys, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c, err = Open(t.Context(), filepath.Join(dir, "other"), nil, os.Stderr)
+	c, err = Open(t.Context(), filepath.Join(dir, "other"), "", nil, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func unreachable(err error) bool {
 // leaves nothing that looks like lists.
 func TestNoNetwork(t *testing.T) {
 	t.Parallel() // apt tries again and again
-	c, err := Open(t.Context(), t.TempDir(), nil, os.Stderr)
+	c, err := Open(t.Context(), t.TempDir(), "", nil, os.Stderr)
 	if errors.Is(err, ErrNoDebian) {
 		t.Skip(err)
 	}

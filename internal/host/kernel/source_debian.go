@@ -181,7 +181,7 @@ func ask(ctx context.Context, dir string, r request, lock *cache.Lock, progress 
 		}
 		return fmt.Errorf("kernel source %s%s: %w", debianPrefix, r, err)
 	}
-	client, err := apt.Open(ctx, filepath.Join(dir, "apt"), lock.File(), progress)
+	client, err := apt.Open(ctx, filepath.Join(dir, "apt"), "", lock.File(), progress)
 	if err != nil {
 		return "", fail(err)
 	}
