@@ -365,7 +365,7 @@ func (r *rig) flush() error {
 // oracle is how the stall oracle shall look at the device.
 func (r *rig) oracle() liveness.Config {
 	cfg := liveness.Config{
-		Device: r.dev, Queues: r.made.Queues(), Received: r.consumer.Received, Flush: r.flush,
+		Device: r.dev, Queues: r.made.Queues(), Received: r.consumer.Received, Flush: r.flush, Asleep: r.consumer.Asleep,
 		Fresh: r.fresh, Bypass: r.bypass, Revivals: r.made.Revivals(),
 	}
 	if r.cfg.qdisc.Shaped() {

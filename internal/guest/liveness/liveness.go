@@ -47,6 +47,9 @@ type Config struct {
 	// Flush waits until what the consumers have taken from the rings counts
 	// as received; nil if it does at once.
 	Flush func() error
+	// Asleep says whether a ring has packets while all who read it sleep in the
+	// kernel: if that lasts, nothing has woken them. Nil if that cannot be told.
+	Asleep func() (bool, error)
 	// Fresh has a sender for each flow to be tried, through the qdisc. There
 	// should be one for each txq, on a socket that has nothing queued.
 	Fresh []Sender
@@ -64,7 +67,8 @@ type Config struct {
 	Revivals []driver.Revival
 }
 
-// NotReadError says that the consumers leave packets in the rings: then
+// NotReadError says that the consumers leave packets in the rings, and not because
+// nothing wakes them: then
 // nothing can be said about the device.
 type NotReadError struct {
 	Device string
@@ -137,6 +141,9 @@ func (c *check) run() (*Stall, error) {
 	if err != nil {
 		return nil, err
 	}
+	if now.readable {
+		return c.stalled("a ring has packets, but "+notWoken(waited), allFlows)
+	}
 	if !drained(now) {
 		why := fmt.Sprintf("the qdisc holds %s and the rings are empty, but nothing moved for %v", contract.Count(now.qlen, "packet"), waited.Round(time.Millisecond))
 		return c.stalled(why, allFlows)
@@ -171,12 +178,18 @@ func (c *check) fresh(flow int) (why string, err error) {
 		return "", err
 	}
 	switch {
+	case now.readable:
+		return fmt.Sprintf("a fresh packet on flow %d is in a ring, but %s", flow, notWoken(waited)), nil
 	case now.received > before && now.qlen == 0:
 		return "", nil
 	case now.qlen > 0:
 		return fmt.Sprintf("a fresh packet on flow %d stayed in the qdisc for %v although the rings are empty", flow, waited.Round(time.Millisecond)), nil
 	}
 	return fmt.Sprintf("a fresh packet on flow %d did not arrive within %v and is not in the qdisc either", flow, waited.Round(time.Millisecond)), nil
+}
+
+func notWoken(waited time.Duration) string {
+	return fmt.Sprintf("who reads it sleeps and has not been woken for %v", waited.Round(time.Millisecond))
 }
 
 func drained(s sight) bool { return s.qlen == 0 && !s.readable }

@@ -163,4 +163,15 @@ func TestAConsumerThatDoesNotReadIsNoStall(t *testing.T) {
 	if notRead := (*NotReadError)(nil); stall != nil || !errors.As(err, &notRead) {
 		t.Errorf("have %v, %v; want a NotReadError", stall, err)
 	}
+	for asleep, want := range map[bool]string{false: "", true: "a ring has packets, but who reads it sleeps"} {
+		looks := 0
+		s.cfg.Asleep = func() (bool, error) { looks++; return asleep || looks < 5, nil }
+		stall, err := Check(s.cfg)
+		if notRead := (*NotReadError)(nil); want == "" && (stall != nil || !errors.As(err, &notRead)) {
+			t.Errorf("a reader that was awake once: have %v, %v; want a NotReadError", stall, err)
+		}
+		if want != "" && (stall == nil || !strings.Contains(stall.Why, want)) {
+			t.Errorf("a reader that is not woken: have %v, %v; want %q", stall, err, want)
+		}
+	}
 }

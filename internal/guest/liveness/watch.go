@@ -28,6 +28,14 @@ func (c *check) look() (sight, error) {
 	return s, err
 }
 
+// asleep says whether a ring has packets and its readers sleep.
+func (c *check) asleep() (bool, error) {
+	if c.cfg.Asleep == nil {
+		return false, nil
+	}
+	return c.cfg.Asleep()
+}
+
 // readable says whether poll(2) reports anything to read.
 func readable(queues []int) (bool, error) {
 	fds := make([]unix.PollFd, len(queues))
@@ -47,9 +55,10 @@ func readable(queues []int) (bool, error) {
 
 // watch looks until done, or until nothing has moved for the patience that the
 // configuration grants, and returns the last sight and for how long nothing
-// had moved.
+// had moved. If a ring has packets then, its readers have slept all the time.
 func (c *check) watch(done func(sight) bool) (last sight, still time.Duration, err error) {
 	rest := NewRest(c.cfg.Patience + c.cfg.Hold)
+	asleep := true
 	for pause := 200 * time.Microsecond; ; pause = min(2*pause, rest.LongestPause()) {
 		now, err := c.look()
 		if err != nil {
@@ -60,13 +69,19 @@ func (c *check) watch(done func(sight) bool) (last sight, still time.Duration, e
 		}
 		if now != last {
 			rest.Moved()
+			asleep = true
 		}
 		last = now
+		if asleep && now.readable {
+			if asleep, err = c.asleep(); err != nil {
+				return now, 0, err
+			}
+		}
 		still, over, err := rest.Still()
 		switch {
 		case err != nil:
 			return now, still, err
-		case over && now.readable:
+		case over && now.readable && !asleep:
 			return now, still, &NotReadError{Device: c.cfg.Device.Name(), Waited: still}
 		case over:
 			return now, still, nil

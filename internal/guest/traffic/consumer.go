@@ -276,6 +276,34 @@ func (c *Consumer) Drain(timeout time.Duration) error {
 	}
 }
 
+// Asleep says whether a queue has something to read while all of its readers sleep in the
+// kernel. It is false where a consumer in the kernel takes the packets.
+func (c *Consumer) Asleep() (bool, error) {
+	if c.cfg.Queue != nil || c.cfg.Taker != nil || c.want.Load() != reading {
+		return false, nil
+	}
+	awake := make(map[int]bool) // queues
+	for _, r := range c.readers {
+		sleeps, err := r.sleeps()
+		if err != nil {
+			return false, err
+		}
+		if !sleeps {
+			awake[r.sink.queue] = true
+		}
+	}
+	for queue, fd := range c.fds {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, 0); err != nil && !errors.Is(err, unix.EINTR) {
+			return false, err
+		}
+		if fds[0].Revents&unix.POLLIN != 0 && !awake[queue] {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // readable counts the queues that have something to read
 // (drivers/net/tun.c: tun_chr_poll looks at the ring).
 func (c *Consumer) readable() (int, error) {

@@ -1,8 +1,11 @@
 package traffic
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -121,6 +124,21 @@ func (r *reader) kick() {
 	if tid := r.tid.Load(); tid != 0 {
 		r.source.kick(int(tid))
 	}
+}
+
+// sleeps says whether the reader's thread sleeps, by its state (proc(5): stat). One that
+// has ended does not.
+func (r *reader) sleeps() (bool, error) {
+	if r.ended.Load() {
+		return false, nil
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", r.tid.Load()))
+	if err != nil {
+		return false, err
+	}
+	// The name of the program may contain anything.
+	_, state, found := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+	return found && strings.HasPrefix(state, "S"), nil
 }
 
 // pacer keeps a slow consumer slow.
