@@ -24,6 +24,18 @@ var (
 	SameLocation = &Rule{Name: "same location",
 		Says:   "Stores of one CPU to one location become visible in the order in which they are executed.",
 		Source: "Arm ARM, internal visibility requirement; tools/memory-model/linux-kernel.cat: coherence"}
+	LoadBarrier = &Rule{Name: "dmb ishld",
+		Says:   "dmb ld and its like keep loads before them before all accesses behind them. Stores may still be late.",
+		Source: "Arm ARM, Data Memory Barrier (DMB): limitations by type of access; smp_rmb() is dmb ishld (arch/arm64/include/asm/barrier.h)"}
+	Acquire = &Rule{Name: "acquire",
+		Says:   "A load-acquire, and an atomic instruction with acquire, are executed before all accesses behind them.",
+		Source: "Arm ARM, Load-Acquire, Load-AcquirePC and Store-Release"}
+	AddressDependency = &Rule{Name: "address dependency",
+		Says:   "A load whose address is computed from what another load has read is executed behind that one. A branch in between orders no loads.",
+		Source: "Arm ARM, address dependency and control dependency; Documentation/memory-barriers.txt: control dependencies"}
+	ReadBefore = &Rule{Name: "read before",
+		Says:   "Loads of one location by one CPU are executed in their order, and a load does not pass a store of its CPU to the same location.",
+		Source: "Arm ARM, internal visibility requirement; tools/memory-model/linux-kernel.cat: coherence"}
 	Exception = &Rule{Name: "exception", Lawful: true,
 		Says:   "svc, hvc, smc, brk and eret, isb, and instructions for caches and page tables. What may pass them is not tried.",
 		Source: "Arm ARM, exception entry and return; context synchronization events"}
@@ -78,6 +90,9 @@ func loopA64(p disasm.Point) Effect {
 	}
 	load, store := words[1], words[len(words)-2]
 	e := Effect{Operand: Operand{Base: uint8(field(load, 5, 5)), Index: None, Bytes: 1 << field(load, 30, 2)}, Reads: true, Writes: true, Atomic: true}
+	if field(load, 15, 1) == 1 { // ldaxr
+		e.Acquires = Acquire
+	}
 	if field(store, 15, 1) == 1 { // stlxr
 		e.Ends = Release
 	}
@@ -112,7 +127,7 @@ func systemA64(w uint32) Effect {
 		case op == 4 && option == 0, op == 7: // ssbb, sb: of speculation
 			return Effect{}
 		case (op == 4 || op == 5) && option&3 == 1: // ld
-			return Effect{} // it orders no store
+			return Effect{Acquires: LoadBarrier} // it orders no store
 		case op == 5 && option&3 == 2: // dmb st
 			return Effect{OrdersStores: true}
 		case op == 4 || op == 5:
@@ -206,12 +221,15 @@ func atomicA64(w uint32, o Operand) Effect {
 	acquire, release := field(w, 23, 1) == 1, field(w, 22, 1) == 1
 	opc, third := field(w, 12, 3), field(w, 15, 1) == 1
 	if third && opc == 0b100 { // ldapr
-		return Effect{Operand: o, Reads: true}
+		return Effect{Operand: o, Reads: true, Acquires: Acquire}
 	}
 	if third && opc != 0 {
 		return Effect{Ends: Unknown}
 	}
 	e := Effect{Operand: o, Reads: true, Writes: true, Atomic: true}
+	if acquire {
+		e.Acquires = Acquire
+	}
 	switch {
 	case acquire && release:
 		e.Ends = Dmb
@@ -230,6 +248,9 @@ func exclusiveA64(w uint32, o Operand) Effect {
 	switch {
 	case o2 && o1: // cas
 		e := Effect{Operand: o, Reads: true, Writes: true, Atomic: true}
+		if load {
+			e.Acquires = Acquire
+		}
 		switch {
 		case load && o0:
 			e.Ends = Dmb
@@ -238,7 +259,7 @@ func exclusiveA64(w uint32, o Operand) Effect {
 		}
 		return e
 	case o2 && load: // ldar, ldlar
-		return Effect{Operand: o, Reads: true}
+		return Effect{Operand: o, Reads: true, Acquires: Acquire}
 	case o2: // stlr, stllr
 		return Effect{Operand: o, Writes: true, Ends: Release}
 	}

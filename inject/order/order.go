@@ -1,6 +1,6 @@
-// Package order says in which orders a CPU may make its stores visible. It takes an
-// instruction apart as far as that matters: what it reads, what it writes, and what it
-// keeps apart.
+// Package order says in which orders a CPU may make its stores visible, and execute its
+// loads. It takes an instruction apart as far as that matters: what it reads, what it
+// writes, and what it keeps apart.
 //
 // The rules are one table (Rules). What depends on the architecture is in files of
 // its own (order_amd64.go).
@@ -73,6 +73,9 @@ type Effect struct {
 	// Ends is the rule by which no store before it becomes visible after it; nil if
 	// there is none.
 	Ends *Rule
+	// Acquires is the rule by which no load behind it is executed before it, nor before
+	// a load that comes before it; nil if there is none.
+	Acquires *Rule
 	// Atomic: it changes what is there in one. Bits: it only sets or clears bits, and
 	// does not say what was there.
 	Atomic, Bits bool
@@ -80,6 +83,19 @@ type Effect struct {
 	OrdersStores bool
 	// Branches: it may go on elsewhere than at the next instruction.
 	Branches bool
+}
+
+// EndsLoads is the rule by which no load behind the instruction is executed before a load
+// that comes before it; nil if there is none. A release orders what is before it with
+// itself, and a load behind it with nothing.
+func (e Effect) EndsLoads() *Rule {
+	switch {
+	case e.Acquires != nil:
+		return e.Acquires
+	case e.Ends == Release:
+		return nil
+	}
+	return e.Ends
 }
 
 // Shared says whether it can matter to another CPU that the instruction was executed: it

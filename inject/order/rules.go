@@ -1,7 +1,7 @@
 package order
 
-// Rule is a reason why a store cannot be made visible later than some instruction, or
-// why that is not tried.
+// Rule is a reason why a store cannot be made visible later than some instruction, or a
+// load not executed before an earlier one, or why that is not tried.
 type Rule struct {
 	// Name is how coverage counts it.
 	Name string
@@ -49,5 +49,5 @@ var (
 // Rules are those of x86, RulesA64 those of arm64.
 var (
 	Rules    = []*Rule{Locked, Fence, Serializing, LaterStore, OwnRead, HalfFence, String, Streaming, Unknown}
-	RulesA64 = []*Rule{Dmb, StoreBarrier, Release, SameLocation, OwnRead, Exception, Unknown}
+	RulesA64 = []*Rule{Dmb, StoreBarrier, LoadBarrier, Release, Acquire, AddressDependency, SameLocation, ReadBefore, OwnRead, Exception, Unknown}
 )
