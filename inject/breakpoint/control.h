@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The control block of the pause, for all programs that set it. */
 
+#include "registers.h"
+
 /* What a CPU is to do, and does. */
 enum state {
 	IDLE,      /* let it pass */
@@ -12,7 +14,7 @@ enum state {
 };
 
 /* One for each CPU, in memory that is shared with the
- * program in user space. A cache line each: both sides spin on state.
+ * program in user space, in cache lines of its own: both sides spin on state.
  */
 struct control {
 	enum state state;
@@ -23,7 +25,11 @@ struct control {
 	__u32 owner; /* offset of the owner in a spinlock that sleeps */
 	__u64 task; /* the one that is held up */
 	__u32 passes; /* times it comes by and is not held up, once it is armed */
-	__u32 padding[5];
+	__u32 padding;
+	__u64 pc; /* the instruction of those with a breakpoint where it is held up */
+	__u64 padding2;
+	struct registers registers; /* where a breakpoint holds it up */
+	__u64 padding3[4];
 };
 
 #define CPUS 64

@@ -9,7 +9,6 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "control.h"
-#include "registers.h"
 
 /* A round is a bpf_loop() of its own: one alone has 1 << 23 at most
  * (kernel/bpf/bpf_iter.c: BPF_MAX_LOOPS), which a fast CPU is through with
@@ -26,7 +25,7 @@ static long spin(__u32 i, struct wait *w)
 {
 	volatile struct control *c = w->control;
 
-	if (c->state == RELEASED)
+	if (c->state != PAUSED)
 		return 1;
 	if (bpf_ktime_get_ns() - w->since < c->limit)
 		return 0;
@@ -48,14 +47,10 @@ static __always_inline int release(__u32 cpu)
 	return c && __sync_val_compare_and_swap(&c->state, PAUSED, RELEASED) == PAUSED;
 }
 
-static __always_inline int hold(void)
+static __always_inline int hold(struct control *c, bpf_user_pt_regs_t *ctx)
 {
-	__u32 key = bpf_get_smp_processor_id();
-	struct control *c = bpf_map_lookup_elem(&controls, &key);
 	struct wait w;
 
-	if (!c)
-		return 0;
 	c->task = bpf_get_current_task();
 	if (c->state == ARMED && c->passes) {
 		c->passes--;
@@ -66,6 +61,8 @@ static __always_inline int hold(void)
 	 */
 	if (__sync_val_compare_and_swap(&c->state, ARMED, PAUSED) != ARMED)
 		return 0;
+	if (ctx)
+		keep(&c->registers, ctx);
 	if (c->next)
 		release(c->next - 1);
 	w.control = c;
@@ -76,15 +73,21 @@ static __always_inline int hold(void)
 }
 
 SEC("perf_event")
-int pause_at_breakpoint(void *ctx)
+int pause_at_breakpoint(bpf_user_pt_regs_t *ctx)
 {
-	return hold();
+	__u32 key = bpf_get_smp_processor_id();
+	struct control *c = bpf_map_lookup_elem(&controls, &key);
+
+	return c && c->pc == PT_REGS_IP(ctx) ? hold(c, ctx) : 0;
 }
 
 SEC("kprobe")
 int pause_at_kprobe(void *ctx)
 {
-	return hold();
+	__u32 key = bpf_get_smp_processor_id();
+	struct control *c = bpf_map_lookup_elem(&controls, &key);
+
+	return c ? hold(c, NULL) : 0;
 }
 
 /* For so long a CPU that is not held up has no lock: many times what a critical

@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/ringproof/ringproof/inject/disasm"
+	"github.com/ringproof/ringproof/inject/order"
 	"github.com/ringproof/ringproof/internal/guest/kernelfeature"
 	"golang.org/x/sys/unix"
 )
@@ -113,6 +114,7 @@ type Trap struct {
 	event   int // of perf_event_open(2), -1 while there is none
 	attr    unix.PerfEventAttr
 	locks   []int // as event, see WatchLocks
+	more    []int // as event, see Also
 	// probe is a kprobe, which is used where no breakpoint can be set.
 	probe link.Link
 	at    disasm.Point
@@ -172,11 +174,9 @@ func (t *Trap) Set(p disasm.Point) error {
 func (t *Trap) setBreakpoint(p disasm.Point) error {
 	t.attr = Attr(p)
 	if t.event >= 0 {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(t.event), unix.PERF_EVENT_IOC_MODIFY_ATTRIBUTES, uintptr(unsafe.Pointer(&t.attr)))
-		if errno == 0 {
+		if moveBreakpoint(t.event, &t.attr) == 0 {
 			return nil
 		}
-		// Before 4.17 there is no way to move one.
 		if err := t.remove(); err != nil {
 			return err
 		}
@@ -263,6 +263,12 @@ func (t *Trap) watch(program *ebpf.Program, names ...string) error {
 	return nil
 }
 
+// moveBreakpoint sets one elsewhere. Before 4.17 that cannot be done.
+func moveBreakpoint(event int, attr *unix.PerfEventAttr) unix.Errno {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(event), unix.PERF_EVENT_IOC_MODIFY_ATTRIBUTES, uintptr(unsafe.Pointer(attr)))
+	return errno
+}
+
 // noBreakpoint says whether the kernel or the CPU has none for us, or not there.
 func noBreakpoint(err error) bool {
 	if missing := (*kernelfeature.MissingError)(nil); errors.As(err, &missing) {
@@ -284,11 +290,38 @@ func (t *Trap) setProbe(p disasm.Point) error {
 	return nil
 }
 
+// Also sets breakpoints at the instructions to which GoOn is to let the CPU go on; they
+// are those until the next call. It is fastest on the trap's own CPU.
+func (t *Trap) Also(points ...disasm.Point) error {
+	for len(t.more) > len(points) {
+		last := len(t.more) - 1
+		if err := unix.Close(t.more[last]); err != nil {
+			return err
+		}
+		t.more = t.more[:last]
+	}
+	for i, p := range points {
+		attr := Attr(p)
+		if i < len(t.more) {
+			if errno := moveBreakpoint(t.more[i], &attr); errno != 0 {
+				return fmt.Errorf("move a breakpoint of CPU %d to %v: %w", t.cpu, p, errno)
+			}
+			continue
+		}
+		event, err := openBreakpoint(&attr, t.cpu, t.pauser.objects.PauseAtBreakpoint)
+		if err != nil {
+			return &CannotHoldError{p, err}
+		}
+		t.more = append(t.more, event)
+	}
+	return nil
+}
+
 // Unset removes the trap from its instruction, and leaves the breakpoint to others.
 func (t *Trap) Unset() error {
 	t.Disarm()
 	t.at = disasm.Point{}
-	return t.remove()
+	return errors.Join(t.Also(), t.remove())
 }
 
 // remove removes the breakpoint or the kprobe.
@@ -312,14 +345,37 @@ func (t *Trap) Arm(limit time.Duration, next *Trap) {
 	if next != nil {
 		t.control.Next = uint32(next.cpu) + 1
 	}
-	atomic.StoreUint32((*uint32)(&t.control.State), uint32(pauseStateARMED))
+	t.arm()
+}
+
+// ArmAfter makes the trap hold its CPU up, for at most limit, after it has come by so
+// many times.
+func (t *Trap) ArmAfter(passes int, limit time.Duration) {
+	t.Ready(limit, passes)
+	t.arm()
+}
+
+func (t *Trap) arm() { atomic.StoreUint32((*uint32)(&t.control.State), uint32(pauseStateARMED)) }
+
+// GoOn lets a CPU that is held up go on to an instruction that Also has a breakpoint at,
+// where it is held up after it has come by so many times. It says whether the CPU had
+// waited for that.
+func (t *Trap) GoOn(p disasm.Point, passes int) bool {
+	t.control.Pc, t.control.Passes = p.Addr, uint32(passes)
+	return t.change(pauseStatePAUSED, pauseStateARMED)
+}
+
+// Registers are those of the CPU, where a breakpoint holds it up.
+func (t *Trap) Registers() order.Registers {
+	r := &t.control.Registers
+	return order.Registers{PC: r.Pc, SP: r.Sp, Flags: r.Flags, Top: r.Top, GPR: r.Gpr}
 }
 
 // Ready is for a trap that a Recorder arms: its CPU is then held up, for at most limit,
 // after it has come by so many times more.
 func (t *Trap) Ready(limit time.Duration, passes int) {
 	t.control.Limit, t.control.Rounds = uint64(limit), t.pauser.Rounds
-	t.control.Next, t.control.Waits, t.control.Passes = 0, 0, uint32(passes)
+	t.control.Next, t.control.Waits, t.control.Passes, t.control.Pc = 0, 0, uint32(passes), t.at.Addr
 }
 
 func (t *Trap) state() pauseState {
@@ -364,7 +420,7 @@ func (t *Trap) Disarm() bool {
 // Close lets the CPU go on and removes the trap.
 func (t *Trap) Close() error {
 	t.Disarm()
-	err := t.remove()
+	err := errors.Join(t.Also(), t.remove())
 	for _, event := range t.locks {
 		err = errors.Join(err, unix.Close(event))
 	}

@@ -14,17 +14,28 @@ import (
 )
 
 type pauseControl struct {
-	_       structs.HostLayout
-	State   pauseState
-	Next    uint32
-	Limit   uint64
-	Waits   uint32
-	Rounds  uint32
-	Owner   uint32
-	_       [4]byte
-	Task    uint64
-	Passes  uint32
-	Padding [5]uint32
+	_         structs.HostLayout
+	State     pauseState
+	Next      uint32
+	Limit     uint64
+	Waits     uint32
+	Rounds    uint32
+	Owner     uint32
+	_         [4]byte
+	Task      uint64
+	Passes    uint32
+	Padding   uint32
+	Pc        uint64
+	Padding2  uint64
+	Registers struct {
+		_     structs.HostLayout
+		Pc    uint64
+		Sp    uint64
+		Flags uint64
+		Top   uint64
+		Gpr   [32]uint64
+	}
+	Padding3 [4]uint64
 }
 
 type pauseState uint32

@@ -9,11 +9,9 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "control.h"
-#include "registers.h"
 
 #define PLACES 4 /* as many breakpoints as a CPU has */
 #define RECORDS 256
-#define REGISTERS 32 /* of any architecture */
 #define NONE 0xff
 
 /* An instruction, and how it computes the address of its operand. */
@@ -27,9 +25,7 @@ struct place {
 };
 
 struct record {
-	__u64 pc, sp, flags;
-	__u64 top; /* what is on top of the stack */
-	__u64 gpr[REGISTERS];
+	struct registers registers;
 	__u64 address, content; /* of the operand */
 };
 
@@ -52,40 +48,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct recorder);
 } recorders SEC(".maps");
-
-/* In the order in which instructions number them. */
-static __always_inline void keep(struct record *r, bpf_user_pt_regs_t *ctx)
-{
-#if defined(__TARGET_ARCH_arm64)
-	int i;
-
-#pragma unroll
-	for (i = 0; i < 31; i++)
-		r->gpr[i] = ctx->regs[i];
-	r->gpr[31] = ctx->sp; /* as a base; as anything else it is zero */
-	r->flags = ctx->pstate;
-#else
-	r->gpr[0] = ctx->rax;
-	r->gpr[1] = ctx->rcx;
-	r->gpr[2] = ctx->rdx;
-	r->gpr[3] = ctx->rbx;
-	r->gpr[4] = ctx->rsp;
-	r->gpr[5] = ctx->rbp;
-	r->gpr[6] = ctx->rsi;
-	r->gpr[7] = ctx->rdi;
-	r->gpr[8] = ctx->r8;
-	r->gpr[9] = ctx->r9;
-	r->gpr[10] = ctx->r10;
-	r->gpr[11] = ctx->r11;
-	r->gpr[12] = ctx->r12;
-	r->gpr[13] = ctx->r13;
-	r->gpr[14] = ctx->r14;
-	r->gpr[15] = ctx->r15;
-	r->flags = ctx->eflags;
-#endif
-	r->pc = PT_REGS_IP(ctx);
-	r->sp = PT_REGS_SP(ctx);
-}
 
 SEC("perf_event")
 int record_at_breakpoint(bpf_user_pt_regs_t *ctx)
@@ -115,13 +77,13 @@ int record_at_breakpoint(bpf_user_pt_regs_t *ctx)
 	if (!all->on || n >= RECORDS)
 		return 0;
 	r = &all->records[n & (RECORDS - 1)];
-	keep(r, ctx);
-	bpf_probe_read_kernel(&r->top, sizeof(r->top), (const void *)r->sp);
+	keep(&r->registers, ctx);
+	bpf_probe_read_kernel(&r->registers.top, sizeof(r->registers.top), (const void *)r->registers.sp);
 	address = p->disp;
 	if (p->base != NONE)
-		address += r->gpr[p->base & (REGISTERS - 1)];
+		address += r->registers.gpr[p->base & (REGISTERS - 1)];
 	if (p->index != NONE) {
-		__u64 index = r->gpr[p->index & (REGISTERS - 1)];
+		__u64 index = r->registers.gpr[p->index & (REGISTERS - 1)];
 
 		if (p->extend == 1)
 			index = (__u32)index;

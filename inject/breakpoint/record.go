@@ -111,7 +111,7 @@ func (r *Recorder) move(i int, p disasm.Point) (err error) {
 	}
 	attr := Attr(p)
 	if r.events[i] >= 0 {
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(r.events[i]), unix.PERF_EVENT_IOC_MODIFY_ATTRIBUTES, uintptr(unsafe.Pointer(&attr))); errno == 0 {
+		if moveBreakpoint(r.events[i], &attr) == 0 {
 			r.set[i] = p.Addr
 			return nil
 		}
@@ -164,7 +164,7 @@ func (r *Recorder) Records() (records []Record, all bool) {
 // First is the first record that the ith place made since Begin.
 func (r *Recorder) First(i int) (Record, bool) {
 	for n := range min(int(r.shared.N), len(r.shared.Records)) {
-		if r.shared.Records[n].Pc == r.set[i] {
+		if r.shared.Records[n].Registers.Pc == r.set[i] {
 			return record(&r.shared.Records[n]), true
 		}
 	}
@@ -172,5 +172,6 @@ func (r *Recorder) First(i int) (Record, bool) {
 }
 
 func record(r *recordRecord) Record {
-	return Record{order.Registers{PC: r.Pc, SP: r.Sp, Flags: r.Flags, Top: r.Top, GPR: r.Gpr}, r.Address, r.Content}
+	g := &r.Registers
+	return Record{order.Registers{PC: g.Pc, SP: g.Sp, Flags: g.Flags, Top: g.Top, GPR: g.Gpr}, r.Address, r.Content}
 }

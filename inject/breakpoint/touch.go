@@ -70,7 +70,7 @@ func (t *Touches) Move(where order.Location) (bool, error) {
 		return false, nil
 	}
 	for i, event := range t.events {
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(event), unix.PERF_EVENT_IOC_MODIFY_ATTRIBUTES, uintptr(unsafe.Pointer(&attrs[i]))); errno != 0 {
+		if errno := moveBreakpoint(event, &attrs[i]); errno != 0 {
 			return false, fmt.Errorf("count who reads and writes %v: move a breakpoint: %w", where, errno)
 		}
 	}
