@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,10 +24,11 @@ const times = 100
 type locations struct{ x, y, z, seen *ebpf.Map }
 
 // TestLitmus holds the rules to what they allow and what they forbid. The side that
-// stores is an eBPF program, which the kernel compiles to plain instructions; the other
-// side writes y or z and reads x, by system calls, which are full barriers. An order
-// that is allowed must show each time: neither side sees what the other has written.
-// One that is forbidden must not be acted out.
+// stores, or loads only, is an eBPF program, which the kernel compiles to plain
+// instructions; the other side writes y or z and reads or writes x, by system calls, which
+// are full barriers. An order that is allowed must show each time: neither side sees what
+// the other has written, or the one that loads sees that of x and not that of y. One that
+// is forbidden must not be acted out.
 func TestLitmus(t *testing.T) {
 	guesttest.Need(t, "holds up CPUs")
 	r := newRunner(t)
@@ -40,6 +42,11 @@ func TestLitmus(t *testing.T) {
 		}
 	}()
 	var all locations
+	ring, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: uint32(os.Getpagesize())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
 	for name, m := range map[string]**ebpf.Map{"x": &all.x, "y": &all.y, "z": &all.z, "seen": &all.seen} {
 		var err error
 		if *m, err = ebpf.NewMap(&ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}); err != nil {
@@ -49,6 +56,8 @@ func TestLitmus(t *testing.T) {
 	}
 	store := func(bytes asm.Size) asm.Instruction { return asm.StoreMem(asm.R1, 0, asm.R6, bytes) } // x = 1
 	load := asm.LoadMem(asm.R7, asm.R2, 0, asm.DWord)                                               // seen = y
+	// The address of y plus nothing, which comes from a register.
+	depends := []asm.Instruction{asm.And.Imm(asm.R8, 0), asm.Add.Reg(asm.R2, asm.R8)}
 	for _, test := range []struct {
 		name    string
 		between []asm.Instruction
@@ -58,6 +67,12 @@ func TestLitmus(t *testing.T) {
 		// inOrder: it is about an architecture that keeps stores in order, and whose
 		// atomic instructions are barriers.
 		inOrder bool
+		// loads: instead of the store, seen = 2 * x, and seen = x * 2 + y at the end.
+		loads bool
+		// z: the other side writes z, too. changes: this must keep it from being acted
+		// out.
+		z       bool
+		changes string
 	}{
 		{name: "store buffering"},
 		{name: "a store that nobody reads", between: []asm.Instruction{asm.StoreMem(asm.R3, 0, asm.R6, asm.DWord)}},
@@ -68,8 +83,22 @@ func TestLitmus(t *testing.T) {
 		{name: "xchg", between: []asm.Instruction{asm.Xchg.Mem(asm.R3, asm.R8, asm.DWord, 0)}, inOrder: true, ends: order.Locked},
 		{name: "message passing", between: []asm.Instruction{asm.StoreMem(asm.R3, 0, asm.R6, asm.DWord)}, reads: true, inOrder: true, ends: order.LaterStore},
 		{name: "message passing, not in order", between: []asm.Instruction{asm.StoreMem(asm.R3, 0, asm.R6, asm.DWord)}, reads: true},
+		{name: "loads", loads: true},
+		{name: "loads, branch", loads: true, between: []asm.Instruction{asm.JEq.Imm(asm.R7, 7, "load")}},
+		{name: "loads, store in between", loads: true, between: []asm.Instruction{asm.StoreMem(asm.R3, 0, asm.R6, asm.DWord)}},
+		{name: "loads, dependency on what stays", loads: true, between: slices.Concat([]asm.Instruction{asm.LoadMem(asm.R8, asm.R3, 0, asm.DWord)}, depends)},
+		{name: "loads, dependency on what changes", loads: true, z: true, between: slices.Concat([]asm.Instruction{asm.LoadMem(asm.R8, asm.R3, 0, asm.DWord)}, depends), changes: order.AddressDependency.Name},
+		{name: "loads, dependency", loads: true, between: slices.Concat([]asm.Instruction{asm.Mov.Reg(asm.R8, asm.R7)}, depends), ends: order.AddressDependency},
+		{name: "loads, dependency by the stack", loads: true, between: slices.Concat([]asm.Instruction{asm.StoreMem(asm.RFP, -8, asm.R7, asm.DWord), asm.LoadMem(asm.R8, asm.RFP, -8, asm.DWord)}, depends), ends: order.AddressDependency},
+		{name: "loads, own store", loads: true, between: []asm.Instruction{asm.StoreMem(asm.R2, 0, asm.R6, asm.DWord)}, ends: order.ReadBefore},
+		{name: "loads, same location", loads: true, between: []asm.Instruction{asm.Mov.Reg(asm.R2, asm.R1)}, ends: order.ReadBefore},
+		// kernel/bpf/ringbuf.c: ringbuf_avail_data_sz() is an smp_load_acquire().
+		{name: "loads, acquire", loads: true, between: []asm.Instruction{
+			asm.Mov.Reg(asm.R9, asm.R2), asm.LoadMapPtr(asm.R1, ring.FD()), asm.Mov.Imm(asm.R2, 0), asm.FnRingbufQuery.Call(),
+			asm.Mov.Reg(asm.R2, asm.R9), asm.LoadMapValue(asm.R4, all.seen.FD(), 0),
+		}, ends: order.Acquire},
 	} {
-		if test.inOrder && !order.InOrder || test.reads && !test.inOrder && order.InOrder {
+		if test.inOrder && !order.InOrder || (test.reads && !test.inOrder || test.loads) && order.InOrder {
 			continue
 		}
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
@@ -81,9 +110,19 @@ func TestLitmus(t *testing.T) {
 				asm.LoadMapValue(asm.R1, all.x.FD(), 0), asm.LoadMapValue(asm.R2, all.y.FD(), 0), asm.LoadMapValue(asm.R3, all.z.FD(), 0), asm.LoadMapValue(asm.R4, all.seen.FD(), 0),
 				asm.Mov.Imm(asm.R6, 1), asm.Mov.Imm(asm.R8, 0), store(size),
 			}
+			load, old := load, uint64(0)
+			if test.loads {
+				code[len(code)-1] = asm.LoadMem(asm.R7, asm.R1, 0, asm.DWord)
+				load.Dst, old = asm.R9, 2
+			}
 			code = append(code, test.between...)
-			code = append(code, load, asm.StoreMem(asm.R4, 0, asm.R7, asm.DWord), asm.Mov.Imm(asm.R0, 0), asm.Return())
-			l := newLitmus(t, r, all, code)
+			code = append(code, load.WithSymbol("load"))
+			if test.loads {
+				code = append(code, asm.LSh.Imm(asm.R7, 1), asm.Or.Reg(asm.R7, asm.R9))
+			}
+			code = append(code, asm.StoreMem(asm.R4, 0, asm.R7, asm.DWord), asm.Mov.Imm(asm.R0, 0), asm.Return())
+			l := newLitmus(t, r, all, code, test.loads)
+			l.writesZ = test.z
 			programs = append(programs, l.program)
 			var err error
 			if test.reads {
@@ -102,19 +141,28 @@ func TestLitmus(t *testing.T) {
 			if w == nil {
 				t.Fatal("the store is not executed")
 			}
-			behind := slices.IndexFunc(w.Loads, func(load Load) bool { return load.Step == l.load })
+			passes := w.Find(l.load)
 			if test.ends != nil {
-				if behind >= 0 || w.Ends != test.ends {
-					t.Errorf("%v: have %v, want that %v ends it", w, w.Ends, test.ends)
+				if passes != nil || w.Ends != test.ends && !slices.Contains(w.Ordered, test.ends) {
+					t.Errorf("%v: have %v and %v, want that %v forbids it", w, w.Ends, w.Ordered, test.ends)
 				}
 				return
 			}
-			if behind < 0 {
-				t.Fatalf("%v: it is not delayed beyond the load", w)
+			if passes == nil {
+				t.Fatalf("%v, %v: the load does not pass", w, w.Ordered)
+			}
+			if test.loads {
+				l.early = &passes.Early
+			}
+			if test.changes != "" {
+				if d, err := l.act(l.behind()); err != nil || d.Prevented != test.changes {
+					t.Errorf("%v, %v, want that %q prevents it", d, err, test.changes)
+				}
+				return
 			}
 			for range times {
-				if seen, old := l.actOut(t); seen != 0 || old != 0 {
-					t.Fatalf("the side that stores has read %d, and the other %d; want that neither sees what the other has written", seen, old)
+				if seen, read := l.actOut(t); seen != old || read != 0 {
+					t.Fatalf("the side that is out of order has read %d, and the other %d; want %d and 0", seen, read, old)
 				}
 				if x := l.value(t, all.x); x != 1 {
 					t.Fatalf("at the end x is %d", x)
@@ -132,12 +180,17 @@ type litmus struct {
 	program     *ebpf.Program
 	code        *disasm.Function
 	store, load Step
+	early       *Early // store is a load, too
+	writesZ     bool   // the other side does
 	old         uint64 // what the other side has read of x
 }
 
-func newLitmus(t *testing.T, r *Runner, all locations, code asm.Instructions) *litmus {
+func newLitmus(t *testing.T, r *Runner, all locations, code asm.Instructions, loads bool) *litmus {
 	t.Helper()
 	l := &litmus{Runner: r, locations: all}
+	if loads {
+		l.early = &Early{}
+	}
 	var err error
 	if l.program, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "litmus", Type: ebpf.SocketFilter, Instructions: code, License: "GPL"}); err != nil {
 		t.Fatal(err)
@@ -154,12 +207,12 @@ func newLitmus(t *testing.T, r *Runner, all locations, code asm.Instructions) *l
 	if l.code, err = disasm.Code("litmus", uint64(addrs[0]), int(lengths[0])); err != nil {
 		t.Fatal(err)
 	}
-	// The first store is that of x. The load is the last: what follows stores.
+	// The first store, or load, is that of x. The load is the last: what follows stores.
 	for _, p := range l.code.Points {
 		e := order.Of(p)
 		switch {
 		case e.Operand.Bytes == 0 || e.Private:
-		case e.Writes && l.store.Nth == 0:
+		case (e.Writes || loads) && l.store.Nth == 0:
 			l.store = Step{p, 1}
 		case e.Reads && !e.Writes && l.store.Nth > 0:
 			l.load = Step{p, 1}
@@ -174,7 +227,11 @@ func newLitmus(t *testing.T, r *Runner, all locations, code asm.Instructions) *l
 func (l *litmus) follower() *follower {
 	f := &follower{
 		record: func(places []breakpoint.Place, after int) ([]breakpoint.Record, error) {
-			_, err := l.interleave(Store{}, l.other, l.run, meanwhile{places: places, after: after})
+			m := meanwhile{places: places, after: after}
+			if l.early != nil {
+				m = l.held(Store{Store: l.store}, places)
+			}
+			_, err := l.interleave(Store{}, l.other, l.run, m)
 			records, _ := l.recorder.Records()
 			return records, err
 		},
@@ -190,6 +247,9 @@ func (l *litmus) follower() *follower {
 			return d.Touched, err
 		},
 	}
+	if l.early != nil {
+		f.passing = &passing{}
+	}
 	f.know(l.code)
 	return f
 }
@@ -198,13 +258,17 @@ func (l *litmus) follower() *follower {
 func (l *litmus) act(at Step) (*Delay, error) {
 	operand, d := order.Of(l.store.Point).Operand, &Delay{}
 	i := slices.Index(l.code.Points, l.store.Point)
-	s := Store{Store: l.store}
+	s := Store{Store: l.store, Load: l.load, Early: l.early}
+	if l.early != nil {
+		_, err := l.interleave(s, l.other, l.run, l.earlier(s, d, at.Point))
+		return d, err
+	}
 	result, err := l.interleave(s, l.other, l.run, meanwhile{
 		places: []breakpoint.Place{{Point: l.store.Point, Operand: operand}, {Point: l.code.Points[i+1], Operand: operand, Again: true}},
 		after:  1, trap: at.Point, passes: at.Nth - 1,
 		act: func(result *stage.Result, goOn func()) error { return l.delay(s, d, result, goOn) },
 	})
-	if err == nil && (!result.Reached || result.Locked || d.Prevented() != "") {
+	if err == nil && (!result.Reached || result.Locked || d.Prevented != "") {
 		panic("a litmus test in which nothing is in the way was not acted out")
 	}
 	return d, err
@@ -214,11 +278,15 @@ func (l *litmus) act(at Step) (*Delay, error) {
 // read.
 func (l *litmus) actOut(t *testing.T) (seen, old uint64) {
 	t.Helper()
-	i := slices.Index(l.code.Points, l.load.Point)
-	if _, err := l.act(Step{l.code.Points[i+1], 1}); err != nil {
+	if _, err := l.act(l.behind()); err != nil {
 		t.Fatal(err)
 	}
 	return l.value(t, l.seen), l.old
+}
+
+// behind is what follows the load.
+func (l *litmus) behind() Step {
+	return Step{l.code.Points[slices.Index(l.code.Points, l.load.Point)+1], 1}
 }
 
 // run is the side that stores, after all locations were cleared.
@@ -236,6 +304,14 @@ func (l *litmus) run() error {
 func (l *litmus) other() error {
 	if err := l.y.Put(uint32(0), uint64(1)); err != nil {
 		return err
+	}
+	if l.writesZ {
+		if err := l.z.Put(uint32(0), uint64(1)); err != nil {
+			return err
+		}
+	}
+	if l.early != nil {
+		return l.x.Put(uint32(0), uint64(1))
 	}
 	if l.reader != nil {
 		if _, err := l.reader.Run(&ebpf.RunOptions{Data: make([]byte, 64)}); err != nil {
@@ -267,7 +343,7 @@ func TestTouches(t *testing.T) {
 	}
 	l := newLitmus(t, r, all, asm.Instructions{
 		asm.LoadMapValue(asm.R1, all.x.FD(), 0), asm.Mov.Imm(asm.R0, 0), asm.StoreMem(asm.R1, 0, asm.R0, asm.DWord), asm.LoadMem(asm.R0, asm.R1, 0, asm.DWord), asm.Return(),
-	})
+	}, false)
 	defer l.program.Close()
 	guesttest.NoError(t, r.stores())
 	records, err := l.follower().record([]breakpoint.Place{{Point: l.store.Point}}, 1)

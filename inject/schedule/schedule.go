@@ -32,26 +32,33 @@ func (s Schedule) String() string {
 }
 
 // The grammar of ids. A schedule's is a point, an opponent and a setting; a pair's
-// is two points and a setting, and that of a delayed store a point, two steps and a
-// setting.
+// is two points and a setting, and that of a delayed store, or of a load that is early, a
+// point, two steps and a setting.
 const (
 	pointID   = `[\w.]+\+0x[0-9a-f]+`
 	stepID    = pointID + `(?::\d+)?`
 	settingID = `ring=(\d+)/(\w+)(?:/left=(\d+))?(/woken)?(?:/trim=(\d+))?(/backpressure)?(?:/(\w+))?`
 )
 
+// What is between the two steps: the first becomes visible late, or the second, a load, is
+// executed early.
+const (
+	late  = "~"
+	early = "@"
+)
+
 var (
 	scheduleID = regexp.MustCompile(`^(` + pointID + `)/([a-z-]+)/` + settingID + `$`)
 	pairID     = regexp.MustCompile(`^(` + pointID + `)&(` + pointID + `)/` + settingID + `$`)
-	storeID    = regexp.MustCompile(`^(` + pointID + `)&(` + stepID + `)~(` + stepID + `)/` + settingID + `$`)
-	anyID      = regexp.MustCompile(pointID + `(?:&` + stepID + `(?:~` + stepID + `)?|/[a-z-]+)/ring=[\w/=]+`)
+	storeID    = regexp.MustCompile(`^(` + pointID + `)&(` + stepID + `)([` + late + early + `])(` + stepID + `)/` + settingID + `$`)
+	anyID      = regexp.MustCompile(pointID + `(?:&` + stepID + `(?:[` + late + early + `]` + stepID + `)?|/[a-z-]+)/ring=[\w/=]+`)
 )
 
 // IDs returns the ids of schedules and pairs that a text names.
 func IDs(text string) []string { return anyID.FindAllString(text, -1) }
 
 // IsPair says whether an id is that of a pair, IsStore whether it is that of a delayed
-// store.
+// store or an early load.
 func IsPair(id string) bool  { return pairID.MatchString(id) }
 func IsStore(id string) bool { return storeID.MatchString(id) }
 

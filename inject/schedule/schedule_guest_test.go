@@ -83,6 +83,8 @@ func TestIDs(t *testing.T) {
 		"tun_net_xmit+0x0&tun_do_read+0x0~tun_do_read+0x0/ring=1/mq":        "",
 		"tun_do_read+0x0&tun_net_xmit+0x0:2~tun_do_read+0x0:3/ring=1/mq":    "",
 		"tun_net_xmit+0x0&tun_do_read+0x0~tun_do_read+0x1/ring=1/mq":        "no instruction of the running kernel begins at tun_do_read+0x1",
+		"tun_net_xmit+0x0&tun_do_read+0x0@tun_do_read+0x0:2/ring=1/mq":      "",
+		"tun_net_xmit+0x0&tun_do_read+0x0@tun_do_read+0x1/ring=1/mq":        "no instruction of the running kernel begins at tun_do_read+0x1",
 		"tun_net_xmit+0x0~tun_do_read+0x0/ring=1/mq":                        "is no schedule",
 		"tun_net_xmit+0x0&tun_do_read+0x0~tun_do_read+0x0/ring=1/mq/woken":  "a delayed store has no",
 		"tun_net_xmit+0x0/drain-all/ring=2/mq/napi":                         `tun has no consumer "napi"`,
@@ -90,7 +92,7 @@ func TestIDs(t *testing.T) {
 	} {
 		var got string
 		var err error
-		if strings.Contains(id, "&") && strings.Contains(id, "~") {
+		if strings.Contains(id, "&") && strings.ContainsAny(id, late+early) {
 			var p Store
 			if p, err = ParseStore(tun.Driver, id); err == nil {
 				got = p.String()

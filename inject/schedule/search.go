@@ -12,27 +12,30 @@ import (
 	"github.com/ringproof/ringproof/internal/guest/driver"
 )
 
-// Search finds the stores of one side that can be delayed, and for how long.
+// Search finds the stores of one side that can be delayed, and for how long, and its loads
+// that may be passed by later ones.
 type Search struct {
 	runner *Runner
 	all    Store
 	stores accesses // of the second side, where the first reads
+	loads  accesses // of the second side, where the first writes; none if they are in order
 	others accesses // of the first side
 	firsts accesses // those of them that are in conflict with the second
 
 	// Stores are how many instructions of the second side store where others may
 	// look, Read how many of them where the first does, and Firsts where the first is
-	// held up.
-	Stores, Read, Firsts int
+	// held up. Loads are how many instructions of the second side load where the first
+	// writes.
+	Stores, Read, Firsts, Loads int
 	// Followed is how many windows were followed so far.
 	Followed int
 	// RuledOut counts why no window is longer, or why a store is not delayed.
 	RuledOut map[string]int
 }
 
-// Found is a window, and where the first side is held up meanwhile.
+// Found is a window, and what is tried in it, but for the load.
 type Found struct {
-	First disasm.Point
+	Order Store
 	*Window
 }
 
@@ -95,8 +98,12 @@ func (r *Runner) Search(drv *driver.Driver, all Store) (*Search, error) {
 			s.RuledOut["the other side does not read it"]++
 		}
 	}
+	if !order.InOrder {
+		written := slices.DeleteFunc(slices.Clone(first), func(a *access) bool { return !a.Writes })
+		s.loads = slices.DeleteFunc(slices.Clone(second).among(written), func(a *access) bool { return a.Writes || a.EndsLoads() != nil })
+	}
 	s.others, s.firsts = first, first.among(second)
-	s.Read, s.Firsts = len(s.stores), len(s.firsts)
+	s.Read, s.Firsts, s.Loads = len(s.stores), len(s.firsts), len(s.loads)
 	return s, nil
 }
 
@@ -148,32 +155,90 @@ func (s *Search) Known(l Load) bool {
 func (s *Search) Windows() func(yield func(*Found, error) bool) {
 	return func(yield func(*Found, error) bool) {
 		for _, first := range s.firsts {
+			one := s.all
+			one.First = first.Point
 			for _, store := range s.stores {
-				for nth := 1; nth <= min(store.times, mostTimes); nth++ {
-					one := s.all
-					one.First, one.Store = first.Point, Step{store.Point, nth}
-					w, err := s.runner.window(one, s.others)
-					if err != nil {
-						yield(nil, err)
-						return
-					}
-					if w == nil {
-						s.RuledOut["not executed then"]++
-						break
-					}
-					s.Followed++
-					if w.Ends != nil {
-						s.RuledOut[w.Ends.Name]++
-					} else {
-						s.RuledOut[w.Why]++
-					}
-					if !yield(&Found{first.Point, w}, nil) {
-						return
-					}
+				if !s.windows(one, store, yield) {
+					return
+				}
+			}
+			one.Early = &Early{}
+			for _, load := range s.loads {
+				if !s.windows(one, load, yield) {
+					return
 				}
 			}
 		}
 	}
+}
+
+// windows yields those of one instruction, and says whether to go on.
+func (s *Search) windows(one Store, of *access, yield func(*Found, error) bool) bool {
+	for nth := 1; nth <= min(of.times, mostTimes); nth++ {
+		one.Store = Step{of.Point, nth}
+		if one.Early != nil {
+			// Most loads read what they have read in any order.
+			changed, prevented, err := s.runner.changes(one)
+			if err != nil {
+				yield(nil, err)
+				return false
+			}
+			if changed != nil && !changed[0] {
+				if prevented == "" {
+					prevented = unchanged
+				}
+				s.RuledOut[prevented]++
+				continue
+			}
+		}
+		w, err := s.runner.window(one, s.others)
+		if err == nil && w != nil && one.Early != nil {
+			err = s.changed(one, w)
+		}
+		if err != nil {
+			yield(nil, err)
+			return false
+		}
+		if w == nil {
+			s.RuledOut["not executed then"]++
+			return true
+		}
+		s.Followed++
+		if w.Ends != nil {
+			s.RuledOut[w.Ends.Name]++
+		} else {
+			s.RuledOut[w.Why]++
+		}
+		for _, rule := range w.Ordered {
+			s.RuledOut[rule.Name]++
+		}
+		if !yield(&Found{one, w}, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// changed leaves those loads in the window that read what the first side changes.
+func (s *Search) changed(one Store, w *Window) error {
+	var where []order.Location
+	for _, l := range w.Loads {
+		where = append(where, l.At)
+	}
+	changed, _, err := s.runner.changes(one, where...)
+	if err != nil || changed == nil {
+		return err
+	}
+	var loads []Load
+	for i, l := range w.Loads {
+		if changed[i+1] {
+			loads = append(loads, l)
+		} else {
+			s.RuledOut[unchanged]++
+		}
+	}
+	w.Loads = loads
+	return nil
 }
 
 // shared are prefixes of the names of functions outside a driver by which its two sides

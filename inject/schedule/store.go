@@ -27,10 +27,13 @@ import (
 // before the store. Then the store becomes visible, and the second side goes on.
 //
 // That is what a CPU does whose stores wait in a buffer. What each side does is as with
-// a Pair.
+// a Pair. Or the CPU executes a load early: see Early.
 type Store struct {
 	First       disasm.Point
 	Store, Load Step
+	// Early says more of Load if that is executed before a load that comes before it,
+	// which is Store then; nil if Store becomes visible late.
+	Early *Early
 	// ConsumerFirst: the first is the consumer. Else the producer is.
 	ConsumerFirst bool
 	driver.Setup
@@ -39,8 +42,9 @@ type Store struct {
 // Step is one execution of an instruction.
 type Step struct {
 	disasm.Point
-	// Nth: a store is executed for the nth time since its side began, and the
-	// instruction behind a load for the nth time since the store.
+	// Nth: a store, or an earlier load, is executed for the nth time since its side
+	// began, the instruction behind a load for the nth time since the store, and a load
+	// that is early for the nth time since the earlier one.
 	Nth int
 }
 
@@ -49,6 +53,15 @@ func (s Step) String() string {
 		return s.Point.String()
 	}
 	return fmt.Sprintf("%v:%d", s.Point, s.Nth)
+}
+
+// With is the schedule with a load of its window.
+func (s Store) With(l Load) Store {
+	s.Load = l.Step
+	if s.Early != nil {
+		s.Early = &l.Early
+	}
+	return s
 }
 
 // sides are who is first, and who is second.
@@ -63,9 +76,14 @@ func (s Store) sides() [2]string {
 func (s Store) Setting() stage.Setting { return Pair{Setup: s.Setup}.Setting() }
 
 // String is the store schedule's id, that of a pair whose second side delays a store:
-// "tun_net_xmit+0x1cb&__ptr_ring_consume+0x51~tun_do_read+0x1f0/ring=1/fq_codel".
+// "tun_net_xmit+0x1cb&__ptr_ring_consume+0x51~tun_do_read+0x1f0/ring=1/fq_codel". With an
+// @ between the two, the last is a load that is executed before the other.
 func (s Store) String() string {
-	return fmt.Sprintf("%v&%v~%v/ring=%d/%s%s", s.First, s.Store, s.Load, s.Ring, s.Qdisc, s.Setting().Suffix())
+	passes := late
+	if s.Early != nil {
+		passes = early
+	}
+	return fmt.Sprintf("%v&%v%s%v/ring=%d/%s%s", s.First, s.Store, passes, s.Load, s.Ring, s.Qdisc, s.Setting().Suffix())
 }
 
 // ParseStore returns the store schedule of that id, of a driver's device; the
@@ -75,7 +93,7 @@ func ParseStore(drv *driver.Driver, id string) (Store, error) {
 	if m == nil {
 		return Store{}, fmt.Errorf("%q is no delayed store: one looks like tun_net_xmit+0x1cb&__ptr_ring_consume+0x51~tun_do_read+0x1f0/ring=1/fq_codel", id)
 	}
-	at, left, err := parseSetting(drv, m[4:])
+	at, left, err := parseSetting(drv, m[5:])
 	if err == nil && (left || at.Woken || at.Trim > 0) {
 		err = errors.New("a delayed store has no left=, woken or trim=")
 	}
@@ -83,6 +101,9 @@ func ParseStore(drv *driver.Driver, id string) (Store, error) {
 		return Store{}, fmt.Errorf("schedule %s: %w", id, err)
 	}
 	s := Store{Setup: at.Setup}
+	if m[3] == early {
+		s.Early = &Early{}
+	}
 	steps := []*Step{{}, &s.Store, &s.Load}
 	sides := make(map[bool][]disasm.Point) // by whether the side consumes
 	for _, target := range drv.Targets {
@@ -97,7 +118,7 @@ func ParseStore(drv *driver.Driver, id string) (Store, error) {
 			sides[target.Consumes] = append(sides[target.Consumes], f.Points...)
 		}
 	}
-	for i, text := range m[1:4] {
+	for i, text := range []string{m[1], m[2], m[4]} {
 		place, nth, counted := strings.Cut(text, ":")
 		steps[i].Nth = 1
 		if counted {
@@ -155,29 +176,19 @@ type Delay struct {
 	// stored.
 	At       order.Location
 	Old, New uint64
-	// Unmapped: it has no physical address that is known (memory.NotMappedError).
-	Unmapped bool
-	// Overwritten: somebody else stored there before the store could be delayed.
-	Overwritten bool
+	// Prevented is why the store was not delayed, or the load not executed early; "" if
+	// it was.
+	Prevented string
 	// Touched: the first side came by what is watched.
 	Touched bool
 }
 
-// Same says whether the store has changed nothing.
-func (d *Delay) Same() bool { return d.Old == d.New }
-
-// Prevented says why the store was not delayed; "" if it was.
-func (d *Delay) Prevented() string {
-	switch {
-	case d.Unmapped:
-		return "not in the direct map"
-	case d.Overwritten:
-		return "somebody else stored there"
-	case d.Same():
-		return "it stores what is there"
-	}
-	return ""
-}
+// What keeps a store from being delayed, or a load from being early, apart from the rules
+// of the hardware.
+const (
+	unmapped    = "not in the direct map" // memory.NotMappedError
+	overwritten = "somebody else stored there"
+)
 
 // Uncollected keeps Go's garbage collector from running, until the function that it
 // returns is called. The collector may wait for a thread that is held up, and with it
@@ -224,6 +235,11 @@ func (r *Runner) RunStore(s Store, patience time.Duration) (*stage.Result, *Dela
 	if err != nil {
 		return nil, nil, err
 	}
+	if s.Early != nil {
+		d := &Delay{}
+		result, err := r.overlap(s, r.earlier(s, d, behind), patience)
+		return result, d, err
+	}
 	return r.delayed(s, Step{behind, s.Load.Nth}, patience)
 }
 
@@ -237,7 +253,7 @@ func (r *Runner) delayed(s Store, at Step, patience time.Duration) (*stage.Resul
 	operand, d := order.Of(s.Store.Point).Operand, &Delay{}
 	result, err := r.overlap(s, meanwhile{
 		places: []breakpoint.Place{{Point: s.Store.Point, Operand: operand}, {Point: next, Operand: operand, Again: true}},
-		after:  s.Store.Nth, trap: at.Point, passes: at.Nth - 1,
+		after:  s.Store.Nth, trap: at.Point, passes: at.Nth - 1, holds: "has executed the store and the load, and is held up",
 		act: func(result *stage.Result, goOn func()) error { return r.delay(s, d, result, goOn) },
 	}, patience)
 	return result, d, err
@@ -249,12 +265,17 @@ type meanwhile struct {
 	// on, or all the time if after is 0.
 	places []breakpoint.Place
 	after  int
-	// The second is held up in turn at trap, when it comes there after that and has
-	// come by so many times more; then act is called, which lets the first go on. With
-	// none the second acts to its end.
-	trap   disasm.Point
-	passes int
-	act    func(result *stage.Result, goOn func()) error
+	// The second is held up in turn at trap, when it comes there after that, or at any
+	// time, and has come by so many times more; then act is called, which lets the first
+	// go on. With none the second acts to its end.
+	trap    disasm.Point
+	anyTime bool
+	passes  int
+	act     func(result *stage.Result, goOn func()) error
+	// then is where act may let the second go on to.
+	then []disasm.Point
+	// holds says where the second is held up at trap, for time lines.
+	holds string
 }
 
 // overlap lets the first side act until it is held up, and the second meanwhile. With
@@ -323,11 +344,14 @@ func (r *Runner) interleave(s Store, first, second func() error, m meanwhile) (*
 	held, traps := s.First != disasm.Point{}, m.trap != disasm.Point{}
 	var errs [4]error
 	r.victim.Call(func() {
+		// There are only so many breakpoints: what is not needed goes first.
 		if !traps {
 			errs[0] = r.trap.Unset()
+		} else if len(m.then) == 0 {
+			errs[0] = r.trap.Also()
 		}
-		if errs[1] = r.recorder.Set(m.places); traps && errs[1] == nil {
-			errs[0] = r.trap.Set(m.trap)
+		if errs[1] = r.recorder.Set(m.places); traps && errs[0] == nil && errs[1] == nil {
+			errs[0] = errors.Join(r.trap.Set(m.trap), r.trap.Also(m.then...))
 		}
 	})
 	if held {
@@ -357,10 +381,13 @@ func (r *Runner) interleave(s Store, first, second func() error, m meanwhile) (*
 	var acted error
 	if result.Reached {
 		result.Note(who[1], "begins")
-		if traps {
+		switch {
+		case m.anyTime:
+			r.trap.ArmAfter(m.passes, delayed)
+		case traps:
 			r.trap.Ready(delayed, m.passes)
 		}
-		r.recorder.Begin(0, m.after, traps)
+		r.recorder.Begin(0, m.after, traps && !m.anyTime)
 		r.victim.Start(func() { errs[3] = second() })
 		began := time.Now()
 		given := min(max(aside, r.alone*timesAlone), mostAside)
@@ -368,12 +395,14 @@ func (r *Runner) interleave(s Store, first, second func() error, m meanwhile) (*
 		if !held && !traps {
 			r.alone = max(r.alone, time.Since(began))
 		}
-		// A worker acts on when the first goes on, and that is no part of this.
-		r.recorder.End()
+		if !m.anyTime {
+			// A worker acts on when the first goes on, and that is no part of this.
+			r.recorder.End()
+		}
 		result.Reached = !traps || r.trap.Holding()
 	}
 	if traps && result.Reached {
-		result.Note(who[1], "has executed the store and the load, and is held up")
+		result.Note(who[1], m.holds)
 		acted = m.act(result, goOn)
 		if r.trap.Expired() || r.trap.Exhausted() {
 			// It has run on with memory that never was, and whatever the guest does
@@ -451,13 +480,18 @@ func (r *Runner) delay(s Store, d *Delay, result *stage.Result, goOn func()) err
 	}
 	err := r.memory.Read(d.At.Addr, now[:n])
 	if not := (*memory.NotMappedError)(nil); errors.As(err, &not) {
-		d.Unmapped = true
+		d.Prevented = unmapped
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if d.Overwritten = now != is; d.Overwritten || d.Same() {
+	switch {
+	case now != is:
+		d.Prevented = overwritten
+		return nil
+	case was == is:
+		d.Prevented = "it stores what is there"
 		return nil
 	}
 	var before, after uint64

@@ -11,13 +11,17 @@ import (
 	"github.com/ringproof/ringproof/inject/stage"
 )
 
-// Window is what a CPU executes while a store of its may wait to become visible.
+// Window is what a CPU executes while a store of its may wait to become visible, or a load
+// of its, which is Store then, may not be executed yet.
 type Window struct {
 	Store Step
 	At    order.Location
 	// Loads are those behind which it may still be invisible. If stores are not in
-	// order, stores are among them.
+	// order, stores are among them. If Store is a load, they are those that may be
+	// executed before it.
 	Loads []Load
+	// Ordered is why others are not among these.
+	Ordered []*order.Rule
 	// Ends is the rule that ends the window, and By the instruction; nil if it could
 	// not be followed any further, which Why says.
 	Ends *order.Rule
@@ -28,12 +32,18 @@ type Window struct {
 // Load is a load, and where it reads.
 type Load struct {
 	Step
-	At order.Location
+	Early
 }
 
-// Has says whether the store may still be invisible behind the load.
-func (w *Window) Has(load Step) bool {
-	return w != nil && slices.ContainsFunc(w.Loads, func(l Load) bool { return l.Step == load })
+// Find returns the load if the store may still be invisible behind it; nil if not.
+func (w *Window) Find(load Step) *Load {
+	if w == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(w.Loads, func(l Load) bool { return l.Step == load }); i >= 0 {
+		return &w.Loads[i]
+	}
+	return nil
 }
 
 // String is what the window is, for errors.
@@ -45,7 +55,7 @@ func (w *Window) String() string {
 	if w.Ends != nil {
 		ends = fmt.Sprintf("%s (%s)", w.Ends.Says, w.By.Text)
 	}
-	return fmt.Sprintf("it may be visible behind %d loads, up to %v: %s", len(w.Loads), w.By, ends)
+	return fmt.Sprintf("%d loads may pass it, up to %v: %s", len(w.Loads), w.By, ends)
 }
 
 // longest is how many instructions of a window are followed at most. A store buffer
@@ -80,6 +90,14 @@ func (r *Runner) window(s Store, known accesses) (*Window, error) {
 			return r.sees(s, at, l)
 		},
 	}
+	if s.Early != nil {
+		f.passing = &passing{}
+		f.record = func(places []breakpoint.Place, after int) ([]breakpoint.Record, error) {
+			_, err := r.overlap(s, r.held(s, places), stage.Suspicion)
+			records, _ := r.recorder.Records()
+			return records, err
+		}
+	}
 	return f.follow(s.Store)
 }
 
@@ -95,6 +113,9 @@ type follower struct {
 	// sees says whether others come by the location while it is held up at the step,
 	// with its store not visible yet.
 	sees func(at Step, l order.Location) (bool, error)
+
+	// passing finds loads that may be executed early; nil if it is a store that is late.
+	passing *passing
 
 	// ordered: stores that are executed from now on become visible after it.
 	ordered bool
@@ -179,16 +200,21 @@ func (f *follower) follow(store Step) (*Window, error) {
 		var err error
 		if p.Addr == store.Addr && n == 0 {
 			w.At = l
-		} else {
+		}
+		if p.Addr != store.Addr || n > 0 || f.passing != nil {
 			w.Ends, err = f.ends(e, w.At, l, regs, Step{p, n + 1})
 		}
 		if w.By = p; w.Ends != nil || err != nil {
 			return w, err
 		}
 		mine := e.Private || order.OnStack(l.Addr, regs)
-		if (e.Reads || e.Writes && !order.InOrder) && !mine && !e.Branches && !l.Overlaps(w.At) {
+		if f.passing != nil {
+			if f.passing.next(w, p, e, l, mine, visits[p.Addr]); w.Ends != nil {
+				return w, nil
+			}
+		} else if (e.Reads || e.Writes && !order.InOrder) && !mine && !e.Branches && !l.Overlaps(w.At) {
 			behind := p.Addr + uint64(len(p.Code))
-			w.Loads = append(w.Loads, Load{Step{p, visits[behind] + 1}, l})
+			w.Loads = append(w.Loads, Load{Step{p, visits[behind] + 1}, Early{At: l}})
 		}
 		next, err := order.Next(p, regs, disasm.Read)
 		if err == nil {
@@ -207,6 +233,8 @@ func (f *follower) follow(store Step) (*Window, error) {
 // become visible after the instruction; nil if there is none.
 func (f *follower) ends(e order.Effect, delayed, l order.Location, regs *order.Registers, at Step) (*order.Rule, error) {
 	switch {
+	case f.passing != nil:
+		return e.EndsLoads(), nil
 	case e.Ends != nil:
 		return e.Ends, nil
 	case e.OrdersStores:
@@ -244,7 +272,7 @@ func (r *Runner) sees(s Store, at Step, l order.Location) (bool, error) {
 		result, d, err := r.delayed(s, at, stage.Suspicion)
 		r.touches = nil
 		if err != nil || result.Decisive() && !result.Locked {
-			return d == nil || d.Touched || d.Prevented() != "", errors.Join(err, touches.Close())
+			return d == nil || d.Touched || d.Prevented != "", errors.Join(err, touches.Close())
 		}
 	}
 	return true, touches.Close()

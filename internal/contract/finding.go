@@ -53,12 +53,15 @@ type Place struct {
 	Text string
 }
 
-// Delayed is a store that others see only behind a later load of its CPU.
+// Delayed is a store that others see only behind a later load of its CPU, or a load that
+// is executed only behind a later one.
 type Delayed struct {
 	// Load is that load; on an architecture that does not keep stores in order, it may
 	// be a store.
 	Load Place
-	// At is where the store is, in words.
+	// Early: there is no store. It is another load, and Load is executed before it.
+	Early bool `json:",omitempty"`
+	// At is where the store is, or Load if it is early, in words.
 	At string
 	// Barrier between the two forbids it.
 	Barrier string

@@ -44,15 +44,14 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 	x.check(t, c, promises, err)
 	var breaches []storeBreach
 	var unbalanced []error
-	run, reached, left := 0, 0, false
+	run, reached, early, left := 0, 0, 0, false
 	for found, err := range search.Windows() {
 		x.check(t, c, promises, err)
 		for _, load := range found.Loads {
 			if left = noTime(t); left {
 				break
 			}
-			s := all
-			s.First, s.Store, s.Load = found.First, found.Store, load.Step
+			s := found.Order.With(load)
 			result, delay, err := x.decideStore(s, stage.Suspicion)
 			x.check(t, c, promises, err)
 			run++
@@ -61,21 +60,24 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 				search.RuledOut["not executed again"]++
 			case result.Locked:
 				search.RuledOut["the other side needs a lock"]++
-			case delay.Prevented() != "":
-				search.RuledOut[delay.Prevented()]++
+			case delay.Prevented != "":
+				search.RuledOut[delay.Prevented]++
+			case s.Early != nil:
+				reached++
+				early++
 			default:
 				reached++
 			}
 			promise, why := storeBreachOf(result, c, s)
 			switch {
-			case promise != "" && (!result.Reached || delay.Prevented() != ""):
-				// It takes no delayed store, so others find it.
-				t.Logf("%s broken without a delayed store, in %v: %s", promise, s, why)
+			case promise != "" && (!result.Reached || delay.Prevented != ""):
+				// It takes no such order, so others find it.
+				t.Logf("%s broken in the order of the program, in %v: %s", promise, s, why)
 			case promise != "":
 				// A false alarm is what an order would be that is not the hardware's.
 				again, err := x.runner.Window(s)
 				x.check(t, c, promises, err)
-				if !again.Has(s.Load) {
+				if again.Find(s.Load) == nil {
 					search.RuledOut["the store is not followed by that load each time"]++
 					t.Logf("%s broken in %v, which is not followed each time: %v", promise, s, again)
 					continue
@@ -98,8 +100,11 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 	}
 	coverage := fmt.Sprintf("%s, %d of them where the other side reads; with the other side held up at %s; in %s delayed beyond %s, %d of them carried out",
 		contract.Count(search.Stores, "store"), search.Read, contract.Count(search.Firsts, "instruction"), contract.Count(search.Followed, "window"), contract.Count(run, "load"), reached)
+	if search.Loads > 0 {
+		coverage += fmt.Sprintf("; %s where the other side writes, and %d loads executed before one of them", contract.Count(search.Loads, "load"), early)
+	}
 	if len(breaches) >= plentyStores {
-		t.Logf("%d delayed stores broke a promise; the rest was not tried", len(breaches))
+		t.Logf("%d orders broke a promise; the rest was not tried", len(breaches))
 	}
 	t.Logf("%s, in %v (%.0f/s); ruled out or ended by: %s", coverage, took.Round(time.Millisecond), float64(run)/took.Seconds(), strings.Join(ruled, ", "))
 	found, suspected := make(findings), 0
@@ -127,9 +132,9 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 		case run == 0:
 			v.Outcome, v.Why = contract.NotRun, "no store can be delayed beyond a load: "+coverage
 		case reached == 0:
-			v.Outcome, v.Why = contract.Undecided, "no delayed store was carried out: "+coverage
+			v.Outcome, v.Why = contract.Undecided, "no order was carried out: "+coverage
 		case suspected > run/20:
-			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("of %s %d seemed to stall and did not do so again", contract.Count(run, "delayed store"), suspected)
+			v.Outcome, v.Why = contract.Undecided, fmt.Sprintf("of %s %d seemed to stall and did not do so again", contract.Count(run, "order"), suspected)
 		}
 		report(t, v)
 	}
@@ -164,21 +169,23 @@ func (x *exploration) confirmStore(t *testing.T, c contract.Contract, breaches [
 	if b.store.ConsumerFirst {
 		first, second = second, first
 	}
-	behind, barrier := "load", "smp_mb()"
-	if order.Of(b.store.Load.Point).Writes {
-		behind, barrier = "store", "smp_wmb()"
+	barrier := "smp_mb()"
+	switch {
+	case b.store.Early != nil:
+		barrier = "smp_rmb()"
+	case order.Of(b.store.Load.Point).Writes:
+		barrier = "smp_wmb()"
 	}
 	f := &contract.Finding{
 		Promise: b.promise, Contract: c, Points: 1,
 		From: place(b.store.First), To: place(b.store.First),
-		Opponent: fmt.Sprintf("the store of the %s at %v (%s) becomes visible only behind its %s at %v (%s); the %s ends before that",
-			second, b.store.Store, b.store.Store.Text, behind, b.store.Load, b.store.Load.Text, first),
+		Opponent: fmt.Sprintf("the %s %s; the %s ends before that", second, passes(b.store), first),
 		Evidence: fmt.Sprintf("  %s broke it, the first %v, the last %v",
-			contract.Count(len(breaches), "delayed store"), breaches[0].store, breaches[len(breaches)-1].store),
+			contract.Count(len(breaches), "order"), breaches[0].store, breaches[len(breaches)-1].store),
 		Schedule: b.store.String(), Why: b.why, Books: b.books,
 		Delayed: &contract.Delayed{
-			Load:    place(b.store.Load.Point),
-			At:      fmt.Sprintf("%v, which held %#x before the store and %#x after it", b.delay.At, b.delay.Old, b.delay.New),
+			Load: place(b.store.Load.Point), Early: b.store.Early != nil,
+			At:      fmt.Sprintf("%v, which held %#x before and %#x after", b.delay.At, b.delay.Old, b.delay.New),
 			Barrier: barrier, Litmus: litmus(first, second, b.store),
 		},
 	}
@@ -186,7 +193,7 @@ func (x *exploration) confirmStore(t *testing.T, c contract.Contract, breaches [
 	f.Second = &at
 	err := countAgain(f, func() (result *stage.Result, promise contract.Promise, why string, err error) {
 		result, delay, err := x.decideStore(b.store, stage.Patience)
-		if err != nil || !result.Decisive() || delay.Prevented() != "" {
+		if err != nil || !result.Decisive() || delay.Prevented != "" {
 			return nil, "", "", err
 		}
 		promise, why = storeBreachOf(result, c, b.store)
@@ -196,6 +203,18 @@ func (x *exploration) confirmStore(t *testing.T, c contract.Contract, breaches [
 		t.Fatal(err)
 	}
 	return f
+}
+
+// passes says what the second side does.
+func passes(s schedule.Store) string {
+	if s.Early != nil {
+		return fmt.Sprintf("executes its load at %v (%s) before its load at %v (%s)", s.Load, s.Load.Text, s.Store, s.Store.Text)
+	}
+	behind := "load"
+	if order.Of(s.Load.Point).Writes {
+		behind = "store"
+	}
+	return fmt.Sprintf("makes its store at %v (%s) visible only behind its %s at %v (%s)", s.Store, s.Store.Text, behind, s.Load, s.Load.Text)
 }
 
 // replayStore runs one store schedule alone.
@@ -210,17 +229,19 @@ func (x *exploration) replayStore(t *testing.T, id string) {
 	defer schedule.Uncollected()()
 	window, err := x.runner.Window(s)
 	x.check(t, c, promises, err)
-	if !window.Has(s.Load) {
-		t.Fatalf("schedule %v: the hardware does not make that store visible behind that load: %v", s, window)
+	load := window.Find(s.Load)
+	if load == nil {
+		t.Fatalf("schedule %v: the hardware does not do that: %v", s, window)
 	}
+	s = s.With(*load)
 	result, delay, err := x.decideStore(s, stage.Patience)
 	x.check(t, c, promises, err)
 	why := ""
 	switch {
 	case !result.Decisive():
-		why = fmt.Sprintf("the store and the load were not executed, %d times", attempts)
-	case delay.Prevented() != "":
-		why = "the store was not delayed: " + delay.Prevented()
+		why = fmt.Sprintf("the two instructions were not executed, %d times", attempts)
+	case delay.Prevented != "":
+		why = "the order was not acted out: " + delay.Prevented
 	}
 	if why != "" {
 		for _, promise := range promises {
@@ -228,7 +249,7 @@ func (x *exploration) replayStore(t *testing.T, id string) {
 		}
 		return
 	}
-	t.Logf("one side held up at %v: %s\nthe other delays %v: %s\nuntil behind %v: %s\n%v", s.First, s.First.Text, s.Store, s.Store.Text, s.Load, s.Load.Text, result.Books)
+	t.Logf("one side held up at %v: %s\nthe other %s\n%v", s.First, s.First.Text, passes(s), result.Books)
 	found := make(findings)
 	if promise, why := storeBreachOf(result, c, s); promise != "" {
 		found.add(t, x.confirmStore(t, c, []storeBreach{{s, delay, true, promise, why, result.Books}}))
@@ -239,6 +260,32 @@ func (x *exploration) replayStore(t *testing.T, id string) {
 // litmus is the order as a test for herd7, in C: what the two sides do with the two
 // locations. The first does it in the order in which it does, whatever the model.
 func litmus(first, second string, s schedule.Store) string {
+	if s.Early != nil {
+		return fmt.Sprintf(`C %s-loads-early
+
+{}
+
+(* the %s: x is loaded at %v, y is loaded at %v *)
+P0(int *x, int *y)
+{
+	int r0;
+	int r1;
+
+	r0 = READ_ONCE(*x);
+	r1 = READ_ONCE(*y);
+}
+
+(* the %s, from %v on *)
+P1(int *x, int *y)
+{
+	WRITE_ONCE(*y, 1);
+	smp_mb();
+	WRITE_ONCE(*x, 1);
+}
+
+exists (0:r0=1 /\ 0:r1=0)
+`, second, second, s.Store, s.Load, first, s.First)
+	}
 	if order.Of(s.Load.Point).Writes {
 		return fmt.Sprintf(`C %s-stores-late
 

@@ -17,6 +17,10 @@ func (c *Cause) Because() string {
 	switch {
 	case f.Script != "":
 		say("These faults were injected one after the other: %s.", strings.ReplaceAll(f.Script, "\n", "; "))
+	case f.Delayed != nil && f.Delayed.Early:
+		say("The %s is held up at %s%s.", victim, f.From.Name, f.of(0))
+		say("Then the %s executes its load at %s%s before the one at %s%s, for no barrier is in between.", opposite(victim), f.Delayed.Load.Name, f.of(2), f.Second.Name, f.of(1))
+		say("Between the two the %s goes on to its end. So the first has read what was there before, and the second reads what is new.", victim)
 	case f.Delayed != nil:
 		say("The %s is held up at %s%s.", victim, f.From.Name, f.of(0))
 		say("Then the %s executes the store at %s%s, and behind it the load at %s%s.", opposite(victim), f.Second.Name, f.of(1), f.Delayed.Load.Name, f.of(2))

@@ -221,6 +221,16 @@ func TestWhyOfADelayedStore(t *testing.T) {
 	if got != want {
 		t.Errorf("have %s\nwant %s", got, want)
 	}
+	early := *delayed
+	early.Early = true
+	f.Delayed = &early
+	got = (&Run{Findings: []Finding{f}}).Causes()[0].Because()
+	const wantEarly = "The producer is held up at tun_net_xmit+0x26f. Then the consumer executes its load at tun_do_read+0x1f0 before the one at tun_ring_consume+0x2d, for no barrier is in between. " +
+		"Between the two the producer goes on to its end. So the first has read what was there before, and the second reads what is new. " +
+		"At the end the qdisc holds 2 packets."
+	if got != wantEarly {
+		t.Errorf("have %s\nwant %s", got, wantEarly)
+	}
 	if text := f.String(); !strings.HasSuffix(text, "For herd7 and tools/memory-model:\n\nC consumer-reads-early\n") {
 		t.Errorf("have %s", text)
 	}

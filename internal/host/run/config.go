@@ -169,7 +169,7 @@ const (
 
 // schedulePattern matches the first part of a schedule's id, whose "+" means
 // something else in a regular expression.
-var schedulePattern = regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+([&~][\w.]+\+0x[0-9a-f]+(:\d+)?)*`)
+var schedulePattern = regexp.MustCompile(`[\w.]+\+0x[0-9a-f]+([&~@][\w.]+\+0x[0-9a-f]+(:\d+)?)*`)
 
 // Pattern is what -run means: the id of a schedule stands for itself.
 func Pattern(run string) string {
