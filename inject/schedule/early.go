@@ -89,7 +89,9 @@ func (r *Runner) changes(s Store, others ...order.Location) (changed []bool, pre
 		}
 		return err
 	}
-	_, err = r.overlap(s, m, stage.Suspicion)
+	for try := 0; try < tries && changed == nil && err == nil; try++ {
+		_, err = r.overlap(s, m, stage.Suspicion)
+	}
 	return changed, prevented, err
 }
 

@@ -183,7 +183,11 @@ func (s *Search) windows(one Store, of *access, yield func(*Found, error) bool) 
 				yield(nil, err)
 				return false
 			}
-			if changed != nil && !changed[0] {
+			if changed == nil {
+				s.RuledOut["not executed then"]++
+				return true
+			}
+			if !changed[0] {
 				if prevented == "" {
 					prevented = unchanged
 				}

@@ -93,9 +93,12 @@ func (r *Runner) window(s Store, known accesses) (*Window, error) {
 	if s.Early != nil {
 		f.passing = &passing{}
 		f.record = func(places []breakpoint.Place, after int) ([]breakpoint.Record, error) {
-			_, err := r.overlap(s, r.held(s, places), stage.Suspicion)
+			result, err := r.overlap(s, r.held(s, places), stage.Suspicion)
+			if err != nil || !result.Reached {
+				return nil, err // it may have come there since
+			}
 			records, _ := r.recorder.Records()
-			return records, err
+			return records, nil
 		}
 	}
 	return f.follow(s.Store)
