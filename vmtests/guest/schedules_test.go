@@ -54,9 +54,10 @@ func faultSequences(t *testing.T) {
 	t.Run("on", func(t *testing.T) { faultsOn(t, true) })
 }
 
-// TestStoreSchedules has the stores of one side become visible behind later loads, as a
-// CPU may that no barrier keeps from it, while the other side, which was held up before
-// each of its instructions that has to do with the first, goes on to its end.
+// TestStoreSchedules has the stores of one side become visible behind later loads, and on
+// arm64 loads executed before earlier ones, as a CPU may that no barrier keeps from it,
+// while the other side, which was held up before each of its instructions that has to do
+// with the first, goes on to its end.
 func TestStoreSchedules(t *testing.T) { each(t, storeSchedules) }
 
 func storeSchedules(t *testing.T) {
