@@ -101,7 +101,7 @@ func (x *exploration) stores(t *testing.T, all schedule.Store) {
 	coverage := fmt.Sprintf("%s, %d of them where the other side reads; with the other side held up at %s; in %s delayed beyond %s, %d of them carried out",
 		contract.Count(search.Stores, "store"), search.Read, contract.Count(search.Firsts, "instruction"), contract.Count(search.Followed, "window"), contract.Count(run, "load"), reached)
 	if search.Loads > 0 {
-		coverage += fmt.Sprintf("; %s where the other side writes, and %d loads executed before one of them", contract.Count(search.Loads, "load"), early)
+		coverage += fmt.Sprintf("; %s where the other side writes, and %s executed before one of them", contract.Count(search.Loads, "load"), contract.Count(early, "load"))
 	}
 	if len(breaches) >= plentyStores {
 		t.Logf("%d orders broke a promise; the rest was not tried", len(breaches))
