@@ -77,58 +77,64 @@ func (r *Runner) held(s Store, places []breakpoint.Place) meanwhile {
 }
 
 // changes says of the location of the earlier load, and of the others, whether the first
-// side changes what is there while the second is held up before that load. It is nil if the
-// load is not executed then. Prevented says what is in the way; "" is nothing.
-func (r *Runner) changes(s Store, others ...order.Location) (changed []bool, prevented string, err error) {
+// side changes what is there while the second is held up before that load: "", or why it
+// cannot be told from not doing so. It is nil if the load is not executed then.
+func (r *Runner) changes(s Store, others ...order.Location) (why []string, err error) {
 	m := r.held(s, nil)
-	m.act = func(result *stage.Result, goOn func()) (err error) {
-		var was, now [][]byte
-		was, now, prevented, err = r.watched(s, others, result, goOn)
-		for i := range now {
-			changed = append(changed, !bytes.Equal(was[i], now[i]))
+	m.act = func(result *stage.Result, goOn func()) error {
+		was, now, err := r.watched(s, others, result, goOn)
+		for i := range was {
+			why = append(why, unlike(was[i], now[i]))
 		}
 		return err
 	}
-	for try := 0; try < tries && changed == nil && err == nil; try++ {
+	for try := 0; try < tries && why == nil && err == nil; try++ {
 		_, err = r.overlap(s, m, stage.Suspicion)
 	}
-	return changed, prevented, err
+	return why, err
 }
 
 // watched lets the first side go on to its end while the second is held up before its
 // earlier load, and returns what was at the location of that, and at the others, before and
-// after.
-func (r *Runner) watched(s Store, others []order.Location, result *stage.Result, goOn func()) (was, now [][]byte, prevented string, err error) {
+// after; nil where that cannot be read. If the first needs a lock of the second, that is
+// the same.
+func (r *Runner) watched(s Store, others []order.Location, result *stage.Result, goOn func()) (was, now [][]byte, err error) {
 	regs := r.trap.Registers()
 	operand := order.Of(s.Store.Point).Operand
 	where := append([]order.Location{{Addr: operand.Address(&regs), Bytes: operand.Bytes}}, others...)
 	read := func() (there [][]byte) {
 		for _, l := range where {
 			content := make([]byte, l.Bytes)
-			if err == nil {
-				err = r.memory.Read(l.Addr, content)
+			failed := r.memory.Read(l.Addr, content)
+			if not := (*memory.NotMappedError)(nil); errors.As(failed, &not) {
+				content, failed = nil, nil
 			}
-			there = append(there, content)
+			there, err = append(there, content), errors.Join(err, failed)
 		}
 		return there
 	}
 	was = read()
-	if err == nil {
-		result.Note(s.sides()[0], "goes on")
-		if result.Locked = !r.finishes(goOn); result.Locked {
-			return was, was, "the other side needs a lock", nil
-		}
-		result.Note(s.sides()[0], "is done")
-		now = read()
+	result.Note(s.sides()[0], "goes on")
+	if result.Locked = !r.finishes(goOn); result.Locked {
+		return was, was, err
 	}
-	if not := (*memory.NotMappedError)(nil); errors.As(err, &not) {
-		return was, was, unmapped, nil
-	}
-	return was, now, "", err
+	result.Note(s.sides()[0], "is done")
+	return was, read(), err
 }
 
 // unchanged is why an order is not acted out that nobody could tell from another.
 const unchanged = "the other side does not change it"
+
+// unlike is "" if the two can be told apart, or why not.
+func unlike(was, now []byte) string {
+	switch {
+	case was == nil:
+		return unmapped
+	case bytes.Equal(was, now):
+		return unchanged
+	}
+	return ""
+}
 
 // earlier has the load of s executed early. The instruction behind it is given.
 func (r *Runner) earlier(s Store, d *Delay, behind disasm.Point) meanwhile {
@@ -136,19 +142,21 @@ func (r *Runner) earlier(s Store, d *Delay, behind disasm.Point) meanwhile {
 	m.then = []disasm.Point{s.Load.Point, behind}
 	m.act = func(result *stage.Result, goOn func()) error {
 		d.At = s.Early.At
-		was, now, prevented, err := r.watched(s, slices.Concat([]order.Location{d.At}, s.Early.Needs), result, goOn)
-		if d.Prevented = prevented; prevented != "" || err != nil {
+		was, now, err := r.watched(s, slices.Concat([]order.Location{d.At}, s.Early.Needs), result, goOn)
+		if err != nil {
 			return err
 		}
 		for i := range was {
-			switch same := bytes.Equal(was[i], now[i]); {
-			case same && i < 2:
-				d.Prevented = unchanged
-				return nil
-			case !same && i >= 2:
+			why := unlike(was[i], now[i])
+			switch {
+			case i >= 2 && why == "":
 				d.Prevented = order.AddressDependency.Name
-				return nil
+			case i < 2 && why != "", why == unmapped:
+				d.Prevented = why
 			}
+		}
+		if d.Prevented != "" || result.Locked {
+			return nil
 		}
 		if !r.goesOn(s.Load) {
 			d.Prevented = "not executed again"

@@ -178,20 +178,17 @@ func (s *Search) windows(one Store, of *access, yield func(*Found, error) bool) 
 		one.Store = Step{of.Point, nth}
 		if one.Early != nil {
 			// Most loads read what they have read in any order.
-			changed, prevented, err := s.runner.changes(one)
+			why, err := s.runner.changes(one)
 			if err != nil {
 				yield(nil, err)
 				return false
 			}
-			if changed == nil {
+			if why == nil {
 				s.RuledOut["not executed then"]++
 				return true
 			}
-			if !changed[0] {
-				if prevented == "" {
-					prevented = unchanged
-				}
-				s.RuledOut[prevented]++
+			if why[0] != "" {
+				s.RuledOut[why[0]]++
 				continue
 			}
 		}
@@ -229,16 +226,19 @@ func (s *Search) changed(one Store, w *Window) error {
 	for _, l := range w.Loads {
 		where = append(where, l.At)
 	}
-	changed, _, err := s.runner.changes(one, where...)
-	if err != nil || changed == nil {
+	if len(where) == 0 {
+		return nil
+	}
+	why, err := s.runner.changes(one, where...)
+	if err != nil || why == nil {
 		return err
 	}
 	var loads []Load
 	for i, l := range w.Loads {
-		if changed[i+1] {
+		if why[i+1] == "" {
 			loads = append(loads, l)
 		} else {
-			s.RuledOut[unchanged]++
+			s.RuledOut[why[i+1]]++
 		}
 	}
 	w.Loads = loads
