@@ -208,7 +208,9 @@ func TestSchema(t *testing.T) {
 		return schema.Validate(value)
 	}
 	full := sample()
-	full.Findings[0].Delayed = delayed
+	early := *delayed
+	early.Early = true
+	full.Findings[0].Delayed = &early
 	for name, r := range map[string]*Run{"a run": full, "an empty run": {Started: time.Now()}} {
 		if err := check(r); err != nil {
 			t.Errorf("%s: %v", name, err)
