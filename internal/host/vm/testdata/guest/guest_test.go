@@ -99,6 +99,9 @@ func TestFloodConsole(t *testing.T) {
 func TestPanic(t *testing.T) {
 	mark(t)
 	fmt.Println("said before the panic")
+	// init relays it, and its CPU may wait for the host meanwhile. What it has not
+	// relayed ends with the kernel.
+	time.Sleep(time.Second)
 	write(t, "/proc/sysrq-trigger", "c")
 }
 
