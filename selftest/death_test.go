@@ -70,10 +70,10 @@ func TestQEMUKilled(t *testing.T) {
 	h.gone()
 	for _, p := range h.verdict().Promises() {
 		want := contract.Undecided // by the check that ran
-		switch p.Promise {
-		case contract.RequeueIntact, contract.OptInFlag:
+		switch {
+		case p.Promise == contract.RequeueIntact, p.Promise == contract.OptInFlag:
 			continue // not tried
-		case contract.NoTailDrop:
+		case p.Promise == contract.NoTailDrop, p.Undecided == 0: // between two checks
 			want = contract.Kept
 		}
 		if p.Outcome != want || p.Kept == 0 || p.Undecided > 1 {
