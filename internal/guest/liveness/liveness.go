@@ -47,7 +47,7 @@ type Config struct {
 	// Flush waits until what the consumers have taken from the rings counts
 	// as received; nil if it does at once.
 	Flush func() error
-	// Asleep says whether a ring has packets while all who read it sleep in the
+	// Asleep says whether a ring has packets while all of its readers sleep in the
 	// kernel: if that lasts, nothing has woken them. Nil if that cannot be told.
 	Asleep func() (bool, error)
 	// Fresh has a sender for each flow to be tried, through the qdisc. There
@@ -67,9 +67,8 @@ type Config struct {
 	Revivals []driver.Revival
 }
 
-// NotReadError says that the consumers leave packets in the rings, and not because
-// nothing wakes them: then
-// nothing can be said about the device.
+// NotReadError says that the consumers leave packets in the rings, and are not asleep:
+// then nothing can be said about the device.
 type NotReadError struct {
 	Device string
 	Waited time.Duration
@@ -189,7 +188,7 @@ func (c *check) fresh(flow int) (why string, err error) {
 }
 
 func notWoken(waited time.Duration) string {
-	return fmt.Sprintf("who reads it sleeps and has not been woken for %v", waited.Round(time.Millisecond))
+	return fmt.Sprintf("nothing has woken its reader, which has slept for %v", waited.Round(time.Millisecond))
 }
 
 func drained(s sight) bool { return s.qlen == 0 && !s.readable }

@@ -163,7 +163,7 @@ func TestAConsumerThatDoesNotReadIsNoStall(t *testing.T) {
 	if notRead := (*NotReadError)(nil); stall != nil || !errors.As(err, &notRead) {
 		t.Errorf("have %v, %v; want a NotReadError", stall, err)
 	}
-	for asleep, want := range map[bool]string{false: "", true: "a ring has packets, but who reads it sleeps"} {
+	for asleep, want := range map[bool]string{false: "", true: "a ring has packets, but nothing has woken its reader"} {
 		looks := 0
 		s.cfg.Asleep = func() (bool, error) { looks++; return asleep || looks < 5, nil }
 		stall, err := Check(s.cfg)
