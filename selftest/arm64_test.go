@@ -1,6 +1,8 @@
 package selftest
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,10 +58,17 @@ func debianKernel(t *testing.T, arch string, name *regexp.Regexp) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := apt.Open(t.Context(), state, arch, lock.File(), os.Stderr)
-	if err != nil {
-		t.Skip(err)
+	elsewhere := func(err error) {
+		t.Helper()
+		if errors.Is(err, apt.ErrNoDebian) || err != nil && apt.Unreachable(err) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
+	client, err := apt.Open(t.Context(), state, arch, lock.File(), os.Stderr)
+	elsewhere(err)
 	found, _, err := client.Find(t.Context(), "", "linux-image-6.", func(all []apt.Package) (last *apt.Package) {
 		for _, p := range all {
 			if name.MatchString(p.Name) {
@@ -68,8 +77,9 @@ func debianKernel(t *testing.T, arch string, name *regexp.Regexp) string {
 		}
 		return last
 	})
-	if err != nil || found == nil {
-		t.Skipf("Debian's archive has no kernel for %s here: %v", arch, err)
+	elsewhere(err)
+	if found == nil {
+		t.Skipf("Debian's archive has no package like %v", name)
 	}
 	dir, err := cache.Dir("packages", arch)
 	if err != nil {
@@ -80,13 +90,13 @@ func debianKernel(t *testing.T, arch string, name *regexp.Regexp) string {
 		return dir
 	}
 	deb, err := client.Download(t.Context(), *found, t.TempDir())
-	if err != nil {
-		t.Skip(err)
-	}
+	elsewhere(err)
 	err = cache.Publish(dir, func(tmp string) error {
 		out, err := exec.Command("dpkg-deb", "--extract", deb, tmp).CombinedOutput()
-		t.Logf("%s", out)
-		return err
+		if err != nil {
+			return fmt.Errorf("unpack %s: %w\n%s", deb, err, out)
+		}
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)

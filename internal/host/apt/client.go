@@ -26,6 +26,16 @@ import (
 // there is no apt.
 var ErrNoDebian = errors.New("no Debian archive is known here")
 
+// Unreachable says whether an error is of the network alone, as apt tells it.
+func Unreachable(err error) bool {
+	for _, what := range []string{"Temporary failure resolving", "Could not resolve", "Could not connect", "Cannot initiate the connection", "Connection failed", "Connection timed out", "Unable to connect", "  502  ", "  503  ", "  504  "} {
+		if strings.Contains(err.Error(), what) {
+			return true
+		}
+	}
+	return false
+}
+
 // Client is the caller's as long as no other process has one with the same
 // directory: apt's own locks would fail the second.
 type Client struct {
