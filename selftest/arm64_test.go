@@ -43,6 +43,18 @@ func TestARM64(t *testing.T) {
 	if r.Arch != "arm64" || kept[contract.NoqueueDrops] == 0 || kept[contract.NoStall] < 2 {
 		t.Errorf("on %s the checks kept %v:\n%s", r.Arch, kept, h.out)
 	}
+
+	// It has no backpressure, so it must not keep what that promises.
+	h, code = run(t, []string{"KERNEL=" + image, "MODULES=" + modules, "CONTRACT=lossless"},
+		"-run=^TestSchedules$/^tun_net_xmit$/^second-fills$/^ring=2$/^fq_codel$")
+	if code != 1 {
+		t.Errorf("exit status %d:\n%s", code, h.out)
+	}
+	for _, p := range h.verdict().Promises() {
+		if p.Promise == contract.NoTailDrop && p.Outcome != contract.Broken {
+			t.Errorf("%s: %s:\n%s", p.Promise, p.Outcome, h.out)
+		}
+	}
 }
 
 // debianKernel gets the last package of Debian's for an architecture whose name matches,
